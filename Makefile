@@ -1,0 +1,61 @@
+# The one door for developers. `make` prints this help.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+SEEDS  ?= 200
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint fmt test-fast test-integration test-frameworks test-gpu simulate chaos bench docs lock clean
+
+help: ## Show this help
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make the virtual environment and fetch the broker's parts
+
+$(READY): pyproject.toml constraints.txt $(wildcard services/*/pyproject.toml)
+	@test -x $(BIN)/uv || ($(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q -c constraints.txt uv)
+	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --group dev -e '.[registry,sklearn,lightgbm,testing]' -e services/scorer
+	@touch $@
+
+demo: $(READY) ## Run the weather story on a real Kafka, from nothing to a summary
+	$(BIN)/python -m examples.weather
+
+test: lint ## Lint, type-check and run every test on a real broker
+	$(BIN)/python -m pytest
+
+test-fast: $(READY) ## Only the tests that need no broker (seconds)
+	$(BIN)/python -m pytest -m "unit or property or contract or simulation"
+
+test-integration: $(READY) ## Only the tests that need a real broker
+	$(BIN)/python -m pytest -m "integration or e2e"
+
+test-frameworks: ## Export from PyTorch, Keras and XGBoost, in an environment of their own
+	bash tests/frameworks/run.sh
+
+test-gpu: $(READY) ## The tests that need an accelerator
+	$(BIN)/python -m pytest -m gpu
+
+lint: $(READY) ## Check style, types and import contracts (writes nothing)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+fmt: $(READY) ## Format and fix what can be fixed
+	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+simulate: $(READY) ## Simulate crashes and rebalances on the in-memory log (SEEDS=200)
+	$(BIN)/python -m pytest tests/simulation --seeds $(SEEDS)
+
+chaos: $(READY) ## Kill and freeze real scorers at full size; one JSON line of results
+	$(BIN)/python -m tests.chaos
+
+bench: $(READY) ## Measure the scorer beside other loops; one JSON line each
+	$(BIN)/python -m tests.perf
+
+docs: $(READY) ## Generate the reference pages and the AsyncAPI document
+	$(BIN)/python -m docs.generate
+
+lock: $(READY) ## Resolve every package again into constraints.txt
+	$(BIN)/uv pip compile -q --no-header --no-annotate --all-extras --group dev pyproject.toml | grep -E '^[A-Za-z0-9._-]+==' > constraints.txt
+
+clean: ## Remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

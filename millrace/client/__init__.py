@@ -1,0 +1,1 @@
+"""What users import: send, watch, explain, dead letters, models, the local broker."""

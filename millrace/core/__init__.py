@@ -1,0 +1,1 @@
+"""Pure logic: records, columns, batching, statistics, errors. No clock, no randomness, no client."""

@@ -1,0 +1,142 @@
+"""The lane: one worker's way from input partitions to output topics.
+
+A lane owns a consumer, a producer and what ties them together. Its caller owns every decision: how many records, when
+to commit, what to do with a bad one. Three lanes exist, one per delivery mode, and one on the in-memory log; all pass
+`millrace.testing.contracts.lane`.
+
+The caller's turn::
+
+    polled = lane.poll(limit, timeout)      # 1. drop what polled.discard names, keep polled.records
+    lane.write(outputs, next_offsets)       # 2. as often as wanted
+    outcome = lane.commit()                 # 3. everything written since the last commit, or nothing
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum, StrEnum
+from typing import Protocol
+
+from millrace.core.records import NextOffsets, OutputBatch, RecordBatch, TopicPartition
+
+
+class Delivery(StrEnum):
+    """What a deployment promises for the way from its input topic to its predictions topic."""
+
+    EXACTLY_ONCE = "exactly_once"
+    """Outputs and offsets in one transaction. A batch may be scored twice; `read_committed` readers see it once."""
+    AT_LEAST_ONCE = "at_least_once"
+    """No transaction. After a crash or a rebalance some predictions appear twice; none is missing."""
+    SHARED = "shared"
+    """A Kafka share group: more workers than partitions, at least once, no order."""
+
+
+class Outcome(Enum):
+    """How a commit ended."""
+
+    COMMITTED = "committed"
+    """Every record written since the last commit is visible, and its input will not be polled again."""
+    ABORTED = "aborted"
+    """Nothing of it is visible; the inputs will be polled again. The next poll says what to discard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Records that the caller must forget because the lane will deliver them again, or to somebody else.
+
+    Attributes:
+        everything: The lane went back to the committed offsets: forget every record not yet committed.
+        partitions: These partitions belong to another worker now: forget their records that are not yet written.
+            (What was written is settled: the lane committed or aborted it before giving the partition away.)
+    """
+
+    everything: bool = False
+    partitions: frozenset[TopicPartition] = frozenset()
+
+    def __bool__(self) -> bool:
+        return self.everything or bool(self.partitions)
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What one poll brought.
+
+    `discard` concerns records of earlier polls and is to be obeyed before `records` are used.
+    """
+
+    records: RecordBatch
+    discard: Discard = field(default_factory=Discard)
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStats:
+    """Counts since the lane was opened, for telemetry."""
+
+    commits: int = 0
+    aborts: int = 0
+    producers_rebuilt: int = 0
+    rebalances: int = 0
+    assigned: int = 0
+    lag_records: int | None = None
+    """Records between what is done and the end of the assigned partitions; None before it is known."""
+
+
+class Lane(Protocol):
+    """One worker's way from input partitions to output topics. Not thread-safe: one caller, one thread."""
+
+    def poll(self, limit: int, timeout: timedelta) -> Polled:
+        """Wait for records, at most `limit` of them and at most `timeout`.
+
+        Must be called regularly even when the caller wants no records (`pause` first): membership of the consumer
+        group depends on it. Assignments change only inside this call.
+
+        Raises:
+            TransientError: The broker cannot be reached for now; call again.
+            FatalError: Credentials refused, topic gone, member fenced for good.
+        """
+        ...
+
+    def write(self, outputs: Sequence[OutputBatch], next_offsets: NextOffsets) -> None:
+        """Write outputs, and remember that they complete the inputs up to `next_offsets`.
+
+        Takes as long as the producer's queue needs to have room. A normal return does not prove that anything reached
+        the broker; only `commit` does. If writing fails in a way that aborts, the failure is kept for `commit`.
+
+        Raises:
+            FatalError: As for `poll`.
+        """
+        ...
+
+    def commit(self) -> Outcome:
+        """Make everything written since the last commit visible and final, or nothing of it.
+
+        Blocks until the broker has answered. With nothing written it returns COMMITTED at once.
+
+        Raises:
+            TransientError: The broker cannot be reached; nothing is visible, and the next poll says what to discard.
+            FatalError: As for `poll`.
+        """
+        ...
+
+    def abort(self) -> None:
+        """Forget everything written since the last commit and go back to the committed offsets.
+
+        The next poll says so with `Discard(everything=True)`.
+        """
+        ...
+
+    def pause(self) -> None:
+        """Deliver no records until `resume`; polling goes on and keeps the membership."""
+        ...
+
+    def resume(self) -> None:
+        """Deliver records again."""
+        ...
+
+    def stats(self) -> LaneStats:
+        """Counts so far. Cheap: no call to the broker."""
+        ...
+
+    def close(self) -> None:
+        """Abort what is open, leave the group at once, release everything. May be called twice."""
+        ...

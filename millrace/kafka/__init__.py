@@ -1,0 +1,1 @@
+"""The only room that knows a Kafka client: lanes, transactions, control views, admin, the local broker."""

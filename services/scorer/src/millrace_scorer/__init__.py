@@ -1,0 +1,1 @@
+"""The scorer: feature records to predictions, in micro-batches, exactly once."""
