@@ -6,9 +6,9 @@ to commit, what to do with a bad one. Three lanes exist, one per delivery mode, 
 
 The caller's turn::
 
-    polled = lane.poll(limit, timeout)      # 1. drop what polled.discard names, keep polled.records
-    lane.write(outputs, next_offsets)       # 2. as often as wanted
-    outcome = lane.commit()                 # 3. everything written since the last commit, or nothing
+    polled = lane.poll(limit, timeout, linger)  # 1. drop what polled.discard names, keep polled.records
+    lane.write(outputs, next_offsets)           # 2. as often as wanted
+    outcome = lane.commit()                     # 3. everything written since the last commit, or nothing
 """
 
 from collections.abc import Sequence
@@ -84,8 +84,11 @@ class LaneStats:
 class Lane(Protocol):
     """One worker's way from input partitions to output topics. Not thread-safe: one caller, one thread."""
 
-    def poll(self, limit: int, timeout: timedelta) -> Polled:
-        """Wait for records, at most `limit` of them and at most `timeout`.
+    def poll(self, limit: int, timeout: timedelta, linger: timedelta = timedelta(0)) -> Polled:
+        """Wait at most `timeout` for the first record, then at most `linger` for more, up to `limit` records.
+
+        With a linger of zero it returns what is there as soon as there is anything. It never waits to fill the batch
+        beyond the linger, and both may be zero: then it takes what is already here.
 
         Must be called regularly even when the caller wants no records (`pause` first): membership of the consumer
         group depends on it. Assignments change only inside this call.
