@@ -1,0 +1,274 @@
+"""Settings that every process of millrace reads the same way, from `MILLRACE_*` environment variables.
+
+Values are resolved once, at the start, into frozen models; below a composition root nothing reads the environment.
+Nested names are joined by two underscores: `MILLRACE_KAFKA__BOOTSTRAP=broker:9092`.
+"""
+
+from enum import StrEnum
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Final, Self, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from millrace.core.errors import RequestError
+from millrace.process.refusal import KeyPath, refusal
+
+ClientConfig: TypeAlias = dict[str, str | int | float | bool]
+"""Settings of a Kafka client by librdkafka's keys."""
+
+FROZEN: Final = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+"""How every settings model behaves: values never change, unknown keys are refused, docstrings are descriptions."""
+
+
+class SecurityProtocol(StrEnum):
+    """How a client talks to the broker."""
+
+    PLAINTEXT = "plaintext"
+    SSL = "ssl"
+    SASL_PLAINTEXT = "sasl_plaintext"
+    SASL_SSL = "sasl_ssl"
+
+
+class SaslMechanism(StrEnum):
+    """How a client proves who it is."""
+
+    PLAIN = "PLAIN"
+    SCRAM_SHA_256 = "SCRAM-SHA-256"
+    SCRAM_SHA_512 = "SCRAM-SHA-512"
+    OAUTHBEARER = "OAUTHBEARER"
+    GSSAPI = "GSSAPI"
+
+
+PASSWORD_MECHANISMS: Final = frozenset({SaslMechanism.PLAIN, SaslMechanism.SCRAM_SHA_256, SaslMechanism.SCRAM_SHA_512})
+"""The mechanisms that need a user name and a password; the others are set up by `KafkaSettings.properties`."""
+
+
+def _check_bootstrap(value: str) -> str:
+    for address in value.split(","):
+        host, colon, port = address.strip().rpartition(":")
+        if "//" in address or not (colon and host and port.isdecimal() and 0 < int(port) < 2**16):
+            raise ValueError(f"{address.strip()!r} is not HOST:PORT; write for example broker-1:9092,broker-2:9092")
+    return value
+
+
+class KafkaSettings(BaseModel):
+    """How to reach the Kafka cluster. One of these makes every client of a process."""
+
+    model_config = FROZEN
+
+    bootstrap: Annotated[str, AfterValidator(_check_bootstrap)]
+    """Brokers to ask first, `host:port`, separated by commas. One that answers is enough."""
+    client_id: str = "millrace"
+    """Name under which the broker's logs and quotas know this process."""
+    security_protocol: SecurityProtocol = SecurityProtocol.PLAINTEXT
+    """Whether the connection is encrypted (`ssl`) and whether the client signs in (`sasl`)."""
+    sasl_mechanism: SaslMechanism | None = None
+    """How the client signs in; needed with a `sasl_*` protocol and refused without."""
+    sasl_username: str | None = None
+    """User name for PLAIN and SCRAM."""
+    sasl_password: SecretStr | None = None
+    """Password for PLAIN and SCRAM. Never shown."""
+    sasl_password_file: Path | None = None
+    """File that holds the password, instead of `sasl_password`; read whenever a client is made."""
+    ssl_ca: Path | None = None
+    """File of the authorities that may sign the broker's certificate; the system's where absent."""
+    ssl_certificate: Path | None = None
+    """This client's certificate, where the broker asks for one."""
+    ssl_key: Path | None = None
+    """Private key of `ssl_certificate`."""
+    ssl_key_password: SecretStr | None = None
+    """Password of `ssl_key`. Never shown."""
+    ssl_key_password_file: Path | None = None
+    """File that holds the password of `ssl_key`, instead of `ssl_key_password`."""
+    ssl_verify_hostname: bool = True
+    """Whether the broker's certificate must name the host that was asked for."""
+    properties: Annotated[dict[str, str], Field(repr=False)] = {}
+    """Further keys of librdkafka as they are, for what has no name here (OAuth, Kerberos). Never shown."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        signs_in = self.security_protocol in {SecurityProtocol.SASL_PLAINTEXT, SecurityProtocol.SASL_SSL}
+        if signs_in and self.sasl_mechanism is None:
+            raise ValueError(f"security_protocol {self.security_protocol} needs sasl_mechanism")
+        if not signs_in and (self.sasl_mechanism or self.sasl_username):
+            raise ValueError("sasl_* is set but security_protocol is not sasl_plaintext or sasl_ssl")
+        if self.sasl_mechanism in PASSWORD_MECHANISMS:
+            if not self.sasl_username:
+                raise ValueError(f"sasl_mechanism {self.sasl_mechanism} needs sasl_username")
+            if (self.sasl_password is None) == (self.sasl_password_file is None):
+                raise ValueError("write one of sasl_password and sasl_password_file")
+        if self.ssl_key_password and self.ssl_key_password_file:
+            raise ValueError("write one of ssl_key_password and ssl_key_password_file")
+        if named := _NAMED_KEYS & self.properties.keys():
+            raise ValueError(f"properties must not set {', '.join(sorted(named))}: these have settings of their own")
+        return self
+
+    @property
+    def is_local(self) -> bool:
+        """Whether every address of `bootstrap` is this machine's own."""
+        return all(map(_is_loopback, self.bootstrap.split(",")))
+
+    def client(self, **extra: str | int | float | bool) -> ClientConfig:
+        """The settings as librdkafka's keys, with `extra` keys added; what is absent here is absent there.
+
+        Use as `consumer = Consumer(kafka.client(**{"group.id": group}))`. Secrets are in clear in what comes back: do
+        not log it.
+
+        Raises:
+            RequestError: A password file cannot be read.
+        """
+        config: dict[str, str | None] = {
+            "bootstrap.servers": self.bootstrap,
+            "client.id": self.client_id,
+            "security.protocol": self.security_protocol.value,
+            "sasl.mechanism": self.sasl_mechanism.value if self.sasl_mechanism else None,
+            "sasl.username": self.sasl_username,
+            "sasl.password": _secret(self.sasl_password, self.sasl_password_file),
+            "ssl.ca.location": _text(self.ssl_ca),
+            "ssl.certificate.location": _text(self.ssl_certificate),
+            "ssl.key.location": _text(self.ssl_key),
+            "ssl.key.password": _secret(self.ssl_key_password, self.ssl_key_password_file),
+            "ssl.endpoint.identification.algorithm": None if self.ssl_verify_hostname else "none",
+        }
+        present = {key: value for key, value in config.items() if value is not None}
+        return {**present, **self.properties, **extra}
+
+
+_NAMED_KEYS: Final = frozenset(
+    {
+        "bootstrap.servers",
+        "client.id",
+        "security.protocol",
+        "sasl.mechanism",
+        "sasl.mechanisms",
+        "sasl.username",
+        "sasl.password",
+        "ssl.ca.location",
+        "ssl.certificate.location",
+        "ssl.key.location",
+        "ssl.key.password",
+        "ssl.endpoint.identification.algorithm",
+    }
+)
+
+
+class LogLevel(StrEnum):
+    """The least severe line that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    AUTO = "auto"
+    """For people on a terminal, JSON elsewhere."""
+    JSON = "json"
+    """One JSON object a line."""
+    CONSOLE = "console"
+    """For people."""
+
+
+class LogSettings(BaseModel):
+    """What is logged, and how it looks. Logs go to standard error."""
+
+    model_config = FROZEN
+
+    level: LogLevel = LogLevel.INFO
+    """The least severe line that is written."""
+    format: LogFormat = LogFormat.AUTO
+    """How lines look; `auto` means for people on a terminal and JSON elsewhere."""
+
+
+class HealthSettings(BaseModel):
+    """Where `/livez`, `/readyz` and `/metrics` are served."""
+
+    model_config = FROZEN
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Loopback by default, because nothing asks who is calling; `0.0.0.0` in a container."""
+    port: Annotated[int, Field(ge=0, lt=2**16)] = 0
+    """Port to listen on; 0 takes a free one, which the log's first line names."""
+
+
+class Settings(BaseSettings):
+    """What the environment says to a process of millrace."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+        env_prefix="MILLRACE_",
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+    )
+
+    kafka: KafkaSettings | None = None
+    """How to reach Kafka; absent where the process has another way to know, such as the local broker's own file."""
+    home: Path = Field(default_factory=lambda: Path.home() / ".millrace")
+    """Folder of the local broker's data and of model files."""
+    log: LogSettings = LogSettings()
+    """What is logged, and how it looks."""
+    health: HealthSettings = HealthSettings()
+    """Where health and metrics are served."""
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            RequestError: A variable has no such setting or no valid value; the error names the variable, not its value.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise refusal(error, subject="the environment", name=_variable) from None
+        except SettingsError as error:
+            raise RequestError(f"the environment: {error}", remedy="write lists and maps as JSON") from None
+
+    def required_kafka(self) -> KafkaSettings:
+        """The way to Kafka.
+
+        Raises:
+            RequestError: The environment names no broker.
+        """
+        if self.kafka is None:
+            raise RequestError(
+                "no Kafka broker is named", remedy="set MILLRACE_KAFKA__BOOTSTRAP=HOST:PORT, or run `millrace up`"
+            )
+        return self.kafka
+
+
+def _variable(path: KeyPath) -> str:
+    return f"MILLRACE_{'__'.join(map(str, path)).upper()}"
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _secret(value: SecretStr | None, file: Path | None) -> str | None:
+    if file is None:
+        return None if value is None else value.get_secret_value()
+    try:
+        return file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise RequestError(
+            f"the password file {file} cannot be read: {reason}", remedy="check its path and who may read it"
+        ) from error
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.strip().rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
