@@ -54,5 +54,7 @@ def _sentence(problem: ErrorDetails) -> str:
             return "is missing"
         case "value_error":
             return str(problem["ctx"]["error"])
+        case "string_pattern_mismatch":
+            return f"should match {problem['ctx']['pattern']}"
         case _:
             return problem["msg"].removeprefix("Input ")

@@ -1,0 +1,357 @@
+"""The deployment document: which topic, which model, which promise.
+
+A deployment is one YAML or JSON document. Four lines are enough; everything else has a default that is written here
+with its reason::
+
+    deployment: rain
+    source:
+      topic: weather.features
+    model: weather@champion
+
+The document is the desired state: it is read from a file, or from the topic `millrace.deployments` by its name.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeAlias
+
+from pydantic import BaseModel, Field, StringConstraints, ValidationError, model_validator
+
+from millrace.core.errors import RequestError
+from millrace.core.lane import Delivery
+from millrace.process.document import read_document
+from millrace.process.refusal import refusal
+from millrace.process.settings import FROZEN
+
+Name: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=100)]
+"""Lower-case letters, digits and hyphens: a deployment's name is part of topic names, group ids and metric labels."""
+
+Topic: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", max_length=249)]
+"""A topic name as Kafka allows it."""
+
+ModelReference: TypeAlias = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*(@[a-z][a-z0-9-]*|/[1-9][0-9]*)?$", max_length=200)
+]
+"""`name@alias`, `name/3` (a version), or `name`, which is `name@champion`."""
+
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+Milliseconds: TypeAlias = Annotated[int, Field(ge=1, le=24 * 3600 * 1000)]
+
+
+class RecordFormat(StrEnum):
+    """How the values of the source's records are written, where no content-type header says otherwise."""
+
+    JSON = "json"
+    AVRO = "avro"
+    """Confluent framing: a zero byte, the schema id in four bytes, the record."""
+    ARROW = "arrow"
+    """Arrow IPC, many rows in one record."""
+
+
+class PredictionFormat(StrEnum):
+    """How predictions are written."""
+
+    JSON = "json"
+    AVRO = "avro"
+    """Confluent framing; needs `source.registry`."""
+
+
+class Start(StrEnum):
+    """Where a deployment that has never committed begins to read."""
+
+    EARLIEST = "earliest"
+    LATEST = "latest"
+
+
+class Provider(StrEnum):
+    """What executes the model."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+    TENSORRT = "tensorrt"
+
+
+class GroupProtocol(StrEnum):
+    """How the members of the consumer group agree on who reads what."""
+
+    AUTO = "auto"
+    """KIP-848 where the broker has it, classic elsewhere."""
+    CONSUMER = "consumer"
+    """KIP-848."""
+    CLASSIC = "classic"
+
+
+class Source(BaseModel):
+    """The topic of features, and how its records are to be read."""
+
+    model_config = FROZEN
+
+    topic: Topic
+    """An existing topic."""
+    format: RecordFormat = RecordFormat.JSON
+    """How values are written; a record's content-type header takes precedence."""
+    id_field: Annotated[str, Field(min_length=1)] | None = None
+    """Field that holds the record's own id. Without it the header `id` counts, else the record's coordinates."""
+    schemas: Mapping[Annotated[int, Field(ge=0, lt=2**32)], Path] = {}
+    """Avro schemas by id, as files beside this document, for a stream without a schema registry."""
+    registry: Annotated[str, StringConstraints(pattern=r"^https?://")] | None = None
+    """URL of the schema registry."""
+    start: Start = Start.EARLIEST
+    """Where to begin when nothing was ever committed. `earliest`, because then no record goes unscored."""
+
+
+class Sink(BaseModel):
+    """Where predictions go, and the records that get none."""
+
+    model_config = FROZEN
+
+    predictions: Topic | None = None
+    """Topic of predictions; `<deployment>.predictions` where absent."""
+    dead_letters: Topic | None = None
+    """Topic of records that cannot be scored; `<deployment>.dlq` where absent."""
+    late: Topic | None = None
+    """Topic of records that were shed; `<deployment>.late` where absent. Used only with `overload.shed_after_ms`."""
+    format: PredictionFormat = PredictionFormat.JSON
+    """How predictions are written."""
+
+
+class Slo(BaseModel):
+    """The latency goal, from a record's timestamp to its prediction being readable."""
+
+    model_config = FROZEN
+
+    latency_ms: Milliseconds = 200
+    """The goal. 200 ms, because a transaction on a busy broker takes 40 to 90 ms at the 99th percentile."""
+    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """Share of records that must meet it."""
+
+    @property
+    def latency(self) -> timedelta:
+        """The goal."""
+        return timedelta(milliseconds=self.latency_ms)
+
+
+class Batch(BaseModel):
+    """Bounds of micro-batches and transactions. Inside them, sizes follow from the SLO and the learned costs."""
+
+    model_config = FROZEN
+
+    max_records: Count = 20_000
+    """Largest micro-batch. At this size the costs of a call and of a commit have vanished from the cost of a record,
+    and a batch of 30 numbers a record is 5 MB."""
+    max_wait_ms: Milliseconds = 20
+    """Longest wait for more records. Longer waits save commits at low rates and cost latency."""
+    transaction_records: Count = 20_000
+    """A transaction is committed at the latest with this many records."""
+    transaction_ms: Milliseconds = 50
+    """A transaction is committed at the latest at this age; until then nobody sees what is in it."""
+
+    @property
+    def max_wait(self) -> timedelta:
+        """Longest wait for more records."""
+        return timedelta(milliseconds=self.max_wait_ms)
+
+    @property
+    def transaction_age(self) -> timedelta:
+        """A transaction is committed at the latest at this age."""
+        return timedelta(milliseconds=self.transaction_ms)
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.transaction_records < self.max_records:
+            raise ValueError(
+                f"transaction_records ({self.transaction_records}) is smaller than max_records ({self.max_records}); "
+                "a transaction holds whole micro-batches"
+            )
+        return self
+
+
+class Overload(BaseModel):
+    """What to do when larger micro-batches are not enough. By default nothing: records wait, and lag shows it."""
+
+    model_config = FROZEN
+
+    variant: ModelReference | None = None
+    """A cheaper model of the same signature and outputs; its predictions say `degraded`."""
+    variant_after_ms: Milliseconds = 1_000
+    """The variant scores while records are later than their deadline by more than this."""
+    shed_after_ms: Milliseconds | None = None
+    """Records older than this are not scored but written to the late topic; without it all are scored."""
+
+    @property
+    def variant_after(self) -> timedelta | None:
+        """Lateness from which the variant scores; None without a variant."""
+        return timedelta(milliseconds=self.variant_after_ms) if self.variant else None
+
+    @property
+    def shed_after(self) -> timedelta | None:
+        """Age from which a record is shed; None where all are scored."""
+        return None if self.shed_after_ms is None else timedelta(milliseconds=self.shed_after_ms)
+
+
+class Runtime(BaseModel):
+    """What executes the model, and what it may use."""
+
+    model_config = FROZEN
+
+    providers: Annotated[tuple[Provider, ...], Field(min_length=1)] = (Provider.CPU,)
+    """In the order of preference; one that is named and missing stops the scorer rather than being passed over."""
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    """Threads of one inference. One, because more scorers scale better than more threads, and give equal bits."""
+    python_functions: bool = False
+    """Whether a model may be a plain Python function, which runs with all the rights of the scorer."""
+
+
+class Limits(BaseModel):
+    """Bounds of one record, checked before anything large is allocated. Beyond them a record is a dead letter."""
+
+    model_config = FROZEN
+
+    record_bytes: Count = 1_048_576
+    """Largest value; Kafka's own default bound of a record."""
+    depth: Annotated[int, Field(ge=1, le=256)] = 32
+    """Deepest nesting of a value."""
+    fields: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+    """Most fields of a value."""
+    rows: Count = 100_000
+    """Most rows of an Arrow IPC value."""
+
+
+class Group(BaseModel):
+    """Membership of the consumer group."""
+
+    model_config = FROZEN
+
+    protocol: GroupProtocol = GroupProtocol.AUTO
+    """How the members agree on who reads what."""
+    session_timeout_ms: Milliseconds | None = None
+    """Time after which a silent member loses its partitions; the broker's own value where absent."""
+
+    @property
+    def session_timeout(self) -> timedelta | None:
+        """Time after which a silent member loses its partitions; None for the broker's own value."""
+        return None if self.session_timeout_ms is None else timedelta(milliseconds=self.session_timeout_ms)
+
+
+class Deployment(BaseModel):
+    """A model at work on a topic: the desired state of one deployment."""
+
+    model_config = FROZEN
+
+    deployment: Name
+    """Name of the deployment."""
+    source: Source
+    """The topic of features."""
+    model: ModelReference
+    """Which model scores: `name@alias` follows the alias, `name/3` stays at version 3, `name` is `name@champion`."""
+    sink: Sink = Sink()
+    """Where predictions go."""
+    delivery: Delivery = Delivery.EXACTLY_ONCE
+    """What is promised from the source topic to the predictions topic."""
+    slo: Slo = Slo()
+    """The latency goal."""
+    batch: Batch = Batch()
+    """Bounds of micro-batches and transactions."""
+    overload: Overload = Overload()
+    """What to do when larger micro-batches are not enough."""
+    runtime: Runtime = Runtime()
+    """What executes the model."""
+    limits: Limits = Limits()
+    """Bounds of one record."""
+    group: Group = Group()
+    """Membership of the consumer group."""
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a deployment from a YAML or JSON file; paths in it are relative to the file's folder.
+
+        Raises:
+            RequestError: The file cannot be read or is no valid deployment; names the file, the place and the remedy.
+        """
+        document = read_document(path)
+        loaded = cls.parse(document, subject=str(path))
+        schemas = {number: path.parent / file for number, file in loaded.source.schemas.items()}
+        return loaded.model_copy(update={"source": loaded.source.model_copy(update={"schemas": schemas})})
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any], *, subject: str) -> Self:
+        """Read a deployment from a decoded document.
+
+        Args:
+            document: What a JSON or YAML parser returned.
+            subject: Where it came from, for errors.
+
+        Raises:
+            RequestError: It is no valid deployment; names the subject, the place and the remedy.
+        """
+        try:
+            # JSON mode is the strict one that still knows enums and paths: "yes" is no boolean and "20" no number.
+            return cls.model_validate_json(json.dumps(document, default=str), strict=True)
+        except ValidationError as error:
+            raise refusal(error, subject=subject) from None
+
+    def document(self) -> dict[str, Any]:
+        """The document as JSON values, without what has its default. `parse` reads it back as an equal deployment."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    @property
+    def predictions_topic(self) -> str:
+        """Topic of predictions."""
+        return self.sink.predictions or f"{self.deployment}.predictions"
+
+    @property
+    def dead_letters_topic(self) -> str:
+        """Topic of records that cannot be scored."""
+        return self.sink.dead_letters or f"{self.deployment}.dlq"
+
+    @property
+    def late_topic(self) -> str:
+        """Topic of records that were shed."""
+        return self.sink.late or f"{self.deployment}.late"
+
+    @property
+    def group_id(self) -> str:
+        """Consumer group of all scorers of the deployment."""
+        return f"scorer-{self.deployment}"
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        self._check_times()
+        outputs = (self.predictions_topic, self.dead_letters_topic, self.late_topic)
+        if len({self.source.topic, *outputs}) < 4:
+            raise ValueError("the source, predictions, dead-letter and late topics must be four different topics")
+        if self.sink.format is PredictionFormat.AVRO and self.source.registry is None:
+            raise ValueError("sink.format avro needs source.registry, which gives the schema its id")
+        if self.source.format is RecordFormat.AVRO and not (self.source.registry or self.source.schemas):
+            raise ValueError("source.format avro needs source.registry or source.schemas")
+        return self
+
+    def _check_times(self) -> None:
+        goal = self.slo.latency_ms
+        if self.batch.transaction_ms >= goal:
+            raise ValueError(
+                f"batch.transaction_ms ({self.batch.transaction_ms}) must be below slo.latency_ms ({goal}), "
+                "because nobody sees a prediction before its transaction ends"
+            )
+        if self.batch.max_wait_ms >= goal:
+            raise ValueError(f"batch.max_wait_ms ({self.batch.max_wait_ms}) must be below slo.latency_ms ({goal})")
+        if self.overload.shed_after_ms is not None and self.overload.shed_after_ms <= goal:
+            raise ValueError(
+                f"overload.shed_after_ms ({self.overload.shed_after_ms}) must be above slo.latency_ms ({goal}), "
+                "because a record within its goal is not late"
+            )
+
+
+def find_deployment(documents: Mapping[str, Mapping[str, Any]], name: str) -> Deployment:
+    """The deployment of this name among the values of `millrace.deployments`.
+
+    Raises:
+        RequestError: There is none, or its document is not valid.
+    """
+    if name not in documents:
+        known = ", ".join(sorted(documents)) or "none"
+        raise RequestError(f"there is no deployment {name!r}", remedy=f"deployments that exist: {known}")
+    return Deployment.parse(documents[name], subject=f"millrace.deployments, key {name}")

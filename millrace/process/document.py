@@ -1,0 +1,59 @@
+"""Reading a YAML or JSON document from a file, with errors that lead a person to the line."""
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from millrace.core.errors import RequestError
+
+MAX_DOCUMENT_BYTES: Final = 1_048_576
+"""No document that a person writes is larger; a larger file is another file."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses what silently loses or multiplies settings: repeated keys, and aliases."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            alias = self.get_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "aliases are not read", alias.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 -- the base class's signature
+        mapping = super().construct_mapping(node, deep=deep)
+        if len(mapping) < len(node.value):
+            keys = [self.construct_object(key) for key, _ in node.value]
+            repeated = next(key for key in keys if keys.count(key) > 1)
+            raise yaml.constructor.ConstructorError(None, None, f"{repeated!r} stands here twice", node.start_mark)
+        return mapping
+
+
+def read_document(path: Path) -> Mapping[str, Any]:
+    """The mapping that a YAML or JSON file holds.
+
+    Raises:
+        RequestError: The file cannot be read, is too large, is not YAML, or holds no mapping; names the file, the line
+            where there is one, and the remedy.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_DOCUMENT_BYTES + 1)
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read: {error.strerror}", remedy="check the path") from error
+    if len(content) > MAX_DOCUMENT_BYTES:
+        raise RequestError(f"{path} is larger than {MAX_DOCUMENT_BYTES} bytes", remedy="check the path")
+    try:
+        document = yaml.load(content, Loader=_Loader)  # noqa: S506 -- a subclass of SafeLoader
+    except yaml.MarkedYAMLError as error:
+        raise RequestError(f"{path}{_place(error.problem_mark)}: {error.problem}", remedy="correct the line") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError):
+        raise RequestError(f"{path} is not a YAML or JSON text", remedy="write it as UTF-8 YAML or JSON") from None
+    if not isinstance(document, dict):
+        raise RequestError(f"{path} holds no settings", remedy="write `name: value` lines")
+    return document
+
+
+def _place(mark: yaml.Mark | None) -> str:
+    return "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}"
