@@ -22,7 +22,7 @@ NextOffset = NewType("NextOffset", int)
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 
-_COORDINATES: Final = re.compile(r"(?P<topic>[A-Za-z0-9._-]+)-(?P<partition>\d+)-(?P<offset>\d+)(?:-(?P<row>\d+))?")
+_COORDINATES: Final = re.compile(r"(?P<topic>[A-Za-z0-9._-]+)-(?P<partition>\d+)-(?P<offset>\d+)(?:\.(?P<row>\d+))?")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -44,7 +44,7 @@ class Coordinates:
 
     >>> str(Coordinates("weather.features", 3, 1042))
     'weather.features-3-1042'
-    >>> Coordinates.parse("weather.features-3-1042-7").row
+    >>> Coordinates.parse("weather.features-3-1042.7").row
     7
     """
 
@@ -54,19 +54,12 @@ class Coordinates:
     row: int = 0
 
     @classmethod
-    def parse(cls, text: str, *, topic: str | None = None) -> Self:
+    def parse(cls, text: str) -> Self:
         """Read coordinates as `str()` writes them.
 
-        A topic may end in something that looks like numbers (`a-1`), which makes `a-1-2-3` ambiguous: with `topic`
-        given, that one is meant; otherwise the text is read as topic, partition and offset when that is possible.
-
         Raises:
-            RequestError: The text is not of the form topic-partition-offset[-row].
+            RequestError: The text is not of the form topic-partition-offset or topic-partition-offset.row.
         """
-        if topic is not None and text.startswith(f"{topic}-"):
-            numbers = text.removeprefix(f"{topic}-").split("-")
-            if len(numbers) in {2, 3} and all(number.isdecimal() for number in numbers):
-                return cls(topic, *map(int, numbers))
         match = _COORDINATES.fullmatch(text)
         if match is None:
             raise RequestError(
@@ -81,7 +74,7 @@ class Coordinates:
         return TopicPartition(self.topic, self.partition)
 
     def __str__(self) -> str:
-        row = f"-{self.row}" if self.row else ""
+        row = f".{self.row}" if self.row else ""
         return f"{self.topic}-{self.partition}-{self.offset}{row}"
 
 
