@@ -106,10 +106,9 @@ def _redacted(key: str, value: Any, depth: int) -> Any:  # noqa: ANN401 -- whate
             return "..."
         case Mapping():
             return {str(inner): _redacted(str(inner), held, depth - 1) for inner, held in value.items()}
-        case list():
-            return [_redacted("", held, depth - 1) for held in value]
-        case tuple():
-            return tuple(_redacted("", held, depth - 1) for held in value)
+        case list() | tuple():
+            items = [_redacted("", held, depth - 1) for held in value]
+            return tuple(items) if isinstance(value, tuple) else items  # `exc_info` must stay a tuple
         case _:
             return value
 
@@ -122,7 +121,7 @@ def _renderers(*, for_people: bool, colors: bool) -> list[Processor]:
 
 
 def _lead(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    return {key: event[key] for key in ("timestamp", "level", "event") if key in event} | event
+    return {key: event[key] for key in ("timestamp", "level", "event") if key in event} | dict(event)
 
 
 def _json(event: object, **_: object) -> str:
