@@ -8,7 +8,7 @@ import numpy as np
 
 from millrace.core.batching import Backlog
 from millrace.core.lane import Discard
-from millrace.core.records import RecordBatch, TopicPartition
+from millrace.core.records import RecordBatch
 
 
 @dataclass(slots=True)
@@ -37,13 +37,10 @@ class Pending:
 
     def discard(self, discard: Discard) -> None:
         """Forget what the lane will deliver again, or deliver to another worker."""
-        if discard.everything:
-            self._held.clear()
-        elif discard.partitions:
-            kept = [(held, _without(held.records, discard.partitions)) for held in self._held]
-            self._held = deque(
-                _Held(records, held.oldest_ms, held.polled_at) for held, records in kept if len(records)
-            )
+        if not discard:
+            return
+        kept = [(held, surviving(held.records, discard)) for held in self._held]
+        self._held = deque(_Held(records, held.oldest_ms, held.polled_at) for held, records in kept if len(records))
         self._count = sum(len(held.records) for held in self._held)
 
     def backlog(self, *, wall_ms: int, monotonic: float) -> Backlog:
@@ -58,7 +55,7 @@ class Pending:
         )
 
     def take(self, count: int) -> RecordBatch:
-        """Remove and return the `count` records that were polled first; there must be that many."""
+        """Remove and return the `count` records that were polled first; at least 1, and there must be that many."""
         taken: list[RecordBatch] = []
         missing = count
         while missing:
@@ -79,7 +76,10 @@ def _oldest(records: RecordBatch, otherwise_ms: int) -> int:
     return int(known.min()) if len(known) else otherwise_ms
 
 
-def _without(records: RecordBatch, partitions: frozenset[TopicPartition]) -> RecordBatch:
-    numbers = [each.partition for each in partitions if each.topic == records.topic]
+def surviving(records: RecordBatch, discard: Discard) -> RecordBatch:
+    """The records that a discard leaves; none where it is of everything."""
+    if discard.everything:
+        return RecordBatch.empty(records.topic)
+    numbers = [each.partition for each in discard.partitions if each.topic == records.topic]
     gone = np.isin(records.partitions, numbers)
     return records.take(np.flatnonzero(~gone)) if gone.any() else records

@@ -1,0 +1,256 @@
+"""The loop: poll, decide, score, write, commit.
+
+Everything it decides is decided by `millrace.core.batching`; everything it does is done by its ports. It knows no
+Kafka, no model and no clock of its own, so that the same loop runs on a broker and in a simulation.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from millrace.core.batching import BatchPolicy, Mode, Send, Wait, decide, is_commit_due
+from millrace.core.clock import Clock
+from millrace.core.cost import backoff
+from millrace.core.errors import FatalError, TransientError
+from millrace.core.lane import Discard, Lane, Outcome
+from millrace.core.records import OutputBatch, RecordBatch
+from millrace_scorer.logic.pending import Pending, surviving
+from millrace_scorer.logic.ports import Models, Observer, Scored, Scoring, Tally
+from millrace_scorer.logic.shedding import late_output, split_late
+
+_EVERYTHING: Final = Discard(everything=True)
+_NO_TIME: Final = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """What the loop needs to know beside the batch policy.
+
+    Attributes:
+        late_topic: Where shed records go.
+        idle: Longest poll while nothing arrives; how soon a stop or a new model is noticed.
+        first_retry: Wait before a transient failure is tried again; doubles each time.
+        longest_retry: Longest such wait.
+        retry_for: A transient failure that lasts longer than this is fatal.
+    """
+
+    late_topic: str
+    idle: timedelta = timedelta(milliseconds=100)
+    first_retry: timedelta = timedelta(milliseconds=100)
+    longest_retry: timedelta = timedelta(seconds=10)
+    retry_for: timedelta = timedelta(minutes=10)
+
+
+@dataclass(slots=True)
+class _Transaction:
+    """What has been written since the last commit."""
+
+    since: float
+    tally: Tally
+    timestamps_ms: list[NDArray[np.int64]]
+
+    @property
+    def records(self) -> int:
+        return self.tally.consumed
+
+
+@dataclass(slots=True)
+class _Suspension:
+    """Records that could not be scored for a transient reason."""
+
+    records: RecordBatch
+    since: float
+    attempt: int
+    retry_at: float
+
+
+class ScoringLoop:
+    """One worker's loop over one lane. One thread."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        models: Models,
+        *,
+        policy: BatchPolicy,
+        settings: LoopSettings,
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
+        self._lane = lane
+        self._models = models
+        self._policy = policy
+        self._settings = settings
+        self._clock = clock
+        self._observer = observer
+        self._pending = Pending()
+        self._transaction: _Transaction | None = None
+        self._suspension: _Suspension | None = None
+
+    def run(self, keep_going: Callable[[], bool]) -> None:
+        """Take turns while `keep_going`, then finish what was begun.
+
+        Raises:
+            FatalError: The loop cannot go on. Nothing that was committed is affected; close the lane.
+        """
+        while keep_going():
+            self.turn()
+        self.finish()
+
+    def turn(self) -> None:
+        """One decision and its execution. Blocks at most about `idle`, or for as long as one batch or commit takes."""
+        if self._suspension is not None:
+            self._wait_or_retry(self._suspension)
+            return
+        backlog = self._pending.backlog(wall_ms=self._clock.wall_ms(), monotonic=self._clock.monotonic())
+        match decide(backlog, self._policy, self._models.current().costs):
+            case Wait(linger):
+                self._poll(linger)
+            case Send(records, mode):
+                queued = backlog.waited.total_seconds()
+                self._send(self._pending.take(records), self._scoring(mode), queued_seconds=queued)
+
+    def finish(self) -> None:
+        """Commit what is written; forget what is only polled, which somebody will poll again."""
+        self._pending.discard(_EVERYTHING)
+        self._suspension = None
+        self._commit()
+
+    def _scoring(self, mode: Mode) -> Scoring:
+        variant = self._models.variant() if mode is Mode.VARIANT else None
+        return variant or self._models.current()
+
+    def _poll(self, linger: timedelta) -> None:
+        room = self._policy.transaction_records - len(self._pending)
+        # With records at hand the linger is all the time there is; without any, it starts at the first one.
+        timeout = linger if len(self._pending) else self._settings.idle
+        self._take_in(room, timeout, linger)
+
+    def _take_in(self, limit: int, timeout: timedelta, linger: timedelta) -> None:
+        try:
+            polled = self._lane.poll(limit, timeout, linger)
+        except TransientError as error:
+            self._observer.unreachable(str(error))
+            return
+        if polled.discard:
+            self._forget(polled.discard)
+        self._pending.add(polled.records, wall_ms=self._clock.wall_ms(), monotonic=self._clock.monotonic())
+        self._observer.polled(len(polled.records), backlog=len(self._pending))
+
+    def _forget(self, discard: Discard) -> None:
+        """Obey a lane that went back or gave partitions away; it has settled what was written by then."""
+        self._pending.discard(discard)
+        self._settle(Outcome.ABORTED if discard.everything else Outcome.COMMITTED, seconds=0)
+        if self._suspension is not None:
+            self._suspension.records = surviving(self._suspension.records, discard)
+
+    def _send(self, records: RecordBatch, scoring: Scoring, *, queued_seconds: float) -> None:
+        degraded = scoring is not self._models.current()
+        started = self._clock.monotonic()
+        try:
+            scored = self._score(records, scoring)
+        except TransientError as error:
+            self._suspend(records, error)
+            return
+        if degraded:
+            scored = _mark_degraded(scored)
+        self._lane.write(scored.outputs, records.next_offsets())
+        now = self._clock.monotonic()
+        scoring.costs.score.observe(len(records), timedelta(seconds=now - started))
+        self._observer.scored(scored, queued_seconds=queued_seconds)
+        transaction = self._transaction or _Transaction(started, Tally(), [])
+        transaction.tally += scored.tally
+        transaction.timestamps_ms.append(records.timestamps_ms)
+        self._transaction = transaction
+        age = timedelta(seconds=now - transaction.since)
+        backlog = len(self._pending)
+        if is_commit_due(written=transaction.records, age=age, backlog=backlog, policy=self._policy):
+            self._commit()
+
+    def _score(self, records: RecordBatch, scoring: Scoring) -> Scored:
+        wall_ms = self._clock.wall_ms()
+        if self._policy.shed_after is None:
+            return scoring.score(records, wall_ms=wall_ms)
+        on_time, late = split_late(records, wall_ms=wall_ms, shed_after=self._policy.shed_after)
+        scored = scoring.score(on_time, wall_ms=wall_ms) if len(on_time) else Scored((), Tally())
+        if not len(late):
+            return scored
+        outputs: tuple[OutputBatch, ...] = (*scored.outputs, late_output(late, topic=self._settings.late_topic))
+        tally = scored.tally + Tally(consumed=len(late), shed=len(late))
+        return Scored(outputs, tally, scored.seconds, scored.bisected)
+
+    def _commit(self) -> Outcome:
+        if self._transaction is None:
+            return Outcome.COMMITTED
+        started = self._clock.monotonic()
+        try:
+            outcome = self._lane.commit()
+        except TransientError as error:
+            self._observer.unreachable(str(error))
+            outcome = Outcome.ABORTED
+        seconds = self._clock.monotonic() - started
+        if outcome is Outcome.COMMITTED:
+            commit = self._models.current().costs.commit
+            commit.observe(self._transaction.records, timedelta(seconds=seconds))
+        else:
+            # The lane went back: everything polled so far will come again, so none of it may be scored now.
+            self._pending.discard(_EVERYTHING)
+        self._settle(outcome, seconds=seconds)
+        return outcome
+
+    def _settle(self, outcome: Outcome, *, seconds: float) -> None:
+        transaction, self._transaction = self._transaction, None
+        if transaction is None:
+            return
+        stamped = transaction.timestamps_ms if outcome is Outcome.COMMITTED else []
+        latency = _latency_seconds(stamped, self._clock.wall_ms())
+        self._observer.settled(outcome, transaction.tally, seconds=seconds, latency_seconds=latency)
+
+    def _suspend(self, records: RecordBatch, error: TransientError) -> None:
+        now = self._clock.monotonic()
+        before = self._suspension
+        since, attempt = (before.since, before.attempt + 1) if before else (now, 1)
+        if now - since > self._settings.retry_for.total_seconds():
+            raise FatalError(
+                f"scoring has failed for {self._settings.retry_for}: {error.message}",
+                remedy=error.remedy or "nothing is lost: start the scorer again when the cause is gone",
+            ) from error
+        if before is None:
+            self._lane.pause()
+            # Nobody should wait for what is already written. Where that fails, these records will come again too.
+            if self._commit() is Outcome.ABORTED:
+                records = RecordBatch.empty(records.topic)
+        wait = backoff(attempt, first=self._settings.first_retry, longest=self._settings.longest_retry)
+        self._suspension = _Suspension(records, since, attempt, now + wait.total_seconds())
+        self._observer.suspended(str(error), attempt=attempt)
+
+    def _wait_or_retry(self, suspension: _Suspension) -> None:
+        left = suspension.retry_at - self._clock.monotonic()
+        # Polling goes on while paused: the membership of the group depends on it.
+        timeout = min(max(timedelta(seconds=left), _NO_TIME), self._settings.idle)
+        self._take_in(1, timeout, _NO_TIME)
+        if left > 0:
+            return
+        if len(suspension.records):
+            self._send(suspension.records, self._models.current(), queued_seconds=0)
+        if self._suspension is suspension:
+            self._resume()
+
+    def _resume(self) -> None:
+        self._suspension = None
+        self._lane.resume()
+        self._observer.resumed()
+
+
+def _mark_degraded(scored: Scored) -> Scored:
+    tally = scored.tally + Tally(degraded=scored.tally.predicted)
+    return Scored(scored.outputs, tally, scored.seconds, scored.bisected)
+
+
+def _latency_seconds(timestamps_ms: list[NDArray[np.int64]], wall_ms: int) -> NDArray[np.float64]:
+    stamped = np.concatenate([np.empty(0, np.int64), *timestamps_ms])
+    return (wall_ms - stamped[stamped >= 0]) / 1000.0
