@@ -1,0 +1,98 @@
+"""Whether a client reaches its cluster, and why not.
+
+A call of librdkafka that fails says only that time ran out; why (refused credentials, a certificate nobody signed) was
+told to the error callback meanwhile. `ConnectionNotes` brings the two together.
+"""
+
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+
+from millrace.core.errors import FatalError, MillraceError, RequestError, TransientError
+from millrace.kafka.errors import from_kafka
+from millrace.process.settings import ClientConfig
+
+REACH: Final = timedelta(seconds=10)
+"""How long a client waits for the first answer of a cluster."""
+
+_SLICE: Final = timedelta(seconds=1)
+
+QUIET: Final[ClientConfig] = {"log_level": 2}
+"""librdkafka writes its troubles to stderr; ours are raised."""
+
+
+class ConnectionNotes:
+    """Remembers why the broker refuses this client. Pass `heard` as the client's `error_cb`."""
+
+    def __init__(self) -> None:
+        self._refusal: KafkaError | None = None
+
+    def heard(self, error: KafkaError) -> None:
+        """Keep `error` if no retry can cure it."""
+        if isinstance(from_kafka(error, ""), FatalError):
+            self._refusal = error
+
+    @property
+    def refused(self) -> bool:
+        """Whether the broker refuses this client, whatever is asked."""
+        return self._refusal is not None
+
+    def explain(self, error: KafkaException | KafkaError, doing: str) -> MillraceError:
+        """The error to raise for a failed call: the refusal behind it where one was heard."""
+        plain = from_kafka(error, doing)
+        if self._refusal is not None and isinstance(plain, TransientError):
+            return from_kafka(self._refusal, doing)
+        return plain
+
+
+def partitions_of(
+    client: Consumer | Producer, topic: str, notes: ConnectionNotes, *, doing: str, within: timedelta = REACH
+) -> tuple[int, ...]:
+    """The partitions of a topic, ascending. Blocks until the cluster answers, at most `within`.
+
+    Raises:
+        RequestError: There is no such topic.
+        TransientError: No broker answers in time.
+        FatalError: The broker refuses this client.
+    """
+    metadata = _topics(client, topic, notes, doing=doing, within=within)[topic]
+    if metadata.error is not None:
+        if isinstance(from_kafka(metadata.error, doing), RequestError):
+            raise RequestError(
+                f"{doing}: there is no topic {topic!r}",
+                remedy=f"check the name; `millrace send {topic} FILE --create` makes a new topic",
+            )
+        raise notes.explain(metadata.error, doing)
+    return tuple(sorted(metadata.partitions))
+
+
+def topic_names(
+    client: Consumer | Producer, notes: ConnectionNotes, *, doing: str, within: timedelta = REACH
+) -> frozenset[str]:
+    """The topics that this client may see. Blocks until the cluster answers; raises as `partitions_of`."""
+    return frozenset(_topics(client, None, notes, doing=doing, within=within))
+
+
+def _topics(
+    client: Consumer | Producer, topic: str | None, notes: ConnectionNotes, *, doing: str, within: timedelta
+) -> Mapping[str, Any]:
+    """The client's description of topics by name, of a class that it does not export.
+
+    Asks in slices: between them the error callback is served, so that a refusal ends the wait at once.
+    """
+    deadline = time.monotonic() + within.total_seconds()
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            asked = min(_SLICE.total_seconds(), max(left, 0.1))
+            metadata = client.list_topics(timeout=asked) if topic is None else client.list_topics(topic, timeout=asked)
+        except KafkaException as error:
+            client.poll(0)
+            if notes.refused or left <= 0 or not isinstance(from_kafka(error, doing), TransientError):
+                raise notes.explain(error, doing) from error
+        else:
+            topics: Mapping[str, Any] = metadata.topics
+            return topics

@@ -1,0 +1,279 @@
+"""Reading for clients: committed records of one topic, without a consumer group.
+
+Nothing is committed, so a reader disturbs nobody and may begin anywhere.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from operator import itemgetter
+from types import TracebackType
+from typing import Final, Self, TypeAlias, cast
+
+import numpy as np
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from millrace.core.errors import RequestError, TransientError
+from millrace.core.records import Coordinates, Headers, RecordBatch
+from millrace.kafka.connection import QUIET, ConnectionNotes, partitions_of
+from millrace.process.settings import ClientConfig, KafkaSettings
+
+
+class Position(StrEnum):
+    """Where to begin, in words."""
+
+    EARLIEST = "earliest"
+    """With the oldest record that the topic still has."""
+    LATEST = "latest"
+    """With the next record that is written."""
+
+
+Start: TypeAlias = Position | datetime | Mapping[int, int]
+"""Where to begin: a position, a time (with its zone; the first record at or after it), or offsets by partition, which
+also restrict the reading to these partitions."""
+
+
+class Until(StrEnum):
+    """Where to stop."""
+
+    NOW = "now"
+    """After the last record that is readable when reading begins."""
+    STOPPED = "stopped"
+    """Never: wait for further records."""
+
+
+_ANSWER: Final = 10.0
+"""Seconds to wait for the cluster's answer to one question."""
+
+_SILENCE: Final = timedelta(seconds=30)
+"""A finite reading that gets no record for so long has lost its broker."""
+
+
+class Reader:
+    """Reads one topic. Not thread-safe. Records of aborted and of open transactions are never delivered.
+
+    Args:
+        kafka: The cluster.
+        topic: An existing topic.
+        start: Where to begin.
+        until: Where to stop.
+        partitions: Only these partitions; all that the topic has now where absent.
+
+    Raises:
+        RequestError: There is no such topic or partition.
+        TransientError: No broker answers.
+        FatalError: The broker refuses this client.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        topic: str,
+        *,
+        start: Start = Position.EARLIEST,
+        until: Until = Until.NOW,
+        partitions: Sequence[int] | None = None,
+    ) -> None:
+        self._topic = topic
+        self._doing = f"reading {topic!r}"
+        self._notes = ConnectionNotes()
+        self._consumer = Consumer({**kafka.client(**_SETTINGS), "error_cb": self._notes.heard})
+        try:
+            chosen = self._choose(
+                partitions if partitions is not None or not isinstance(start, Mapping) else tuple(start)
+            )
+            self._ends: dict[int, int] | None = None
+            bounds = {number: self.bounds(number) for number in chosen}
+            begins = self._begins(start, bounds)
+            if until is Until.NOW:
+                self._ends = {number: bounds[number][1] for number in chosen if begins[number] < bounds[number][1]}
+            read = chosen if self._ends is None else tuple(self._ends)
+            self._consumer.assign([TopicPartition(topic, number, begins[number]) for number in read])
+        except KafkaException as error:
+            self._consumer.close()
+            raise self._notes.explain(error, self._doing) from error
+        except BaseException:
+            self._consumer.close()
+            raise
+
+    @property
+    def finished(self) -> bool:
+        """Whether every record up to the end was delivered. Never true for a reader that is to be stopped."""
+        return self._ends is not None and not self._ends
+
+    def read(self, limit: int = 1_000, timeout: timedelta = timedelta(milliseconds=200)) -> RecordBatch:
+        """At most `limit` records; none when `timeout` passes without any.
+
+        Raises:
+            TransientError: The broker cannot be reached for now; call again.
+            FatalError: The broker refuses this client, or the topic is gone.
+        """
+        if self.finished:
+            return RecordBatch.empty(self._topic)
+        try:
+            polled = self._consumer.consume(limit, timeout.total_seconds())
+        except KafkaException as error:
+            raise self._notes.explain(error, self._doing) from error
+        return self._bounded(to_columns(self._topic, self._without_errors(polled)))
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        """First offset of a partition, and one past the last that a committed reader may see.
+
+        Raises:
+            TransientError: No broker answers.
+            FatalError: The broker refuses this client.
+        """
+        try:
+            found = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=_ANSWER)
+        except KafkaException as error:
+            raise self._notes.explain(error, self._doing) from error
+        low, high = found
+        return low, high
+
+    def __iter__(self) -> Iterator[RecordBatch]:
+        """Batches of records up to the end, none of them empty.
+
+        Raises:
+            TransientError: A reader that has an end got no record for 30 s.
+            FatalError: As for `read`.
+        """
+        silence = timedelta(seconds=1)
+        silent = timedelta()
+        while not self.finished:
+            batch = self.read(timeout=silence)
+            if len(batch):
+                silent = timedelta()
+                yield batch
+            elif self._ends:
+                silent += silence
+            if silent >= _SILENCE:
+                raise TransientError(
+                    f"{self._doing}: no record came for {_SILENCE.total_seconds():g} s before the end was reached",
+                    remedy="check that the broker runs, and read again",
+                )
+
+    def close(self) -> None:
+        """Release everything. May be called twice."""
+        self._consumer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _choose(self, wanted: Sequence[int] | None) -> tuple[int, ...]:
+        existing = partitions_of(self._consumer, self._topic, self._notes, doing=self._doing)
+        if wanted is None:
+            return existing
+        if missing := set(wanted) - set(existing):
+            raise RequestError(
+                f"{self._doing}: it has no partition {min(missing)}",
+                remedy=f"its partitions are 0 to {len(existing) - 1}",
+            )
+        return tuple(wanted)
+
+    def _begins(self, start: Start, bounds: Mapping[int, tuple[int, int]]) -> dict[int, int]:
+        match start:
+            case Position.EARLIEST:
+                return {number: low for number, (low, _) in bounds.items()}
+            case Position.LATEST:
+                return {number: high for number, (_, high) in bounds.items()}
+            case datetime():
+                since = int(start.timestamp() * 1000)
+                asked = [TopicPartition(self._topic, number, since) for number in bounds]
+                found = self._consumer.offsets_for_times(asked, timeout=_ANSWER)
+                # A negative offset says that no record is that young.
+                return {at.partition: at.offset if at.offset >= 0 else bounds[at.partition][1] for at in found}
+            case _:
+                return {number: max(start[number], bounds[number][0]) for number in bounds}
+
+    def _without_errors(self, polled: list[Message]) -> list[Message]:
+        """Take the ends of partitions and the errors out of what was polled."""
+        if not any(map(Message.error, polled)):
+            return polled
+        for notice in polled:
+            error, number = notice.error(), notice.partition()
+            if error is not None and error.code() == KafkaError._PARTITION_EOF and number is not None:  # noqa: SLF001
+                self._reached(number)
+            elif error is not None and (error.fatal() or not error.retriable()):
+                raise self._notes.explain(error, self._doing)
+        return [record for record in polled if record.error() is None]
+
+    def _bounded(self, batch: RecordBatch) -> RecordBatch:
+        """Without the records that were written after the reading began, where the reading has an end."""
+        if self._ends is None or not len(batch):
+            return batch
+        ends = np.full(int(batch.partitions.max()) + 1, -1, np.int64)
+        for number, end in self._ends.items():
+            if number < len(ends):
+                ends[number] = end
+        limits = ends[batch.partitions]
+        for number in np.unique(batch.partitions[batch.offsets >= limits - 1]).tolist():
+            self._reached(number)
+        inside = batch.offsets < limits
+        return batch if inside.all() else batch.take(np.flatnonzero(inside))
+
+    def _reached(self, partition: int) -> None:
+        if self._ends is not None and self._ends.pop(partition, None) is not None:
+            self._consumer.pause([TopicPartition(self._topic, partition)])
+
+
+def find(kafka: KafkaSettings, coordinates: Coordinates) -> RecordBatch:
+    """The one record at `coordinates`, as a batch of one.
+
+    Raises:
+        RequestError: There is no topic or partition of that name, or no such record: deleted, not yet written, aborted.
+        TransientError: No broker answers.
+        FatalError: The broker refuses this client.
+    """
+    place = {coordinates.partition: coordinates.offset}
+    with Reader(kafka, coordinates.topic, start=place) as reader:
+        low, high = reader.bounds(coordinates.partition)
+        if coordinates.offset < low:
+            raise RequestError(
+                f"{coordinates} was deleted: {coordinates.topic_partition} begins at offset {low} now",
+                remedy="a longer retention.ms keeps records longer",
+            )
+        if coordinates.offset >= high:
+            raise RequestError(
+                f"{coordinates} is not written yet: {coordinates.topic_partition} ends at offset {high}",
+                remedy="check the offset",
+            )
+        for batch in reader:
+            first = batch.take(slice(0, 1))
+            if first.offsets[0] == coordinates.offset:
+                return first
+            break
+    raise RequestError(
+        f"at {coordinates} is no record that a reader may see: it was compacted away, aborted, or marks a transaction",
+        remedy="check the offset",
+    )
+
+
+def to_columns(topic: str, polled: Sequence[Message]) -> RecordBatch:
+    """What a consumer returned, as columns. None of it may be an error."""
+    count = len(polled)
+    return RecordBatch(
+        topic,
+        np.fromiter(map(Message.partition, polled), np.int32, count),
+        np.fromiter(map(Message.offset, polled), np.int64, count),
+        np.fromiter(map(itemgetter(1), map(Message.timestamp, polled)), np.int64, count),
+        list(map(Message.key, polled)),
+        list(map(Message.value, polled)),
+        cast("list[Headers | None]", list(map(Message.headers, polled))),
+    )
+
+
+_SETTINGS: Final[ClientConfig] = {
+    "group.id": "millrace-reader",  # the client wants a name; nothing is ever committed under it
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "enable.partition.eof": True,
+    "isolation.level": "read_committed",
+    "auto.offset.reset": "earliest",
+    "allow.auto.create.topics": False,
+    "fetch.wait.max.ms": 100,
+    "queued.max.messages.kbytes": 32 * 1024,
+    **QUIET,
+}
