@@ -1,0 +1,72 @@
+"""Pieces of a decoded batch, and how they become one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, repeat
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from millrace.core.columns import Decoded, FeatureColumns, Rejection
+from millrace.core.signature import DType, Signature
+
+EventIds: TypeAlias = Sequence[str | None] | None
+"""Ids of rows; None when no row has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Consecutive rows: the model's input tensors, and the rows' own ids."""
+
+    tensors: tuple[NDArray[np.generic], ...]
+    event_ids: EventIds = None
+
+    def __len__(self) -> int:
+        return len(self.tensors[0])
+
+
+def no_rows(signature: Signature) -> Rows:
+    """Tensors of the signature's types and shapes without a row."""
+    return Rows(tuple(np.empty((0, *shape), dtype.numpy) for shape, dtype in input_shapes(signature)))
+
+
+def input_shapes(signature: Signature) -> list[tuple[tuple[int, ...], DType]]:
+    """Shape of one row, and type, of each input tensor of the signature."""
+    members = [[signature.feature(name) for name in spec.features] for spec in signature.inputs]
+    return [(features[0].shape or (len(features),), features[0].dtype) for features in members]
+
+
+def assemble(
+    signature: Signature,
+    pieces: Sequence[Rows],
+    source: NDArray[np.intp],
+    rejections: Sequence[Rejection],
+    *,
+    rows: NDArray[np.int32] | None = None,
+) -> Decoded:
+    """One `Decoded` of the pieces in order; `source` is the record of each of their rows.
+
+    `rows` numbers the rows inside their records; without it every record is one row.
+    """
+    filled = pieces or [no_rows(signature)]
+    tensors = (
+        filled[0].tensors
+        if len(filled) == 1
+        else tuple(np.concatenate(parts) for parts in zip(*(piece.tensors for piece in filled), strict=True))
+    )
+    numbers = np.zeros(len(source), np.int32) if rows is None else rows
+    ordered = tuple(sorted(rejections, key=_row))
+    return Decoded(FeatureColumns(signature, tensors), source, numbers, _join_ids(filled), ordered)
+
+
+def _join_ids(pieces: Sequence[Rows]) -> EventIds:
+    if all(piece.event_ids is None for piece in pieces):
+        return None
+    if len(pieces) == 1:
+        return pieces[0].event_ids
+    return list(chain.from_iterable(repeat(None, len(p)) if p.event_ids is None else p.event_ids for p in pieces))
+
+
+def _row(rejection: Rejection) -> int:
+    return rejection.row
