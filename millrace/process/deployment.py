@@ -212,12 +212,12 @@ class Limits(BaseModel):
 
     record_bytes: Count = 1_048_576
     """Largest value; Kafka's own default bound of a record."""
-    depth: Annotated[int, Field(ge=1, le=256)] = 32
-    """Deepest nesting of a value."""
-    fields: Annotated[int, Field(ge=1, le=100_000)] = 10_000
-    """Most fields of a value."""
-    rows: Count = 100_000
+    depth: Annotated[int, Field(ge=1, le=256)] = 64
+    """Deepest nesting of a JSON value; the outermost object is level 1."""
+    rows: Count = 65_536
     """Most rows of an Arrow IPC value."""
+    expanded_bytes: Count = 67_108_864
+    """Most bytes of an Arrow IPC value once it is decompressed."""
 
 
 class Group(BaseModel):

@@ -1,6 +1,7 @@
 """Reading a YAML or JSON document from a file, with errors that lead a person to the line."""
 
-from collections.abc import Hashable, Mapping
+import json
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,15 +46,41 @@ def read_document(path: Path) -> Mapping[str, Any]:
     if len(content) > MAX_DOCUMENT_BYTES:
         raise RequestError(f"{path} is larger than {MAX_DOCUMENT_BYTES} bytes", remedy="check the path")
     try:
-        document = yaml.load(content, Loader=_Loader)  # noqa: S506 -- a subclass of SafeLoader
-    except yaml.MarkedYAMLError as error:
-        raise RequestError(f"{path}{_place(error.problem_mark)}: {error.problem}", remedy="correct the line") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError):
+        document = _parse_json(content) if path.suffix == ".json" else _parse_yaml(content)
+    except _Misplaced as error:
+        raise RequestError(f"{path}{error.place}: {error.problem}", remedy="correct the line") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise RequestError(f"{path} is not a YAML or JSON text", remedy="write it as UTF-8 YAML or JSON") from None
     if not isinstance(document, dict):
         raise RequestError(f"{path} holds no settings", remedy="write `name: value` lines")
     return document
 
 
-def _place(mark: yaml.Mark | None) -> str:
-    return "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}"
+class _Misplaced(Exception):  # noqa: N818 -- never leaves this module
+    def __init__(self, problem: str, place: str = "") -> None:
+        self.problem = problem
+        self.place = place
+
+
+def _parse_yaml(content: bytes) -> object:
+    try:
+        return yaml.load(content, Loader=_Loader)  # noqa: S506 -- a subclass of SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}"
+        raise _Misplaced(error.problem or "is not YAML", place) from None
+
+
+def _parse_json(content: bytes) -> object:
+    try:
+        return json.loads(content, object_pairs_hook=_without_repetition)
+    except json.JSONDecodeError as error:
+        raise _Misplaced(error.msg, f", line {error.lineno}, column {error.colno}") from None
+
+
+def _without_repetition(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _Misplaced(f"{next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
+    return mapping

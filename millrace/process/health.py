@@ -95,7 +95,13 @@ class HealthServer:
                 f"health cannot be served on {host}:{port}: {error.strerror}",
                 remedy="set MILLRACE_HEALTH__PORT to a free port, or to 0 for any",
             ) from error
-        self._thread = Thread(target=self._server.serve_forever, name="millrace-health", daemon=True)
+        # The interval is how long `close` may take; the default of half a second would be felt at every stop.
+        self._thread = Thread(
+            target=self._server.serve_forever,
+            kwargs={"poll_interval": 0.1},
+            name="millrace-health",
+            daemon=True,
+        )
 
     @property
     def port(self) -> int:

@@ -66,7 +66,6 @@ class Shutdown:
             self._deadline = self._clock.monotonic() + self._drain.total_seconds()
         self._requested.set()
 
-    @property
     def phase(self) -> Phase:
         """What the main loop is to do now."""
         if self._deadline is None:
@@ -114,4 +113,4 @@ def run(work: Callable[[], None], *, shutdown: Shutdown, report: Callable[[Millr
     except MillraceError as error:
         report(error)
         return ExitCode.REFUSED if isinstance(error, RequestError) else ExitCode.FAILED
-    return ExitCode.ABORTED if shutdown.phase is Phase.ABORTING else ExitCode.DONE
+    return ExitCode.ABORTED if shutdown.phase() is Phase.ABORTING else ExitCode.DONE

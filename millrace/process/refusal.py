@@ -27,8 +27,9 @@ def refusal(
 ) -> RequestError:
     """The error to raise for a document or an environment that does not validate.
 
-    Only the first problem gets words of its own, because the others are often its consequences; how many there are
-    is said. Values are never repeated: they may be secrets.
+    Only one problem gets words, because the others are often its consequences (a misspelt name makes the right one
+    missing); how many there are is said. Values that do not validate are not repeated by pydantic's own checks: they
+    may be secrets.
 
     Args:
         error: What pydantic found.
@@ -37,7 +38,7 @@ def refusal(
         name: Writes a path as the subject's readers know it.
     """
     problems = error.errors(include_url=False, include_input=False)
-    first = problems[0]
+    first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
     others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     place = f"{name(first['loc'])}: " if first["loc"] else ""
     return RequestError(

@@ -1,0 +1,169 @@
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from millrace.core.errors import RequestError
+from millrace.process.settings import KafkaSettings, LogLevel, SaslMechanism, SecurityProtocol, Settings
+
+
+def signed_in(**changes: object) -> KafkaSettings:
+    return KafkaSettings.model_validate(
+        {
+            "bootstrap": "broker-1:9093,broker-2:9093",
+            "security_protocol": "sasl_ssl",
+            "sasl_mechanism": "SCRAM-SHA-512",
+            "sasl_username": "scorer",
+            "sasl_password": "open sesame",
+            **changes,
+        }
+    )
+
+
+def test_plain_settings_become_three_client_keys() -> None:
+    assert KafkaSettings(bootstrap="localhost:9092").client() == {
+        "bootstrap.servers": "localhost:9092",
+        "client.id": "millrace",
+        "security.protocol": "plaintext",
+    }
+
+
+def test_every_setting_has_its_client_key() -> None:
+    kafka = signed_in(
+        client_id="rain-0",
+        ssl_ca="ca.pem",
+        ssl_certificate="me.pem",
+        ssl_key="me.key",
+        ssl_key_password="hush",  # noqa: S106 -- not a password of anything
+        ssl_verify_hostname=False,
+        properties={"sasl.oauthbearer.scope": "kafka"},
+    )
+    assert kafka.client() == {
+        "bootstrap.servers": "broker-1:9093,broker-2:9093",
+        "client.id": "rain-0",
+        "security.protocol": "sasl_ssl",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": "scorer",
+        "sasl.password": "open sesame",
+        "ssl.ca.location": "ca.pem",
+        "ssl.certificate.location": "me.pem",
+        "ssl.key.location": "me.key",
+        "ssl.key.password": "hush",
+        "ssl.endpoint.identification.algorithm": "none",
+        "sasl.oauthbearer.scope": "kafka",
+    }
+
+
+def test_extra_keys_are_added_and_win() -> None:
+    client = KafkaSettings(bootstrap="localhost:9092").client(**{"group.id": "g", "client.id": "other"})
+    assert (client["group.id"], client["client.id"]) == ("g", "other")
+
+
+def test_secrets_show_in_no_text_of_the_settings() -> None:
+    kafka = signed_in(properties={"sasl.oauthbearer.client.secret": "open sesame too"})
+    assert "sesame" not in f"{kafka} {kafka!r}"
+    assert "sesame" not in kafka.model_dump_json(exclude={"properties"})
+
+
+def test_a_password_can_come_from_a_file_and_change_there(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("first\n")
+    kafka = signed_in(sasl_password=None, sasl_password_file=file)
+    assert kafka.client()["sasl.password"] == "first"
+    file.write_text("second\n")
+    assert kafka.client()["sasl.password"] == "second"
+
+
+def test_a_missing_password_file_is_named_with_the_remedy(tmp_path: Path) -> None:
+    kafka = signed_in(sasl_password=None, sasl_password_file=tmp_path / "absent")
+    with pytest.raises(RequestError, match=r"absent cannot be read: No such file or directory \(check its path"):
+        kafka.client()
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"bootstrap": "broker"}, "is not HOST:PORT"),
+        ({"bootstrap": "kafka://broker:9092"}, "is not HOST:PORT"),
+        ({"bootstrap": "broker:70000"}, "is not HOST:PORT"),
+        ({"bootstrap": "a:1,"}, "is not HOST:PORT"),
+        ({"sasl_mechanism": None}, "needs sasl_mechanism"),
+        ({"security_protocol": "ssl"}, "security_protocol is not sasl_plaintext or sasl_ssl"),
+        ({"sasl_username": None}, "needs sasl_username"),
+        ({"sasl_password": None}, "one of sasl_password and sasl_password_file"),
+        ({"sasl_password_file": "also"}, "one of sasl_password and sasl_password_file"),
+        ({"ssl_key_password": "a", "ssl_key_password_file": "b"}, "one of ssl_key_password"),
+        ({"properties": {"sasl.password": "x"}}, "properties must not set sasl.password"),
+        ({"boostrap": "broker:9092"}, "Extra inputs are not permitted"),
+    ],
+)
+def test_settings_that_do_not_agree_are_refused(changes: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        signed_in(**changes)
+
+
+def test_settings_never_change() -> None:
+    kafka = KafkaSettings(bootstrap="localhost:9092")
+    with pytest.raises(ValidationError, match="frozen"):
+        kafka.bootstrap = "elsewhere:9092"
+
+
+@pytest.mark.parametrize(
+    ("bootstrap", "is_local"),
+    [
+        ("localhost:9092", True),
+        ("127.0.0.2:9092", True),
+        ("[::1]:9092", True),
+        ("localhost:9092,broker:9092", False),
+        ("10.0.0.1:9092", False),
+    ],
+)
+def test_a_cluster_is_local_when_every_address_is(bootstrap: str, is_local: bool) -> None:
+    assert KafkaSettings(bootstrap=bootstrap).is_local is is_local
+
+
+def test_the_environment_is_read_by_nested_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLRACE_KAFKA__BOOTSTRAP", "broker:9092")
+    monkeypatch.setenv("MILLRACE_KAFKA__SECURITY_PROTOCOL", "sasl_plaintext")
+    monkeypatch.setenv("MILLRACE_KAFKA__SASL_MECHANISM", "PLAIN")
+    monkeypatch.setenv("MILLRACE_KAFKA__SASL_USERNAME", "me")
+    monkeypatch.setenv("MILLRACE_KAFKA__SASL_PASSWORD", "open sesame")
+    monkeypatch.setenv("MILLRACE_LOG__LEVEL", "debug")
+    monkeypatch.setenv("MILLRACE_HOME", "/somewhere")
+    settings = Settings.load()
+    assert settings.required_kafka() == KafkaSettings(
+        bootstrap="broker:9092",
+        security_protocol=SecurityProtocol.SASL_PLAINTEXT,
+        sasl_mechanism=SaslMechanism.PLAIN,
+        sasl_username="me",
+        sasl_password=SecretStr("open sesame"),
+    )
+    assert settings.log.level is LogLevel.DEBUG
+    assert settings.home == Path("/somewhere")
+
+
+def test_without_an_environment_there_are_defaults_and_no_broker() -> None:
+    settings = Settings.load()
+    assert settings.health.host == "127.0.0.1"
+    with pytest.raises(RequestError, match=r"no Kafka broker is named \(set MILLRACE_KAFKA__BOOTSTRAP"):
+        settings.required_kafka()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("MILLRACE_KAFKA__BOOTSTRAPP", "a:1", r"MILLRACE_KAFKA__BOOTSTRAPP: no such setting .*\(remove it, or correct"),
+        ("MILLRACE_KAFKA__SASL_PASSWORD", "sesame", r"MILLRACE_KAFKA__BOOTSTRAP: is missing \(add it\)"),
+        ("MILLRACE_HEALTH__PORT", "many", "MILLRACE_HEALTH__PORT: should be a valid integer"),
+        ("MILLRACE_HEALTH__PORT", "65536", "MILLRACE_HEALTH__PORT: should be less than 65536"),
+        ("MILLRACE_LOG__LEVEL", "loud", "MILLRACE_LOG__LEVEL: should be 'debug', 'info', 'warning' or 'error'"),
+        ("MILLRACE_KAFKA__PROPERTIES", "not json", "write lists and maps as JSON"),
+    ],
+)
+def test_a_wrong_variable_is_named_but_not_its_value(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, complaint: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(RequestError, match=complaint) as raised:
+        Settings.load()
+    assert "sesame" not in str(raised.value)
