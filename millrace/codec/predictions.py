@@ -99,7 +99,7 @@ class _Sources:
 
     def coordinates(self, topic: bytes) -> Column:
         """Each row's coordinates, as `Coordinates` writes them."""
-        columns = (self.partitions, self.offsets, self.suffixes(b"-%d"))
+        columns = (self.partitions, self.offsets, self.suffixes(b".%d"))
         return map((_literal(topic) + b"-%d-%d%b").__mod__, zip(*columns, strict=False))
 
     def names(self, topic: bytes, ids: Sequence[str | None] | None) -> list[bytes]:

@@ -102,7 +102,7 @@ def test_rows_of_a_record_are_numbered_from_the_second_on(kind: str) -> None:
     rows = replace(decoded(records), source=np.array([0, 1, 1, 1]), rows=np.array([0, 0, 1, 2], np.int32))
     values = encoder(kind, CLASSES).encode(records, rows, classified(0, 0, 0, 1), bins=None, scored_at_ms=0)
     found = [read(kind, value) for value in values]
-    assert [prediction["event_id"] for prediction in found] == ["t-0-7", "t-0-8", "t-0-8-1", "t-0-8-2"]
+    assert [prediction["event_id"] for prediction in found] == ["t-0-7", "t-0-8", "t-0-8.1", "t-0-8.2"]
     assert [prediction["source"].get("row") for prediction in found] == [None, None, 1, 2]
     assert [prediction["event_time"] for prediction in found] == [8, 9, 9, 9]
 
