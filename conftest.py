@@ -1,0 +1,20 @@
+"""The kind of a test is the folder that it lies in, and decides what it may use and who runs it."""
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+_ROOT: Final = Path(__file__).parent
+_KINDS: Final = ("unit", "property", "contract", "simulation", "integration", "e2e", "frameworks")
+_MARKERS: Final = {**dict(zip(_KINDS, _KINDS, strict=True)), "architecture": "contract"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test of `tests/KIND/` and `services/*/tests/KIND/` with its kind."""
+    for item in items:
+        folders = item.path.relative_to(_ROOT).parts
+        kind = folders[folders.index("tests") + 1]
+        if kind not in _MARKERS:
+            raise pytest.UsageError(f"{item.path}: {kind!r} is no kind of test; kinds are {', '.join(_MARKERS)}")
+        item.add_marker(_MARKERS[kind])

@@ -1,0 +1,109 @@
+"""What the Kafka client's errors mean to a caller, decided in one place."""
+
+# The client's own error codes are public and begin with an underscore.
+# ruff: noqa: SLF001
+
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException
+
+from millrace.core.errors import FatalError, MillraceError, RequestError, TransientError
+
+_AWAY: Final = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE})
+_SLOW: Final = frozenset(
+    {KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError._MSG_TIMED_OUT, KafkaError.REQUEST_TIMED_OUT}
+)
+_CREDENTIALS: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
+_RIGHTS: Final = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+_HANDSHAKE: Final = frozenset(
+    {
+        KafkaError._SSL,
+        KafkaError.UNSUPPORTED_SASL_MECHANISM,
+        KafkaError.ILLEGAL_SASL_STATE,
+        KafkaError.SECURITY_DISABLED,
+    }
+)
+_ABSENT: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+_REFUSED: Final = frozenset(
+    {
+        KafkaError.TOPIC_ALREADY_EXISTS,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError.INVALID_PARTITIONS,
+        KafkaError.INVALID_REPLICATION_FACTOR,
+        KafkaError.INVALID_CONFIG,
+        KafkaError.INVALID_REQUEST,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.NON_EMPTY_GROUP,
+        KafkaError.GROUP_ID_NOT_FOUND,
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError._INVALID_ARG,
+    }
+)
+
+
+def code_of(error: KafkaException | KafkaError) -> int:
+    """The client's error code: negative for the client's own errors, positive for the broker's."""
+    return _inner(error).code()
+
+
+def from_kafka(error: KafkaException | KafkaError, doing: str) -> MillraceError:
+    """The error of ours that says what the caller must do.
+
+    Args:
+        error: What the client raised or reported.
+        doing: What was being done and to what, as a phrase: `"describing topic 'weather.features'"`.
+
+    Returns:
+        TransientError where the broker is away or slow, FatalError where it refuses us, RequestError where what was
+        asked for is not there or not possible. To be raised `from error`.
+    """
+    kafka = _inner(error)
+    said = kafka.str() or kafka.name()
+    for codes, kind, meaning, remedy in _MEANINGS:
+        if kafka.code() in codes:
+            return kind(f"{doing}: {meaning}: {said}", remedy=remedy)
+    if kafka.retriable():
+        return TransientError(f"{doing}: {said}", remedy="try again")
+    return FatalError(f"{doing}: {said} ({kafka.name()})")
+
+
+_MEANINGS: Final[tuple[tuple[frozenset[int], type[MillraceError], str, str], ...]] = (
+    (
+        _CREDENTIALS,
+        FatalError,
+        "the broker refused the credentials",
+        "check MILLRACE_KAFKA__SASL_USERNAME, __SASL_PASSWORD and __SASL_MECHANISM",
+    ),
+    (_RIGHTS, FatalError, "not allowed", "ask for an ACL that allows it to this user"),
+    (
+        _HANDSHAKE,
+        FatalError,
+        "no secure connection",
+        "check MILLRACE_KAFKA__SECURITY_PROTOCOL, __SASL_MECHANISM and __SSL_CA",
+    ),
+    (_ABSENT, RequestError, "there is no such topic", "create it, or check the spelling"),
+    (_REFUSED, RequestError, "the broker will not do that", "ask for something that it allows"),
+    (
+        _AWAY,
+        TransientError,
+        "the broker cannot be reached",
+        "check that it runs and that MILLRACE_KAFKA__BOOTSTRAP names it",
+    ),
+    (_SLOW, TransientError, "no answer in time", "check that the broker runs and is not overloaded"),
+)
+
+
+def _inner(error: KafkaException | KafkaError) -> KafkaError:
+    if isinstance(error, KafkaError):
+        return error
+    inner = error.args[0]
+    if not isinstance(inner, KafkaError):
+        raise TypeError(f"a KafkaException holds a KafkaError, not {inner!r}")
+    return inner
