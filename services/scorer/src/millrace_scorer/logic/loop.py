@@ -149,15 +149,12 @@ class ScoringLoop:
             self._suspension.records = surviving(self._suspension.records, discard)
 
     def _send(self, records: RecordBatch, scoring: Scoring, *, queued_seconds: float) -> None:
-        degraded = scoring is not self._models.current()
         started = self._clock.monotonic()
         try:
             scored = self._score(records, scoring)
         except TransientError as error:
             self._suspend(records, error)
             return
-        if degraded:
-            scored = _mark_degraded(scored)
         self._lane.write(scored.outputs, records.next_offsets())
         now = self._clock.monotonic()
         scoring.costs.score.observe(len(records), timedelta(seconds=now - started))
@@ -244,11 +241,6 @@ class ScoringLoop:
         self._suspension = None
         self._lane.resume()
         self._observer.resumed()
-
-
-def _mark_degraded(scored: Scored) -> Scored:
-    tally = scored.tally + Tally(degraded=scored.tally.predicted)
-    return Scored(scored.outputs, tally, scored.seconds, scored.bisected)
 
 
 def _latency_seconds(timestamps_ms: list[NDArray[np.int64]], wall_ms: int) -> NDArray[np.float64]:

@@ -78,7 +78,7 @@ class Models(Protocol):
         ...
 
     def variant(self) -> Scoring | None:
-        """The cheaper model for times of overload, where the deployment declares one."""
+        """The cheaper model for times of overload, where the deployment declares one; it marks its predictions."""
         ...
 
 
