@@ -6,16 +6,17 @@ Nothing is committed, so a reader disturbs nobody and may begin anywhere.
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from operator import itemgetter
 from types import TracebackType
-from typing import Final, Self, TypeAlias, cast
+from typing import Final, Self, TypeAlias
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from numpy.typing import NDArray
 
 from millrace.core.errors import RequestError, TransientError
-from millrace.core.records import Coordinates, Headers, RecordBatch
+from millrace.core.records import Coordinates, RecordBatch
 from millrace.kafka.connection import QUIET, ConnectionNotes, partitions_of
+from millrace.kafka.messages import to_batch
 from millrace.process.settings import ClientConfig, KafkaSettings
 
 
@@ -82,12 +83,13 @@ class Reader:
             chosen = self._choose(
                 partitions if partitions is not None or not isinstance(start, Mapping) else tuple(start)
             )
-            self._ends: dict[int, int] | None = None
             bounds = {number: self.bounds(number) for number in chosen}
             begins = self._begins(start, bounds)
-            if until is Until.NOW:
-                self._ends = {number: bounds[number][1] for number in chosen if begins[number] < bounds[number][1]}
-            read = chosen if self._ends is None else tuple(self._ends)
+            self._ends = _ends(bounds) if until is Until.NOW else None
+            self._pending = {
+                number for number in chosen if until is Until.STOPPED or begins[number] < bounds[number][1]
+            }
+            read = sorted(self._pending)
             self._consumer.assign([TopicPartition(topic, number, begins[number]) for number in read])
         except KafkaException as error:
             self._consumer.close()
@@ -99,7 +101,7 @@ class Reader:
     @property
     def finished(self) -> bool:
         """Whether every record up to the end was delivered. Never true for a reader that is to be stopped."""
-        return self._ends is not None and not self._ends
+        return self._ends is not None and not self._pending
 
     def read(self, limit: int = 1_000, timeout: timedelta = timedelta(milliseconds=200)) -> RecordBatch:
         """At most `limit` records; none when `timeout` passes without any.
@@ -111,10 +113,12 @@ class Reader:
         if self.finished:
             return RecordBatch.empty(self._topic)
         try:
-            polled = self._consumer.consume(limit, timeout.total_seconds())
+            polled = self._consumer.consume(1, timeout.total_seconds())
+            # Whatever else has come by now: a larger first request would wait until it is full.
+            polled += self._consumer.consume(limit - 1, 0) if polled and limit > 1 else []
         except KafkaException as error:
             raise self._notes.explain(error, self._doing) from error
-        return self._bounded(to_columns(self._topic, self._without_errors(polled)))
+        return self._bounded(to_batch(self._topic, self._without_errors(polled)))
 
     def bounds(self, partition: int) -> tuple[int, int]:
         """First offset of a partition, and one past the last that a committed reader may see.
@@ -144,7 +148,7 @@ class Reader:
             if len(batch):
                 silent = timedelta()
                 yield batch
-            elif self._ends:
+            elif self._ends is not None:
                 silent += silence
             if silent >= _SILENCE:
                 raise TransientError(
@@ -196,27 +200,34 @@ class Reader:
             error, number = notice.error(), notice.partition()
             if error is not None and error.code() == KafkaError._PARTITION_EOF and number is not None:  # noqa: SLF001
                 self._reached(number)
-            elif error is not None and (error.fatal() or not error.retriable()):
-                raise self._notes.explain(error, self._doing)
+            elif error is not None and not isinstance(
+                judged := self._notes.explain(error, self._doing), TransientError
+            ):
+                raise judged
         return [record for record in polled if record.error() is None]
 
     def _bounded(self, batch: RecordBatch) -> RecordBatch:
         """Without the records that were written after the reading began, where the reading has an end."""
         if self._ends is None or not len(batch):
             return batch
-        ends = np.full(int(batch.partitions.max()) + 1, -1, np.int64)
-        for number, end in self._ends.items():
-            if number < len(ends):
-                ends[number] = end
-        limits = ends[batch.partitions]
+        limits = self._ends[batch.partitions]
         for number in np.unique(batch.partitions[batch.offsets >= limits - 1]).tolist():
             self._reached(number)
         inside = batch.offsets < limits
         return batch if inside.all() else batch.take(np.flatnonzero(inside))
 
     def _reached(self, partition: int) -> None:
-        if self._ends is not None and self._ends.pop(partition, None) is not None:
+        if self._ends is not None and partition in self._pending:
+            self._pending.remove(partition)
             self._consumer.pause([TopicPartition(self._topic, partition)])
+
+
+def _ends(bounds: Mapping[int, tuple[int, int]]) -> NDArray[np.int64]:
+    """The end of each partition, at the index of its number."""
+    ends = np.zeros(max(bounds, default=-1) + 1, np.int64)
+    for number, (_, end) in bounds.items():
+        ends[number] = end
+    return ends
 
 
 def find(kafka: KafkaSettings, coordinates: Coordinates) -> RecordBatch:
@@ -248,20 +259,6 @@ def find(kafka: KafkaSettings, coordinates: Coordinates) -> RecordBatch:
     raise RequestError(
         f"at {coordinates} is no record that a reader may see: it was compacted away, aborted, or marks a transaction",
         remedy="check the offset",
-    )
-
-
-def to_columns(topic: str, polled: Sequence[Message]) -> RecordBatch:
-    """What a consumer returned, as columns. None of it may be an error."""
-    count = len(polled)
-    return RecordBatch(
-        topic,
-        np.fromiter(map(Message.partition, polled), np.int32, count),
-        np.fromiter(map(Message.offset, polled), np.int64, count),
-        np.fromiter(map(itemgetter(1), map(Message.timestamp, polled)), np.int64, count),
-        list(map(Message.key, polled)),
-        list(map(Message.value, polled)),
-        cast("list[Headers | None]", list(map(Message.headers, polled))),
     )
 
 

@@ -3,11 +3,7 @@
 Scorers write through their lanes; this is for the senders of features and labels, and for tools.
 """
 
-import operator
-from collections import deque
-from collections.abc import Sequence
 from datetime import timedelta
-from itertools import repeat
 from types import TracebackType
 from typing import Final, Self
 
@@ -16,8 +12,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from numpy.typing import NDArray
 
 from millrace.core.errors import MillraceError, RequestError, TransientError
-from millrace.core.records import Headers, OutputBatch
+from millrace.core.records import OutputBatch
 from millrace.kafka.connection import QUIET, ConnectionNotes, partitions_of, topic_names
+from millrace.kafka.messages import enqueue
 from millrace.process.settings import ClientConfig, KafkaSettings
 
 BY_KEY: Final = -1
@@ -25,6 +22,12 @@ BY_KEY: Final = -1
 
 NOW: Final = 0
 """Timestamp of a record that gets the time of its writing."""
+
+MAX_RECORD_BYTES: Final = 1_000_000
+"""Largest value that is sent, a little less than what a broker accepts by default with key and headers."""
+
+_ROOM_SECS: Final = 0.1
+"""How long to serve deliveries before looking for room in the queue again."""
 
 
 class Writer:
@@ -88,10 +91,14 @@ class Writer:
             TransientError: Records of this or an earlier call were not acknowledged in time.
             FatalError: The broker refuses this client or these records.
         """
+        self._refuse_oversized(batch)
         start = 0
         while start < len(batch):
-            start += self._queue(batch, start)
-            self._producer.poll(0 if start >= len(batch) else 0.1)
+            try:
+                start = enqueue(self._producer, batch, start, self._heard_failure)
+                self._producer.poll(0 if start >= len(batch) else _ROOM_SECS)
+            except (KafkaException, SystemError) as error:
+                raise self._explain(error, f"writing to {batch.topic!r}") from error
             self._raise_failure()
 
     def flush(self) -> None:
@@ -124,31 +131,13 @@ class Writer:
         finally:
             self.close()
 
-    def _queue(self, batch: OutputBatch, start: int) -> int:
-        """Queue records from row `start` on until the queue is full; how many were queued."""
-        values = iter(batch.values[start:])
-        keys, headers = batch.keys[start:], _headers(batch)[start:]
-        numbers = batch.partitions[start:].tolist()
-        times = batch.timestamps_ms[start:].tolist()
-        columns = (values, keys, numbers, repeat(None), repeat(self._heard_failure), times, headers)
-        try:
-            deque(map(self._producer.produce, repeat(batch.topic), *columns), maxlen=0)
-        except BufferError:
-            # The iterator has handed out the record that found no room.
-            return len(batch) - start - operator.length_hint(values) - 1
-        except (KafkaException, SystemError) as error:
-            row = len(batch) - operator.length_hint(values) - 1
-            raise self._refused_record(error, batch, row) from error
-        return len(batch) - start
-
-    def _refused_record(self, error: KafkaException | SystemError, batch: OutputBatch, row: int) -> MillraceError:
-        cause = _kafka_error(error)
-        if cause is not None and cause.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            return RequestError(
-                f"a record of {len(batch.values[row] or b'')} bytes is too large for {batch.topic!r}",
-                remedy="send smaller records: 1 MB is Kafka's own bound",
+    def _refuse_oversized(self, batch: OutputBatch) -> None:
+        largest = max(map(len, filter(None, batch.values)), default=0)
+        if largest > MAX_RECORD_BYTES:
+            raise RequestError(
+                f"a record of {largest} bytes is too large for {batch.topic!r}",
+                remedy=f"send smaller records: {MAX_RECORD_BYTES} bytes is Kafka's own bound",
             )
-        return self._explain(error, f"writing to {batch.topic!r}")
 
     def _heard_failure(self, error: KafkaError, record: Message) -> None:
         self._failed += 1
@@ -176,10 +165,6 @@ def by_key(count: int) -> NDArray[np.int32]:
 def at_writing(count: int) -> NDArray[np.int64]:
     """Timestamps of `count` records that all get the time of their writing."""
     return np.full(count, NOW, np.int64)
-
-
-def _headers(batch: OutputBatch) -> Sequence[Headers | None]:
-    return (None,) * len(batch) if batch.headers is None else batch.headers
 
 
 def _kafka_error(error: KafkaException | SystemError) -> KafkaError | None:

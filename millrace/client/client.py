@@ -1,0 +1,66 @@
+"""The client: everything a program can ask of millrace, behind one name."""
+
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Self
+
+from millrace.client.labels import Label, send_labels
+from millrace.client.local import find_kafka
+from millrace.client.predictions import OnInvalid, Prediction, predictions_topic, read_predictions
+from millrace.client.sending import OnSent, SendOptions, Sent, send
+from millrace.client.sources import Source
+from millrace.kafka.reading import Position, Start, Until
+from millrace.process.settings import KafkaSettings
+
+
+class Client:
+    """A connection to one cluster. Holds no resources between calls; use as a context manager or not.
+
+    Example::
+
+        with Client() as client:
+            client.send("weather", Path("weather.csv"), SendOptions(key_field="station"))
+            for prediction in client.predictions("rain", start=Position.EARLIEST, until=Until.NOW):
+                print(prediction.event_id, prediction.label)
+
+    Args:
+        kafka: The cluster: settings, or broker addresses, or None for the environment's or else the local broker.
+
+    Raises:
+        RequestError: No broker is named, and no local one runs.
+    """
+
+    def __init__(self, kafka: KafkaSettings | str | None = None) -> None:
+        self.kafka = kafka if isinstance(kafka, KafkaSettings) else find_kafka(kafka)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Nothing to release; the form is kept for what will be held one day."""
+
+    def send(
+        self, topic: str, source: Source, options: SendOptions | None = None, *, on_sent: OnSent | None = None
+    ) -> Sent:
+        """Write every row of a file, table or iterable to a topic. See `millrace.client.sending.send`."""
+        return send(self.kafka, topic, source, options, on_sent=on_sent)
+
+    def labels(self, stream: str, labels: Iterable[Label]) -> int:
+        """Write labels to `<stream>.labels`. See `millrace.client.labels.send_labels`."""
+        return send_labels(self.kafka, stream, labels)
+
+    def predictions(
+        self,
+        deployment: str,
+        *,
+        start: Start = Position.LATEST,
+        until: Until = Until.STOPPED,
+        on_invalid: OnInvalid | None = None,
+    ) -> Iterator[Prediction]:
+        """Committed predictions, one by one, in the order of each partition. Blocks while there are none.
+
+        See `millrace.client.predictions.read_predictions`, which gives them as they come, several at a time.
+        """
+        topic = predictions_topic(deployment)
+        for some in read_predictions(self.kafka, topic, start=start, until=until, on_invalid=on_invalid):
+            yield from some

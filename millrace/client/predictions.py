@@ -1,0 +1,173 @@
+"""Predictions as a subscriber sees them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+import orjson
+
+from millrace.core.errors import InvalidRecordError, Reason
+from millrace.core.records import Coordinates, RecordBatch
+from millrace.kafka.reading import Position, Reader, Start, Until
+from millrace.process.settings import KafkaSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One prediction.
+
+    Attributes:
+        at: Where the prediction lies.
+        key: The record's key, which is its input's.
+        event_id: The input's own id, or else its coordinates.
+        source: Where its input lies.
+        deployment: Who made it.
+        model: The model's name.
+        version: The model's version.
+        digest: The sha256 of the model's bundle.
+        transform: Fingerprint of the transform, empty without one.
+        label: The class, None for regression.
+        scores: Score by class; empty for regression.
+        value: The predicted value, None for classes.
+        bins: One base-36 character per feature: its bin in the model's reference profile.
+        event_time_ms: The input's timestamp, milliseconds since 1970.
+        scored_at_ms: When it was scored, milliseconds since 1970.
+        degraded: Whether a cheaper variant scored it because of overload.
+    """
+
+    at: Coordinates
+    key: bytes | None
+    event_id: str
+    source: Coordinates
+    deployment: str
+    model: str
+    version: int
+    digest: str
+    transform: str
+    label: str | None
+    scores: Mapping[str, float]
+    value: float | None
+    bins: str
+    event_time_ms: int
+    scored_at_ms: int
+    degraded: bool = False
+
+    @property
+    def latency(self) -> timedelta:
+        """From the input's timestamp to its scoring."""
+        return timedelta(milliseconds=self.scored_at_ms - self.event_time_ms)
+
+    def document(self) -> dict[str, Any]:
+        """The prediction as JSON values, as its topic has it, with the key and `at` added."""
+        outputs: dict[str, Any] = {"value": self.value} if self.label is None else {}
+        if self.label is not None:
+            outputs = {"label": self.label, "scores": dict(self.scores)}
+        return {
+            "event_id": self.event_id,
+            "key": None if self.key is None else self.key.decode("utf-8", "backslashreplace"),
+            "source": _place(self.source),
+            "deployment": self.deployment,
+            "model": self.model,
+            "version": self.version,
+            "digest": self.digest,
+            "transform": self.transform,
+            "outputs": outputs,
+            "bins": self.bins,
+            "event_time": self.event_time_ms,
+            "scored_at": self.scored_at_ms,
+            **({"degraded": True} if self.degraded else {}),
+            "at": str(self.at),
+        }
+
+
+OnInvalid: TypeAlias = Callable[[Coordinates, InvalidRecordError], None]
+"""Told of a record in a predictions topic that is no prediction."""
+
+
+def predictions_topic(deployment: str) -> str:
+    """The topic of a deployment's predictions, where its document names no other."""
+    return deployment if deployment.endswith((".predictions", ".shadows")) else f"{deployment}.predictions"
+
+
+def read_predictions(
+    kafka: KafkaSettings,
+    topic: str,
+    *,
+    start: Start = Position.LATEST,
+    until: Until = Until.STOPPED,
+    on_invalid: OnInvalid | None = None,
+) -> Iterator[Sequence[Prediction]]:
+    """Committed predictions as they come, in the order of each partition; an empty sequence when none came for 0.2 s.
+
+    Args:
+        kafka: The cluster.
+        topic: The predictions topic.
+        start: Where to begin.
+        until: Where to stop.
+        on_invalid: Told of records that are no predictions, which are then passed over; they are raised where absent.
+
+    Raises:
+        RequestError: There is no such topic.
+        InvalidRecordError: A record is no prediction, and nobody is to be told.
+        TransientError: No broker answers.
+        FatalError: The broker refuses this client.
+    """
+    with Reader(kafka, topic, start=start, until=until) as reader:
+        while not reader.finished:
+            yield parse_predictions(reader.read(), on_invalid)
+
+
+def parse_predictions(batch: RecordBatch, on_invalid: OnInvalid | None = None) -> list[Prediction]:
+    """The predictions of a batch of a predictions topic; see `read_predictions` for what is none."""
+    found: list[Prediction] = []
+    for row in range(len(batch)):
+        try:
+            found.append(parse_prediction(batch, row))
+        except InvalidRecordError as error:
+            if on_invalid is None:
+                raise
+            on_invalid(batch.coordinates(row), error)
+    return found
+
+
+def parse_prediction(batch: RecordBatch, row: int) -> Prediction:
+    """The prediction in row `row`.
+
+    Raises:
+        InvalidRecordError: It is none.
+    """
+    try:
+        document = orjson.loads(batch.values[row] or b"")
+        return _from_document(document, batch.coordinates(row), batch.keys[row])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidRecordError(
+            Reason.SCHEMA_MISMATCH, f"{batch.coordinates(row)} is no prediction: {type(error).__name__} {error}"
+        ) from error
+
+
+def _from_document(document: Mapping[str, Any], at: Coordinates, key: bytes | None) -> Prediction:
+    outputs, source = document["outputs"], document["source"]
+    return Prediction(
+        at=at,
+        key=key,
+        event_id=document["event_id"],
+        source=Coordinates(source["topic"], source["partition"], source["offset"], source.get("row") or 0),
+        deployment=document["deployment"],
+        model=document["model"],
+        version=int(document["version"]),
+        digest=document["digest"],
+        transform=document["transform"],
+        label=outputs.get("label"),
+        scores=outputs.get("scores") or {},
+        value=outputs.get("value"),
+        bins=document["bins"],
+        event_time_ms=int(document["event_time"]),
+        scored_at_ms=int(document["scored_at"]),
+        degraded=bool(document.get("degraded", False)),
+    )
+
+
+def _place(source: Coordinates) -> dict[str, Any]:
+    row = {"row": source.row} if source.row else {}
+    return {"topic": source.topic, "partition": source.partition, "offset": source.offset, **row}
