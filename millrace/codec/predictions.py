@@ -4,7 +4,6 @@ An encoder makes one template of everything that the rows share, and fills it in
 they do not.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -186,53 +185,6 @@ def _literal(text: bytes) -> bytes:
     """The text as a template that gives it back."""
     return text.replace(b"%", b"%%")
 
-
-PREDICTION_AVRO_SCHEMA: Final = json.dumps(
-    {
-        "type": "record",
-        "name": "Prediction",
-        "namespace": "millrace",
-        "fields": [
-            {"name": "event_id", "type": "string"},
-            {
-                "name": "source",
-                "type": {
-                    "type": "record",
-                    "name": "Source",
-                    "fields": [
-                        {"name": "topic", "type": "string"},
-                        {"name": "partition", "type": "int"},
-                        {"name": "offset", "type": "long"},
-                        {"name": "row", "type": "int", "default": 0},
-                    ],
-                },
-            },
-            {"name": "deployment", "type": "string"},
-            {"name": "model", "type": "string"},
-            {"name": "version", "type": "int"},
-            {"name": "digest", "type": "string"},
-            {"name": "transform", "type": "string"},
-            {
-                "name": "outputs",
-                "type": {
-                    "type": "record",
-                    "name": "Outputs",
-                    "fields": [
-                        {"name": "label", "type": ["null", "string"], "default": None},
-                        {"name": "scores", "type": ["null", {"type": "map", "values": "double"}], "default": None},
-                        {"name": "value", "type": ["null", "double"], "default": None},
-                    ],
-                },
-            },
-            {"name": "bins", "type": "string"},
-            {"name": "event_time", "type": "long"},
-            {"name": "scored_at", "type": "long"},
-            {"name": "degraded", "type": "boolean", "default": False},
-        ],
-    },
-    indent=2,
-)
-"""The Avro schema of a prediction, as it is registered."""
 
 _NULL: Final = b"\x00"
 _PRESENT: Final = b"\x02"

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from millrace.codec.predictions import (
-    PREDICTION_AVRO_SCHEMA,
     AvroPredictionEncoder,
     Identity,
     JsonPredictionEncoder,
     PredictionEncoder,
 )
+from millrace.codec.schemas import PREDICTION_AVRO_SCHEMA
 from millrace.core.columns import Decoded, FeatureColumns
 from millrace.core.outputs import Outputs
 from millrace.core.records import RecordBatch
