@@ -1,0 +1,22 @@
+"""The topics that a scorer writes to: made like their source, so that joins stay local and nothing is too large."""
+
+from millrace.kafka.admin import Admin, TopicSpec
+from millrace.process.deployment import Deployment
+
+_HEADER_ROOM_BYTES = 65_536
+"""A dead letter is its record and the story of its failure."""
+
+
+def ensure_output_topics(admin: Admin, deployment: Deployment) -> None:
+    """Create the output topics that do not exist, with the source topic's number of partitions.
+
+    Raises:
+        RequestError: The source topic does not exist, or an output topic has another number of partitions.
+    """
+    source = deployment.source.topic
+    partitions = admin.partition_counts([source])[source]
+    largest = int(admin.topic_config(source)["max.message.bytes"]) + _HEADER_ROOM_BYTES
+    names = [deployment.predictions_topic, deployment.dead_letters_topic]
+    if deployment.overload.shed_after is not None:
+        names.append(deployment.late_topic)
+    admin.ensure_topics([TopicSpec(name, partitions, {"max.message.bytes": str(largest)}) for name in names])
