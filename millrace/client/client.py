@@ -1,6 +1,6 @@
 """The client: everything a program can ask of millrace, behind one name."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -49,6 +49,22 @@ class Client:
         """Write labels to `<stream>.labels`. See `millrace.client.labels.send_labels`."""
         return send_labels(self.kafka, stream, labels)
 
+    def subscribe(
+        self,
+        deployment: str,
+        *,
+        start: Start = Position.LATEST,
+        until: Until = Until.STOPPED,
+        on_invalid: OnInvalid | None = None,
+    ) -> Iterator[Sequence[Prediction]]:
+        """Committed predictions as they come, several at a time; an empty sequence when none came for 0.2 s.
+
+        See `millrace.client.predictions.read_predictions`.
+        """
+        return read_predictions(
+            self.kafka, predictions_topic(deployment), start=start, until=until, on_invalid=on_invalid
+        )
+
     def predictions(
         self,
         deployment: str,
@@ -57,10 +73,6 @@ class Client:
         until: Until = Until.STOPPED,
         on_invalid: OnInvalid | None = None,
     ) -> Iterator[Prediction]:
-        """Committed predictions, one by one, in the order of each partition. Blocks while there are none.
-
-        See `millrace.client.predictions.read_predictions`, which gives them as they come, several at a time.
-        """
-        topic = predictions_topic(deployment)
-        for some in read_predictions(self.kafka, topic, start=start, until=until, on_invalid=on_invalid):
+        """Committed predictions, one by one, in the order of each partition. Blocks while there are none."""
+        for some in self.subscribe(deployment, start=start, until=until, on_invalid=on_invalid):
             yield from some

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import orjson
 
-from millrace.core.errors import InvalidRecordError, Reason
+from millrace.core.errors import InvalidRecordError, Reason, RequestError
 from millrace.core.records import Coordinates, RecordBatch
+from millrace.kafka.admin import Admin
 from millrace.kafka.reading import Position, Reader, Start, Until
 from millrace.process.settings import KafkaSettings
 
@@ -85,9 +86,12 @@ OnInvalid: TypeAlias = Callable[[Coordinates, InvalidRecordError], None]
 """Told of a record in a predictions topic that is no prediction."""
 
 
+SUFFIX: Final = ".predictions"
+
+
 def predictions_topic(deployment: str) -> str:
     """The topic of a deployment's predictions, where its document names no other."""
-    return deployment if deployment.endswith((".predictions", ".shadows")) else f"{deployment}.predictions"
+    return deployment if deployment.endswith((SUFFIX, ".shadows")) else f"{deployment}{SUFFIX}"
 
 
 def read_predictions(
@@ -113,9 +117,18 @@ def read_predictions(
         TransientError: No broker answers.
         FatalError: The broker refuses this client.
     """
-    with Reader(kafka, topic, start=start, until=until) as reader:
+    with _open(kafka, topic, start, until) as reader:
         while not reader.finished:
             yield parse_predictions(reader.read(), on_invalid)
+
+
+def _open(kafka: KafkaSettings, topic: str, start: Start, until: Until) -> Reader:
+    try:
+        return Reader(kafka, topic, start=start, until=until)
+    except RequestError as error:
+        known = sorted(name for name in Admin(kafka).topic_names() if name.endswith(SUFFIX))
+        found = f"topics of predictions are {', '.join(known)}" if known else "no deployment has written any yet"
+        raise RequestError(error.message, remedy=found) from error
 
 
 def parse_predictions(batch: RecordBatch, on_invalid: OnInvalid | None = None) -> list[Prediction]:

@@ -15,7 +15,7 @@ from millrace.core.errors import FatalError, MillraceError, RequestError, Transi
 from millrace.kafka.errors import from_kafka
 from millrace.process.settings import ClientConfig
 
-REACH: Final = timedelta(seconds=10)
+REACH: Final = timedelta(seconds=6)
 """How long a client waits for the first answer of a cluster."""
 
 _SLICE: Final = timedelta(seconds=1)
@@ -63,7 +63,7 @@ def partitions_of(
         if isinstance(from_kafka(metadata.error, doing), RequestError):
             raise RequestError(
                 f"{doing}: there is no topic {topic!r}",
-                remedy=f"check the name; `millrace send {topic} FILE --create` makes a new topic",
+                remedy="check the name, or create it first",
             )
         raise notes.explain(metadata.error, doing)
     return tuple(sorted(metadata.partitions))

@@ -1,0 +1,99 @@
+"""Where and how commands speak: results on stdout, everything else on stderr."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from millrace.core.errors import MillraceError
+
+ACCENT: Final = "cyan"
+
+
+def stdout() -> Console:
+    """The console for results. Made anew for each command, because tests and pipes replace the stream."""
+    return Console(highlight=False)
+
+
+def stderr() -> Console:
+    """The console for progress, remarks and errors."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(document: object) -> None:
+    """One line of JSON on stdout."""
+    sys.stdout.write(orjson.dumps(document, default=str).decode() + "\n")
+
+
+def print_error(error: MillraceError) -> None:
+    """What is wrong in one line, and the remedy in another."""
+    console = stderr()
+    console.print(Text.assemble(("error: ", "bold red"), error.message), soft_wrap=True)
+    if error.remedy:
+        console.print(Text.assemble(("remedy: ", "bold green"), error.remedy), soft_wrap=True)
+
+
+def remark(text: str) -> None:
+    """A line for the person at the terminal, on stderr."""
+    stderr().print(Text(text, style="dim"), soft_wrap=True)
+
+
+def facts(pairs: Mapping[str, str | Text]) -> Table:
+    """Names and values, one pair a line."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in pairs.items():
+        grid.add_row(name, value)
+    return grid
+
+
+def listing(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, numbers: Sequence[str] = ()) -> Table:
+    """A plain table with a line under its head; the columns named in `numbers` stand to the right."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="ellipsis", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+@contextmanager
+def progress(*columns: str) -> Iterator[Progress]:
+    """A progress bar on stderr that leaves no trace when it is done; nothing at all where stderr is no terminal.
+
+    Args:
+        *columns: Further columns, as rich's templates: `{task.fields[rate]}`.
+    """
+    console = stderr()
+    with Progress(
+        SpinnerColumn(style=ACCENT),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30, complete_style=ACCENT, finished_style=ACCENT),
+        *map(TextColumn, columns),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        yield bar
+
+
+def shortened(digest: str) -> str:
+    """The first twelve hexadecimal digits of a digest: enough to tell models apart by eye."""
+    return digest.removeprefix("sha256:")[:12]
+
+
+def human_bytes(count: float) -> str:
+    """A size as people say it, in powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
