@@ -2,23 +2,28 @@
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Final, Literal, NotRequired, TypedDict, TypeVar
+from typing import Annotated, Any, Final, Literal, NotRequired, TypeAlias, TypedDict, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from millrace.codec.avro_framing import HEADER_BYTES, MAGIC, parse_schema, read_framed, read_record, schema_id
 from millrace.codec.schema_source import SchemaSource
 from millrace.codec.schemas import LABEL_AVRO_SCHEMA, PREDICTION_AVRO_SCHEMA
 from millrace.core.errors import InvalidRecordError, Reason
 
+EventId: TypeAlias = Annotated[str, Meta(min_length=1)]
+Count: TypeAlias = Annotated[int, Meta(ge=0)]
+Ordinal: TypeAlias = Annotated[int, Meta(ge=1)]
+
 
 class SourceDocument(TypedDict):
     """Where a prediction's record lies."""
 
-    topic: str
-    partition: int
-    offset: int
-    row: NotRequired[int]
+    topic: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]+$")]
+    partition: Count
+    offset: Count
+    row: NotRequired[Ordinal]
 
 
 class OutputsDocument(TypedDict, total=False):
@@ -32,30 +37,30 @@ class OutputsDocument(TypedDict, total=False):
 class PredictionDocument(TypedDict):
     """A prediction as its topic has it. Times are milliseconds since 1970."""
 
-    event_id: str
+    event_id: EventId
     source: SourceDocument
     deployment: str
     model: str
-    version: int
+    version: Ordinal
     digest: str
     transform: str
     outputs: OutputsDocument
-    bins: str
-    event_time: int
-    scored_at: int
+    bins: Annotated[str, Meta(pattern=r"^[0-9a-z]*$")]
+    event_time: Count
+    scored_at: Count
     degraded: NotRequired[bool]
 
 
 class LabelDocument(TypedDict):
     """What the world says of an event. Times are milliseconds since 1970."""
 
-    event_id: str
+    event_id: EventId
     label: NotRequired[str | float | int | bool | None]
-    label_time: int
-    revision: NotRequired[int]
+    label_time: Count
+    revision: NotRequired[Count]
     op: NotRequired[Literal["upsert", "retract"]]
     source: NotRequired[str | None]
-    weight: NotRequired[float]
+    weight: NotRequired[Annotated[float, Meta(gt=0)]]
 
 
 T = TypeVar("T")
@@ -83,7 +88,10 @@ def read_prediction(value: bytes | None, *, schemas: SchemaSource | None = None)
 
 def read_label(value: bytes | None, *, schemas: SchemaSource | None = None) -> LabelDocument:
     """A label from the value of its record, JSON or Avro; see `read_prediction`."""
-    return _convert(_read(value, schemas, LABEL_AVRO_SCHEMA), LabelDocument)
+    label = _convert(_read(value, schemas, LABEL_AVRO_SCHEMA), LabelDocument)
+    if label.get("label") is None and label.get("op") != "retract":
+        raise InvalidRecordError(Reason.SCHEMA_MISMATCH, "a label without `label` can only retract one")
+    return label
 
 
 def _read(value: bytes | None, schemas: SchemaSource | None, own_schema: str) -> dict[str, Any]:

@@ -192,7 +192,7 @@ class HealthSettings(BaseModel):
 
     host: str = "127.0.0.1"
     """Address to listen on. Loopback by default, because nothing asks who is calling; `0.0.0.0` in a container."""
-    port: Annotated[int, Field(ge=0, lt=2**16)] = 0
+    port: Annotated[int, Field(ge=0, le=65_535)] = 0
     """Port to listen on; 0 takes a free one, which the log's first line names."""
 
 
@@ -211,7 +211,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings | None = None
     """How to reach Kafka; absent where the process has another way to know, such as the local broker's own file."""
     home: Path = Field(default_factory=lambda: Path.home() / ".millrace")
-    """Folder of the local broker's data and of model files."""
+    """Folder of the local broker's data and of model files; `~/.millrace` where absent."""
     log: LogSettings = LogSettings()
     """What is logged, and how it looks."""
     health: HealthSettings = HealthSettings()

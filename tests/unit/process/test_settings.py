@@ -155,7 +155,7 @@ def test_without_an_environment_there_are_defaults_and_no_broker() -> None:
         ("MILLRACE_KAFKA__BOOTSTRAPP", "a:1", r"MILLRACE_KAFKA__BOOTSTRAPP: no such setting .*\(remove it, or correct"),
         ("MILLRACE_KAFKA__SASL_PASSWORD", "sesame", r"MILLRACE_KAFKA__BOOTSTRAP: is missing \(add it\)"),
         ("MILLRACE_HEALTH__PORT", "many", "MILLRACE_HEALTH__PORT: should be a valid integer"),
-        ("MILLRACE_HEALTH__PORT", "65536", "MILLRACE_HEALTH__PORT: should be less than 65536"),
+        ("MILLRACE_HEALTH__PORT", "65536", "MILLRACE_HEALTH__PORT: should be less than or equal to 65535"),
         ("MILLRACE_LOG__LEVEL", "loud", "MILLRACE_LOG__LEVEL: should be 'debug', 'info', 'warning' or 'error'"),
         ("MILLRACE_KAFKA__PROPERTIES", "not json", "write lists and maps as JSON"),
     ],
