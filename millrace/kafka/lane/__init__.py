@@ -1,0 +1,9 @@
+"""The lanes over the real client: one worker's way from input partitions to output topics.
+
+`open_lane` makes the lane that a `LaneSpec` describes; `millrace.core.lane` says what a lane promises.
+"""
+
+from millrace.kafka.lane.opening import open_lane
+from millrace.kafka.lane.spec import GroupProtocol, LaneSpec, StartAt
+
+__all__ = ["GroupProtocol", "LaneSpec", "StartAt", "open_lane"]

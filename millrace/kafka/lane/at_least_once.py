@@ -1,0 +1,101 @@
+"""The writer of the lanes without transactions: outputs first, then whatever says that their inputs are done."""
+
+import time
+from datetime import timedelta
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from millrace.core.errors import TransientError
+from millrace.core.records import NextOffsets, OutputBatch
+from millrace.kafka.errors import from_kafka
+from millrace.kafka.lane.ports import Reader
+from millrace.kafka.lane.producing import CLIENT_LOG, PAUSE, producer_config
+from millrace.kafka.lane.spec import LaneSpec
+from millrace.kafka.lane.triage import REFUSALS, Recovery, StepError, kafka_error
+from millrace.kafka.messages import enqueue
+from millrace.process.settings import KafkaSettings
+
+PATIENCE: Final = timedelta(seconds=30)
+"""How long the broker may take to acknowledge an output; afterwards the client gives the output up."""
+
+
+class AtLeastOnceWriter:
+    """An idempotent producer without transactions. See `ports.Writer`.
+
+    What was sent cannot be taken back: after an abort the same inputs are scored again, and what had reached the
+    broker is there twice.
+    """
+
+    def __init__(self, kafka: KafkaSettings, spec: LaneSpec) -> None:
+        self._name = f"the producer of {spec.deployment}, slot {spec.slot}"
+        # By error, the first message that met it. A C method as callback, and called for failures only: success costs
+        # no Python at all.
+        self._failures: dict[KafkaError, Message] = {}
+        config = {
+            **producer_config(kafka, spec),
+            "message.timeout.ms": round(PATIENCE.total_seconds() * 1000),
+            "delivery.report.only.error": True,
+        }
+        logger: dict[str, Any] = {"logger": CLIENT_LOG}
+        self._producer: Producer | None = Producer({**config, **logger})
+
+    def begin(self) -> None:
+        """See `ports.Writer`."""
+        self._failures.clear()
+
+    def send(self, outputs: OutputBatch) -> None:
+        """See `ports.Writer`."""
+        give_up = time.monotonic() + PATIENCE.total_seconds()
+        row = 0
+        try:
+            while (row := enqueue(self._client, outputs, row, self._failures.setdefault)) < len(outputs):
+                if time.monotonic() > give_up:
+                    raise StepError(Recovery.REBUILD, TransientError(f"{self._name}: its queue stays full"))
+                self._client.poll(PAUSE)
+        except (KafkaException, SystemError) as exception:
+            raise self._failed(kafka_error(exception)) from exception
+
+    def settle(self, next_offsets: NextOffsets, reader: Reader) -> None:
+        """See `ports.Writer`."""
+        self.flush()
+        reader.commit(next_offsets)
+
+    def flush(self) -> None:
+        """Wait until the broker has acknowledged everything that was sent since `begin`.
+
+        Raises:
+            StepError: Something was not acknowledged.
+        """
+        try:
+            left = self._client.flush(PATIENCE.total_seconds())
+        except (KafkaException, SystemError) as exception:
+            raise self._failed(kafka_error(exception)) from exception
+        if self._failures:
+            raise self._failed(next(iter(self._failures)))
+        if left:
+            raise StepError(Recovery.REBUILD, TransientError(f"{self._name}: {left} outputs are not acknowledged"))
+
+    def abort(self) -> None:
+        """See `ports.Writer`."""
+        try:
+            self._client.purge()
+            self._client.flush(PATIENCE.total_seconds())
+        except (KafkaException, SystemError) as exception:
+            raise self._failed(kafka_error(exception)) from exception
+
+    def close(self) -> None:
+        """See `ports.Writer`."""
+        if self._producer is not None:
+            self._producer.purge(blocking=False)
+            self._producer = None
+
+    @property
+    def _client(self) -> Producer:
+        if self._producer is None:
+            raise StepError(Recovery.REBUILD, TransientError(f"{self._name} was dropped"))
+        return self._producer
+
+    def _failed(self, error: KafkaError) -> StepError:
+        recovery = Recovery.FATAL if error.code() in REFUSALS else Recovery.REBUILD
+        return StepError(recovery, from_kafka(error, f"{self._name}: writing"))

@@ -1,0 +1,85 @@
+"""Opening a lane: everything that can be refused is asked here, before the first record."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import assert_never
+
+from confluent_kafka import Producer
+
+from millrace.core.lane import Delivery, Lane
+from millrace.kafka.admin import Admin
+from millrace.kafka.connection import QUIET, ConnectionNotes, partitions_of
+from millrace.kafka.lane.at_least_once import AtLeastOnceWriter
+from millrace.kafka.lane.group import GroupLane
+from millrace.kafka.lane.ports import OpenWriter
+from millrace.kafka.lane.reader import KafkaReader
+from millrace.kafka.lane.shared import SharedLane
+from millrace.kafka.lane.spec import GroupProtocol, LaneSpec
+from millrace.kafka.lane.transactional import TransactionalWriter
+from millrace.process.settings import KafkaSettings
+
+
+def open_lane(kafka: KafkaSettings, spec: LaneSpec) -> Lane:
+    """Open a lane. Blocks until the broker has answered and an earlier worker of the same slot is fenced.
+
+    Args:
+        kafka: How to reach the cluster.
+        spec: What the lane is to be.
+
+    Raises:
+        RequestError: The input topic does not exist, or the group cannot be configured as the spec says.
+        TransientError: No broker answers in time, or it is still busy with what an earlier worker left.
+        FatalError: The broker refuses the credentials or the transactional id.
+    """
+    _check_topic(kafka, spec.topic)
+    if config := group_config(spec):
+        Admin(kafka).configure_group(spec.group, config)
+    match spec.delivery:
+        case Delivery.EXACTLY_ONCE:
+            return GroupLane(spec.topic, KafkaReader(kafka, spec), transactional_writers(kafka, spec))
+        case Delivery.AT_LEAST_ONCE:
+            return GroupLane(spec.topic, KafkaReader(kafka, spec), [lambda: AtLeastOnceWriter(kafka, spec)])
+        case Delivery.SHARED:
+            return SharedLane(kafka, spec)
+        case _:
+            assert_never(spec.delivery)
+
+
+def transactional_writers(kafka: KafkaSettings, spec: LaneSpec) -> list[OpenWriter]:
+    """The writers that take turns in an exactly-once lane."""
+
+    def opener(transactional_id: str) -> OpenWriter:
+        return lambda: TransactionalWriter(kafka, spec, transactional_id)
+
+    return [opener(transactional_id) for transactional_id in spec.transactional_ids]
+
+
+def group_config(spec: LaneSpec) -> Mapping[str, str]:
+    """Settings that belong to the group and not to its members."""
+    if spec.delivery is Delivery.SHARED:
+        return {
+            "share.auto.offset.reset": spec.start_at.value,
+            "share.isolation.level": "read_committed",
+            **_session("share", spec.session_timeout),
+        }
+    if spec.group_protocol is GroupProtocol.CLASSIC:
+        return {}
+    return _session("consumer", spec.session_timeout)
+
+
+def _session(kind: str, timeout: timedelta | None) -> Mapping[str, str]:
+    if timeout is None:
+        return {}
+    milliseconds = round(timeout / timedelta(milliseconds=1))
+    # Three heartbeats may go missing before a member counts as gone.
+    return {
+        f"{kind}.session.timeout.ms": str(milliseconds),
+        f"{kind}.heartbeat.interval.ms": str(milliseconds // 4),
+    }
+
+
+def _check_topic(kafka: KafkaSettings, topic: str) -> None:
+    """Learn in one question whether the cluster answers, knows us and has the topic."""
+    notes = ConnectionNotes()
+    client = Producer({**kafka.client(**QUIET), "error_cb": notes.heard})
+    partitions_of(client, topic, notes, doing=f"reading {topic!r}")

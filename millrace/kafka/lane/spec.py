@@ -1,0 +1,79 @@
+"""What a lane is to be: values only, so that settings, tests and the in-memory log can make one without a broker."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from millrace.core.errors import RequestError
+from millrace.core.lane import Delivery
+
+
+class GroupProtocol(StrEnum):
+    """How the members of a consumer group agree who reads what."""
+
+    AUTO = "auto"
+    """KIP-848 where the broker has it, otherwise classic."""
+    CONSUMER = "consumer"
+    """KIP-848: the broker assigns, and only partitions that move stop."""
+    CLASSIC = "classic"
+    """The older protocol, with the cooperative-sticky assignor."""
+
+
+class StartAt(StrEnum):
+    """Where a group begins to read a partition for which it has committed nothing."""
+
+    EARLIEST = "earliest"
+    LATEST = "latest"
+    """Skips what is there already. Until the first commit of a partition, a worker that takes it over skips again."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSpec:
+    """One worker's lane.
+
+    Attributes:
+        deployment: Name of the deployment; part of the transactional id.
+        slot: Which worker of the deployment this is, from 0. The same worker must come back with the same slot: that
+            is what ends the open transaction of its killed predecessor.
+        topic: The input topic.
+        delivery: What is promised.
+        group: Consumer group or share group; by default `millrace-<deployment>`.
+        group_protocol: How the group agrees. A share group has its own.
+        start_at: Where to begin without a committed offset.
+        session_timeout: How long a silent worker keeps its partitions; None leaves it to the broker. Under KIP-848 and
+            for share groups this belongs to the group and is set there, which needs the right to alter its configs.
+        transaction_timeout: How long a transaction may stay open before the broker aborts it. Readers of the output
+            wait up to this long (and the broker's clean-up interval) for a worker that dies and is not restarted.
+        alternate: Whether two transactional producers take turns, so that a transaction need not wait for the markers
+            of the one before it.
+        compression: Of the outputs; a librdkafka codec name.
+    """
+
+    deployment: str
+    slot: int
+    topic: str
+    delivery: Delivery = Delivery.EXACTLY_ONCE
+    group: str = ""
+    group_protocol: GroupProtocol = GroupProtocol.AUTO
+    start_at: StartAt = StartAt.EARLIEST
+    session_timeout: timedelta | None = None
+    transaction_timeout: timedelta = timedelta(seconds=10)
+    alternate: bool = True
+    compression: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.slot < 0:
+            raise RequestError(f"slot {self.slot} of {self.deployment} is negative", remedy="count slots from 0")
+        if self.transaction_timeout < timedelta(seconds=1):
+            raise RequestError(
+                f"the transaction timeout of {self.deployment} is {self.transaction_timeout.total_seconds():g} s",
+                remedy="give the broker at least one second to answer",
+            )
+        if not self.group:
+            object.__setattr__(self, "group", f"millrace-{self.deployment}")
+
+    @property
+    def transactional_ids(self) -> tuple[str, ...]:
+        """The identities of this slot's producers, the same in every life of the worker."""
+        stem = f"millrace-{self.deployment}-{self.slot}"
+        return (f"{stem}-a", f"{stem}-b") if self.alternate else (f"{stem}-a",)

@@ -1,0 +1,136 @@
+"""The writer of the exactly-once lane: one transactional producer."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from confluent_kafka import KafkaException, Producer
+
+from millrace.core.errors import TransientError
+from millrace.core.records import NextOffsets, OutputBatch
+from millrace.kafka.errors import from_kafka
+from millrace.kafka.lane.ports import Reader
+from millrace.kafka.lane.producing import CLIENT_LOG, PAUSE, producer_config
+from millrace.kafka.lane.reader import positions
+from millrace.kafka.lane.spec import LaneSpec
+from millrace.kafka.lane.triage import Recovery, Step, StepError, kafka_error, triage, when_out_of_time
+from millrace.kafka.messages import enqueue
+from millrace.process.settings import ClientConfig, KafkaSettings
+
+Result = TypeVar("Result")
+
+TAKE_OVER: Final = timedelta(seconds=30)
+"""How long to wait for the coordinator to settle what an earlier holder of the identity left."""
+
+
+class TransactionalWriter:
+    """A transactional producer. See `ports.Writer`.
+
+    Every step is bounded by the transaction timeout: a transaction that takes longer is the broker's to abort.
+
+    Args:
+        kafka: How to reach the cluster.
+        spec: The lane's spec.
+        transactional_id: The identity to take; an earlier holder is fenced.
+
+    Raises:
+        TransientError: The broker is away, or still busy with what an earlier holder left.
+        FatalError: The broker refuses.
+    """
+
+    def __init__(self, kafka: KafkaSettings, spec: LaneSpec, transactional_id: str) -> None:
+        self._id = transactional_id
+        self._bound = spec.transaction_timeout
+        config: ClientConfig = {
+            **producer_config(kafka, spec),
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": round(spec.transaction_timeout.total_seconds() * 1000),
+            # After a commit the broker still writes markers, and refuses the next transaction until they are there.
+            # The client asks again after this long; its default of 100 ms would be the cost of every transaction.
+            "retry.backoff.ms": 5,
+        }
+        logger: dict[str, Any] = {"logger": CLIENT_LOG}
+        self._producer: Producer | None = Producer({**config, **logger})
+        try:
+            self._step(Step.INIT, self._client.init_transactions, TAKE_OVER)
+        except StepError as error:
+            self.close()
+            if error.recovery is Recovery.FATAL:
+                raise error.cause from error
+            raise TransientError(error.cause.message, remedy=error.cause.remedy) from error
+
+    def begin(self) -> None:
+        """See `ports.Writer`."""
+        self._step(Step.BEGIN, lambda _: self._client.begin_transaction())
+
+    def send(self, outputs: OutputBatch) -> None:
+        """See `ports.Writer`."""
+        row = 0
+
+        def queue_rest(patience: float) -> None:
+            nonlocal row
+            give_up = time.monotonic() + patience
+            while (row := enqueue(self._client, outputs, row)) < len(outputs):
+                if time.monotonic() > give_up:
+                    raise StepError(
+                        Recovery.ABORT,
+                        TransientError(f"{self._id}: the producer's queue stays full", remedy="check the broker"),
+                    )
+                self._client.poll(PAUSE)
+
+        self._step(Step.SEND, queue_rest)
+
+    def settle(self, next_offsets: NextOffsets, reader: Reader) -> None:
+        """See `ports.Writer`."""
+        self.send_offsets(next_offsets, reader)
+        self.commit()
+
+    def send_offsets(self, next_offsets: NextOffsets, reader: Reader) -> None:
+        """Flush, then make the offsets part of the transaction. The broker checks that the reader is still a member."""
+        self._step(Step.FLUSH, self._flush)
+        offsets, membership = positions(next_offsets), reader.membership()
+        self._step(Step.SEND_OFFSETS, lambda t: self._client.send_offsets_to_transaction(offsets, membership, t))
+
+    def commit(self) -> None:
+        """Commit the transaction."""
+        self._step(Step.COMMIT, self._client.commit_transaction)
+
+    def abort(self) -> None:
+        """See `ports.Writer`."""
+        self._step(Step.ABORT, self._client.abort_transaction)
+
+    def close(self) -> None:
+        """See `ports.Writer`."""
+        if self._producer is not None:
+            # Its own `close` would wait for the broker; what is open is the successor's to settle.
+            self._producer.purge(blocking=False)
+            self._producer = None
+
+    @property
+    def _client(self) -> Producer:
+        if self._producer is None:
+            raise StepError(Recovery.REBUILD, TransientError(f"{self._id}: the producer was dropped"))
+        return self._producer
+
+    def _flush(self, patience: float) -> None:
+        if self._client.flush(patience):
+            raise StepError(
+                Recovery.ABORT,
+                TransientError(f"{self._id}: outputs were not acknowledged in time", remedy="check the broker"),
+            )
+
+    def _step(self, step: Step, call: Callable[[float], Result], bound: timedelta | None = None) -> Result:
+        """Call with the seconds that are left, again for as long as the client calls the failure retriable."""
+        give_up = time.monotonic() + (bound or self._bound).total_seconds()
+        while True:
+            try:
+                return call(max(give_up - time.monotonic(), PAUSE))
+            except (KafkaException, SystemError) as exception:
+                error = kafka_error(exception)
+                recovery = triage(error, step)
+                if recovery is Recovery.RETRY and time.monotonic() >= give_up:
+                    recovery = when_out_of_time(step)
+                if recovery is not Recovery.RETRY:
+                    raise StepError(recovery, from_kafka(error, f"{self._id}: {step.value}")) from exception
+            time.sleep(PAUSE)
