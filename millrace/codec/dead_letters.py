@@ -162,6 +162,8 @@ def read_dead_letter(headers: Headers | None) -> DeadLetter:
     """
     found = {name: header(headers, name) for name in REQUIRED}
     try:
+        if None in found.values():
+            raise ValueError
         text = {name: (value or b"").decode() for name, value in found.items()}
         return DeadLetter(
             source=Coordinates(text[TOPIC], int(text[PARTITION]), int(text[OFFSET])),
