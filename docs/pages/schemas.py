@@ -1,0 +1,76 @@
+"""The JSON Schemas that follow from code: of deployments, and of the weather stream's features."""
+
+import json
+from typing import Any, Final
+
+from millrace.core.feature_schema import DIALECT, avro_schema, json_schema
+from millrace.core.signature import DType, Feature, ModelInput, Signature, Task
+from millrace.process.deployment import Deployment
+
+WEATHER: Final = Signature(
+    features=tuple(
+        Feature(name, DType.FLOAT32)
+        for name in (
+            "temperature",
+            "dew_point",
+            "sea_level_pressure",
+            "visibility",
+            "wind_speed",
+            "max_sustained_wind_speed",
+            "min_temperature",
+            "max_temperature",
+        )
+    ),
+    inputs=(
+        ModelInput(
+            "features",
+            (
+                "temperature",
+                "dew_point",
+                "sea_level_pressure",
+                "visibility",
+                "wind_speed",
+                "max_sustained_wind_speed",
+                "min_temperature",
+                "max_temperature",
+            ),
+        ),
+    ),
+    task=Task.BINARY,
+    score_output="scores",
+    classes=("no", "yes"),
+)
+"""What the model of the weather example reads: eight standardised measurements of a day."""
+
+
+def deployment_schema() -> str:
+    """JSON Schema of the deployment document. What fields must agree on is beyond it; the code says that."""
+    schema = Deployment.model_json_schema()
+    return _text({"$schema": DIALECT, "$id": "urn:millrace:deployments:1", **_without_titles(schema)})
+
+
+def weather_schema() -> str:
+    """JSON Schema of the weather stream."""
+    return _text({"$id": "urn:millrace:features:1", **json_schema(WEATHER, title="A day's weather")})
+
+
+def weather_avro_schema() -> str:
+    """Avro schema of the weather stream."""
+    return _text(avro_schema(WEATHER, name="Weather"))
+
+
+def _without_titles(schema: Any) -> Any:  # noqa: ANN401 -- JSON
+    """Pydantic's titles repeat the names of the fields."""
+    match schema:
+        case {"title": str(), **rest} if "type" in schema or "anyOf" in schema:
+            return _without_titles(rest)
+        case dict():
+            return {name: _without_titles(value) for name, value in schema.items()}
+        case list():
+            return list(map(_without_titles, schema))
+        case _:
+            return schema
+
+
+def _text(document: object) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,95 @@
+"""What the code writes is what the schemas say."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+from docs.pages.topic_files import SCHEMAS, load_json
+from millrace.codec.dead_letters import Circumstances, dead_letters
+from millrace.codec.predictions import Identity, JsonPredictionEncoder
+from millrace.core.columns import Decoded, FeatureColumns, Rejection
+from millrace.core.errors import InvalidRecordError, Reason
+from millrace.core.outputs import Outputs
+from millrace.core.records import Headers, OutputBatch, RecordBatch
+from millrace.core.signature import Feature, ModelInput, Signature, Task
+from millrace_scorer.logic.shedding import late_output, split_late
+
+BINARY = Signature((Feature("x"),), (ModelInput("x", ("x",)),), Task.BINARY, "scores", classes=("no", "yes"))
+VALUE = Signature((Feature("x"),), (ModelInput("x", ("x",)),), Task.REGRESSION, "y")
+IDENTITY = Identity("rain", "weather", 3, "sha256:" + "0a" * 32)
+
+
+def validator(subject: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(load_json(SCHEMAS / subject / "v1" / "schema.json"))
+
+
+def records(count: int, headers: Headers | None = None) -> RecordBatch:
+    numbers = np.arange(count, dtype=np.int64)
+    return RecordBatch(
+        "weather.features",
+        np.full(count, 3, np.int32),
+        numbers + 1042,
+        numbers + 1_767_225_600_000,
+        [b"bellevue"] * count,
+        [b"{}"] * count,
+        [headers] * count,
+    )
+
+
+def headers_of(output: OutputBatch, row: int) -> dict[str, str]:
+    assert output.headers is not None
+    return {name: (value or b"").decode() for name, value in output.headers[row] or ()}
+
+
+def written(subject_output: OutputBatch, row: int) -> dict[str, Any]:
+    """A record as examples write it down, without its bytes."""
+    return {"key": None, "value": None, "headers": headers_of(subject_output, row)}
+
+
+@pytest.mark.parametrize(
+    ("signature", "outputs"),
+    [
+        (BINARY, Outputs(np.array([[0.25, 0.75], [1.0, 0.0]], np.float32), np.array([1, 0], np.intp))),
+        (VALUE, Outputs(np.array([-1.5, 1e-30], np.float32), None)),
+    ],
+)
+@pytest.mark.parametrize("bins", [None, [b"2", b"z"]])
+@pytest.mark.parametrize("degraded", [False, True])
+@pytest.mark.parametrize("ids", [None, ["día ☂", None]])
+def test_predictions(
+    signature: Signature,
+    outputs: Outputs,
+    bins: list[bytes] | None,
+    degraded: bool,
+    ids: list[str | None] | None,
+) -> None:
+    columns = FeatureColumns(signature, (np.zeros((2, 1), np.float32),))
+    decoded = Decoded(columns, np.array([0, 0], np.intp), np.array([0, 1], np.int32), ids)
+    encoder = JsonPredictionEncoder(IDENTITY, signature)
+    values = encoder.encode(records(1), decoded, outputs, bins=bins, scored_at_ms=1_767_225_600_042, degraded=degraded)
+    for value in values:
+        validator("predictions").validate(json.loads(value))
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_dead_letters(reason: Reason) -> None:
+    output = dead_letters(
+        records(2, headers=[("id", b"day-1042")]),
+        [Rejection(1, InvalidRecordError(reason, "what is wrong " * 100))],
+        topic="rain.dlq",
+        stage="decode",
+        circumstances=Circumstances("rain", "weather/3", "scorer-rain"),
+        failed_at_ms=1_767_225_600_042,
+    )
+    validator("dead-letters").validate(written(output, 0))
+
+
+def test_late_records() -> None:
+    _, late = split_late(records(2), wall_ms=1_767_225_700_000, shed_after=timedelta(seconds=60))
+    output = late_output(late, topic="rain.late")
+    assert len(output) == 2
+    validator("late").validate(written(output, 1))
