@@ -8,6 +8,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from millrace.core.audit.columns import LabelledColumns
 from millrace.core.audit.fixed import LARGEST, natural_log, sum_by_group
 from millrace.core.audit.layout import COUNTERS, DELAYS, ERRORS, Layout
 from millrace.core.errors import RequestError
@@ -179,34 +180,6 @@ def count_predictions(
     else:
         tally.cells_of_rows(cells, None)
     return [Pane(layout, counts, (0,) * len(layout.sums)) for counts in tally.counts]
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledColumns:
-    """Predictions with their labels, as columns of one length: contributions to panes.
-
-    Attributes:
-        signs: +1 for a contribution, -1 to take one back.
-        predicted: Index of the predicted class; 0 for regression.
-        labels: Index of the true class (a negative or fractional one is no class), or the true value.
-        scores: Shape (n, score columns).
-        delays_ms: From event time to label time.
-    """
-
-    signs: NDArray[np.int64]
-    predicted: NDArray[np.int64]
-    labels: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    delays_ms: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.signs)
-
-    def take(self, rows: NDArray[np.generic]) -> "LabelledColumns":
-        """These rows, given as a mask or as indexes."""
-        return LabelledColumns(
-            self.signs[rows], self.predicted[rows], self.labels[rows], self.scores[rows], self.delays_ms[rows]
-        )
 
 
 def count_labels(layout: Layout, columns: LabelledColumns, groups: NDArray[np.intp], group_count: int) -> list[Pane]:
