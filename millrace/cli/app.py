@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from millrace.cli import broker, send, version, watch
+from millrace.cli import broker, dead_letters, send, version, watch
 from millrace.cli.output import print_error
 from millrace.core.errors import FatalError, MillraceError
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for room in (broker, send, watch, version):
+for room in (broker, send, watch, dead_letters, version):
     app.add_typer(room.app)
 
 

@@ -1,6 +1,7 @@
 """What users import: send, subscribe, label, explain, replay, and the models and the local broker behind it."""
 
 from millrace.client.client import Client
+from millrace.client.dead_letters import DeadLetter, Replayed, ReplayFrom, ReplayOptions
 from millrace.client.encoding import ArrowEncoder, AvroEncoder, Encoder, JsonEncoder
 from millrace.client.labels import Label, LabelOperation
 from millrace.client.local import (
@@ -24,6 +25,7 @@ __all__ = [
     "AvroEncoder",
     "BrokerStatus",
     "Client",
+    "DeadLetter",
     "Encoder",
     "FileFormat",
     "JsonEncoder",
@@ -33,6 +35,9 @@ __all__ = [
     "Position",
     "Prediction",
     "Progress",
+    "ReplayFrom",
+    "ReplayOptions",
+    "Replayed",
     "SendOptions",
     "Sent",
     "Stage",

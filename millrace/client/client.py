@@ -1,9 +1,18 @@
 """The client: everything a program can ask of millrace, behind one name."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
+from millrace.client.dead_letters import (
+    DeadLetter,
+    Replayed,
+    ReplayOptions,
+    dead_letters_topic,
+    read_dead_letters,
+    replay_dead_letters,
+)
+from millrace.client.dead_letters import OnInvalid as OnInvalidLetter
 from millrace.client.labels import Label, send_labels
 from millrace.client.local import find_kafka
 from millrace.client.predictions import OnInvalid, Prediction, predictions_topic, read_predictions
@@ -76,3 +85,25 @@ class Client:
         """Committed predictions, one by one, in the order of each partition. Blocks while there are none."""
         for some in self.subscribe(deployment, start=start, until=until, on_invalid=on_invalid):
             yield from some
+
+    def dead_letters(
+        self,
+        deployment: str,
+        *,
+        start: Start = Position.EARLIEST,
+        until: Until = Until.NOW,
+        on_invalid: OnInvalidLetter | None = None,
+    ) -> Iterator[DeadLetter]:
+        """Records that could not be scored, and why. See `millrace.client.dead_letters.read_dead_letters`."""
+        topic = dead_letters_topic(deployment)
+        return read_dead_letters(self.kafka, topic, start=start, until=until, on_invalid=on_invalid)
+
+    def replay_dead_letters(
+        self,
+        deployment: str,
+        options: ReplayOptions | None = None,
+        *,
+        on_refused: Callable[[DeadLetter], None] | None = None,
+    ) -> Replayed:
+        """Send dead letters back to where they came from. See `millrace.client.dead_letters.replay_dead_letters`."""
+        return replay_dead_letters(self.kafka, dead_letters_topic(deployment), options, on_refused=on_refused)

@@ -34,7 +34,7 @@ class Label:
 
     Attributes:
         event_id: The event: its record's own id, or else its coordinates.
-        label: The truth: a class, or a value.
+        label: The truth: a class, or a value; None only to retract.
         label_time_ms: When the truth was known, milliseconds since 1970.
         revision: A higher one replaces a lower one.
         operation: What it does to earlier ones.
@@ -44,7 +44,7 @@ class Label:
     """
 
     event_id: str
-    label: Truth
+    label: Truth | None
     label_time_ms: int
     revision: int = 0
     operation: LabelOperation = LabelOperation.UPSERT
@@ -52,16 +52,20 @@ class Label:
     source: Coordinates | None = None
     weight: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.label is None and self.operation is LabelOperation.UPSERT:
+            raise RequestError(f"the label of event {self.event_id!r} says nothing", remedy="give a label, or retract")
+
     def document(self) -> dict[str, Any]:
         """The label as JSON values, as its topic has it; what has its default is left out."""
         source = self.source
         return {
             "event_id": self.event_id,
-            "label": self.label,
+            **({} if self.label is None else {"label": self.label}),
             "label_time": self.label_time_ms,
             **({"revision": self.revision} if self.revision else {}),
             **({"op": self.operation.value} if self.operation is not LabelOperation.UPSERT else {}),
-            **({} if source is None else {"source": _place(source)}),
+            **({} if source is None else {"source": str(source)}),
             **({} if self.weight is None else {"weight": self.weight}),
         }
 
@@ -108,8 +112,3 @@ def _partition(label: Label, partitions: int) -> int:
             remedy=f"give the labels topic as many partitions as {source.topic} has",
         )
     return source.partition
-
-
-def _place(source: Coordinates) -> dict[str, Any]:
-    row = {"row": source.row} if source.row else {}
-    return {"topic": source.topic, "partition": source.partition, "offset": source.offset, **row}

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
-import orjson
-
-from millrace.core.errors import InvalidRecordError, Reason, RequestError
+from millrace.codec.reading import read_prediction
+from millrace.core.errors import InvalidRecordError, RequestError
 from millrace.core.records import Coordinates, RecordBatch
 from millrace.kafka.admin import Admin
 from millrace.kafka.reading import Position, Reader, Start, Until
@@ -150,34 +149,25 @@ def parse_prediction(batch: RecordBatch, row: int) -> Prediction:
     Raises:
         InvalidRecordError: It is none.
     """
-    try:
-        document = orjson.loads(batch.values[row] or b"")
-        return _from_document(document, batch.coordinates(row), batch.keys[row])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InvalidRecordError(
-            Reason.SCHEMA_MISMATCH, f"{batch.coordinates(row)} is no prediction: {type(error).__name__} {error}"
-        ) from error
-
-
-def _from_document(document: Mapping[str, Any], at: Coordinates, key: bytes | None) -> Prediction:
+    document = read_prediction(batch.values[row])
     outputs, source = document["outputs"], document["source"]
     return Prediction(
-        at=at,
-        key=key,
+        at=batch.coordinates(row),
+        key=batch.keys[row],
         event_id=document["event_id"],
-        source=Coordinates(source["topic"], source["partition"], source["offset"], source.get("row") or 0),
+        source=Coordinates(source["topic"], source["partition"], source["offset"], source.get("row", 0)),
         deployment=document["deployment"],
         model=document["model"],
-        version=int(document["version"]),
+        version=document["version"],
         digest=document["digest"],
         transform=document["transform"],
         label=outputs.get("label"),
-        scores=outputs.get("scores") or {},
+        scores=outputs.get("scores", {}),
         value=outputs.get("value"),
         bins=document["bins"],
-        event_time_ms=int(document["event_time"]),
-        scored_at_ms=int(document["scored_at"]),
-        degraded=bool(document.get("degraded", False)),
+        event_time_ms=document["event_time"],
+        scored_at_ms=document["scored_at"],
+        degraded=document.get("degraded", False),
     )
 
 

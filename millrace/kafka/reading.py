@@ -3,6 +3,9 @@
 Nothing is committed, so a reader disturbs nobody and may begin anywhere.
 """
 
+# The client's own error codes are public and begin with an underscore.
+# ruff: noqa: SLF001
+
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -59,6 +62,7 @@ class Reader:
         start: Where to begin.
         until: Where to stop.
         partitions: Only these partitions; all that the topic has now where absent.
+        group: A group to stand for in `membership`; nothing is ever committed under the default one.
 
     Raises:
         RequestError: There is no such topic or partition.
@@ -74,11 +78,12 @@ class Reader:
         start: Start = Position.EARLIEST,
         until: Until = Until.NOW,
         partitions: Sequence[int] | None = None,
+        group: str = "millrace-reader",
     ) -> None:
         self._topic = topic
         self._doing = f"reading {topic!r}"
         self._notes = ConnectionNotes()
-        self._consumer = Consumer({**kafka.client(**_SETTINGS), "error_cb": self._notes.heard})
+        self._consumer = Consumer({**kafka.client(**{**_SETTINGS, "group.id": group}), "error_cb": self._notes.heard})
         try:
             chosen = self._choose(
                 partitions if partitions is not None or not isinstance(start, Mapping) else tuple(start)
@@ -156,6 +161,10 @@ class Reader:
                     remedy="check that the broker runs, and read again",
                 )
 
+    def membership(self) -> object:
+        """What a producer needs to commit offsets of the group in a transaction; the group may have no members."""
+        return self._consumer.consumer_group_metadata()
+
     def close(self) -> None:
         """Release everything. May be called twice."""
         self._consumer.close()
@@ -198,7 +207,7 @@ class Reader:
             return polled
         for notice in polled:
             error, number = notice.error(), notice.partition()
-            if error is not None and error.code() == KafkaError._PARTITION_EOF and number is not None:  # noqa: SLF001
+            if error is not None and error.code() == KafkaError._PARTITION_EOF and number is not None:
                 self._reached(number)
             elif error is not None and not isinstance(
                 judged := self._notes.explain(error, self._doing), TransientError
@@ -263,7 +272,6 @@ def find(kafka: KafkaSettings, coordinates: Coordinates) -> RecordBatch:
 
 
 _SETTINGS: Final[ClientConfig] = {
-    "group.id": "millrace-reader",  # the client wants a name; nothing is ever committed under it
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "enable.partition.eof": True,
