@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from millrace.core.errors import RequestError
+from millrace.kafka import finding
 from millrace.kafka.broker import BrokerStatus, LocalBroker
 from millrace.kafka.jars import OnProgress, Progress, Stage, silent
 from millrace.process.settings import KafkaSettings, Settings
@@ -60,15 +61,7 @@ def find_kafka(bootstrap: str | None = None) -> KafkaSettings:
     if bootstrap is not None:
         known = settings.kafka.model_dump(exclude={"bootstrap"}) if settings.kafka else {}
         return _checked(bootstrap, known)
-    if settings.kafka is not None:
-        return settings.kafka
-    status = broker_status(settings.home)
-    if status.running and status.bootstrap is not None:
-        return KafkaSettings(bootstrap=status.bootstrap)
-    raise RequestError(
-        "no broker is named, and no local one runs",
-        remedy="run `millrace up`, or name one: --bootstrap HOST:PORT or MILLRACE_KAFKA__BOOTSTRAP",
-    )
+    return finding.find_kafka(settings)
 
 
 def _checked(bootstrap: str, known: dict[str, object]) -> KafkaSettings:

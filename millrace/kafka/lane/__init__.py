@@ -4,6 +4,6 @@
 """
 
 from millrace.kafka.lane.opening import open_lane
-from millrace.kafka.lane.spec import GroupProtocol, LaneSpec, StartAt
+from millrace.kafka.lane.spec import LaneSpec
 
-__all__ = ["GroupProtocol", "LaneSpec", "StartAt", "open_lane"]
+__all__ = ["LaneSpec", "open_lane"]

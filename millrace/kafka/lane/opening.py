@@ -14,8 +14,9 @@ from millrace.kafka.lane.group import GroupLane
 from millrace.kafka.lane.ports import OpenWriter
 from millrace.kafka.lane.reader import KafkaReader
 from millrace.kafka.lane.shared import SharedLane
-from millrace.kafka.lane.spec import GroupProtocol, LaneSpec
+from millrace.kafka.lane.spec import LaneSpec
 from millrace.kafka.lane.transactional import TransactionalWriter
+from millrace.process.deployment import GroupProtocol
 from millrace.process.settings import KafkaSettings
 
 

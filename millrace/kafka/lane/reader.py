@@ -16,9 +16,10 @@ from millrace.core.records import NextOffset, NextOffsets, RecordBatch, TopicPar
 from millrace.kafka.errors import code_of, from_kafka
 from millrace.kafka.lane.ports import Listener
 from millrace.kafka.lane.producing import CLIENT_LOG
-from millrace.kafka.lane.spec import GroupProtocol, LaneSpec, StartAt
+from millrace.kafka.lane.spec import LaneSpec
 from millrace.kafka.lane.triage import REFUSALS, Recovery, StepError
 from millrace.kafka.messages import to_batch
+from millrace.process.deployment import GroupProtocol, Start
 from millrace.process.settings import ClientConfig, KafkaSettings
 
 PATIENCE: Final = timedelta(seconds=3)
@@ -42,7 +43,7 @@ _NOT_YET: Final = frozenset(
 )
 """Why committed offsets may be unknown for now. A member that was removed learns it by reading on."""
 
-_START: Final = {StartAt.EARLIEST: OFFSET_BEGINNING, StartAt.LATEST: OFFSET_END}
+_START: Final = {Start.EARLIEST: OFFSET_BEGINNING, Start.LATEST: OFFSET_END}
 
 
 class KafkaReader:

@@ -2,29 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 
 from millrace.core.errors import RequestError
 from millrace.core.lane import Delivery
-
-
-class GroupProtocol(StrEnum):
-    """How the members of a consumer group agree who reads what."""
-
-    AUTO = "auto"
-    """KIP-848 where the broker has it, otherwise classic."""
-    CONSUMER = "consumer"
-    """KIP-848: the broker assigns, and only partitions that move stop."""
-    CLASSIC = "classic"
-    """The older protocol, with the cooperative-sticky assignor."""
-
-
-class StartAt(StrEnum):
-    """Where a group begins to read a partition for which it has committed nothing."""
-
-    EARLIEST = "earliest"
-    LATEST = "latest"
-    """Skips what is there already. Until the first commit of a partition, a worker that takes it over skips again."""
+from millrace.process.deployment import GroupProtocol, Start
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +36,7 @@ class LaneSpec:
     delivery: Delivery = Delivery.EXACTLY_ONCE
     group: str = ""
     group_protocol: GroupProtocol = GroupProtocol.AUTO
-    start_at: StartAt = StartAt.EARLIEST
+    start_at: Start = Start.EARLIEST
     session_timeout: timedelta | None = None
     transaction_timeout: timedelta = timedelta(seconds=10)
     alternate: bool = True
