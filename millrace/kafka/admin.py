@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar, cast
 
 import confluent_kafka as ck
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException
@@ -26,8 +26,9 @@ from confluent_kafka.admin import (
 
 from millrace.core.errors import RequestError, TransientError
 from millrace.core.records import NextOffset, Offset, TopicPartition
-from millrace.kafka.errors import code_of, from_kafka
-from millrace.process.settings import KafkaSettings
+from millrace.kafka.connection import QUIET, ConnectionNotes
+from millrace.kafka.errors import code_of
+from millrace.process.settings import ClientConfig, KafkaSettings
 
 Result = TypeVar("Result")
 
@@ -98,7 +99,9 @@ class Admin:
     """
 
     def __init__(self, kafka: KafkaSettings, *, limit: timedelta = _LIMIT) -> None:
-        self._client = AdminClient(kafka.client(log_level=0))
+        self._notes = ConnectionNotes()
+        config = {**kafka.client(**QUIET), "error_cb": self._notes.heard}
+        self._client = AdminClient(cast("ClientConfig", config))  # Its types know no callbacks; its code does.
         self._secs = limit.total_seconds()
 
     def ensure_topics(self, specs: Sequence[TopicSpec]) -> frozenset[str]:
@@ -127,7 +130,7 @@ class Admin:
 
     def topic_names(self) -> frozenset[str]:
         """All topics that this user may see, internal ones left out."""
-        with _explained("listing topics"):
+        with self._explained("listing topics"):
             topics = self._client.list_topics(timeout=self._secs).topics
         return frozenset(name for name in topics if not name.startswith("__"))
 
@@ -184,6 +187,22 @@ class Admin:
         stable = self._offsets(partitions, OffsetSpec.latest(), IsolationLevel.READ_COMMITTED)
         return {p: PartitionEnds(Offset(start[p]), NextOffset(stable[p]), NextOffset(high[p])) for p in partitions}
 
+    def stable_ends(self, topics: Iterable[str]) -> dict[str, dict[int, NextOffset]]:
+        """The last stable offset of every partition, by topic: readers of committed records see up to there.
+
+        Raises:
+            RequestError: A topic does not exist.
+        """
+        return self._latest(topics, IsolationLevel.READ_COMMITTED)
+
+    def high_watermarks(self, topics: Iterable[str]) -> dict[str, dict[int, NextOffset]]:
+        """One past the last record of every partition, by topic, records of open transactions included.
+
+        Raises:
+            RequestError: A topic does not exist.
+        """
+        return self._latest(topics, IsolationLevel.READ_UNCOMMITTED)
+
     def committed(self, group: str) -> dict[TopicPartition, NextOffset]:
         """What a consumer group has committed; partitions without a commit are absent, an unknown group has none."""
         request = ConsumerGroupTopicPartitions(group)
@@ -224,8 +243,17 @@ class Admin:
         for name, answer in self._client.delete_consumer_groups(list(groups), request_timeout=self._secs).items():
             self._wait(answer, f"deleting group {name!r}")
 
+    def _latest(self, topics: Iterable[str], isolation: IsolationLevel) -> dict[str, dict[int, NextOffset]]:
+        counts = self.partition_counts(topics)
+        partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
+        ends = self._offsets(partitions, OffsetSpec.latest(), isolation)
+        return {
+            topic: {number: NextOffset(ends[TopicPartition(topic, number)]) for number in range(count)}
+            for topic, count in counts.items()
+        }
+
     def _wait(self, answer: "Future[Result]", doing: str) -> Result:
-        with _explained(doing):
+        with self._explained(doing):
             return answer.result(self._secs + 1)
 
     def _offsets(
@@ -266,12 +294,12 @@ class Admin:
                     remedy=f"set {_IDENTITY}={policy} on it, or use another topic",
                 )
 
-
-@contextmanager
-def _explained(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except KafkaException as error:
-        raise from_kafka(error, doing) from error
-    except TimeoutError as error:
-        raise TransientError(f"{doing}: no answer from the broker in time", remedy="check that it runs") from error
+    @contextmanager
+    def _explained(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as error:
+            self._client.poll(0)  # The reason may be waiting in the error callback's queue.
+            raise self._notes.explain(error, doing) from error
+        except TimeoutError as error:
+            raise TransientError(f"{doing}: no answer from the broker in time", remedy="check that it runs") from error

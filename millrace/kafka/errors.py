@@ -50,7 +50,7 @@ _REFUSED: Final = frozenset(
 
 def code_of(error: KafkaException | KafkaError) -> int:
     """The client's error code: negative for the client's own errors, positive for the broker's."""
-    return _inner(error).code()
+    return inner_error(error).code()
 
 
 def from_kafka(error: KafkaException | KafkaError, doing: str) -> MillraceError:
@@ -64,7 +64,7 @@ def from_kafka(error: KafkaException | KafkaError, doing: str) -> MillraceError:
         TransientError where the broker is away or slow, FatalError where it refuses us, RequestError where what was
         asked for is not there or not possible. To be raised `from error`.
     """
-    kafka = _inner(error)
+    kafka = inner_error(error)
     said = kafka.str() or kafka.name()
     for codes, kind, meaning, remedy in _MEANINGS:
         if kafka.code() in codes:
@@ -100,7 +100,8 @@ _MEANINGS: Final[tuple[tuple[frozenset[int], type[MillraceError], str, str], ...
 )
 
 
-def _inner(error: KafkaException | KafkaError) -> KafkaError:
+def inner_error(error: KafkaException | KafkaError) -> KafkaError:
+    """The error that an exception of the client carries."""
     if isinstance(error, KafkaError):
         return error
     inner = error.args[0]
