@@ -1,0 +1,108 @@
+"""`make demo`: the weather story on a real Kafka of its own, from nothing to a summary.
+
+Exit codes: 0 when every record had exactly one fate, 1 when not or when something failed, 130 when interrupted.
+"""
+
+import argparse
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from rich.console import Console
+from rich.text import Text
+
+from examples.weather.display import Display, open_display
+from examples.weather.picture import write_picture
+from examples.weather.story import Plan, tell
+from examples.weather.summary import next_steps, summary
+from millrace.core.errors import MillraceError, RequestError
+from millrace.kafka.broker import LocalBroker
+from millrace.kafka.jars import Progress
+from millrace.process.clock import SystemClock
+from millrace.process.settings import KafkaSettings
+
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_HOME: Final = _ROOT / ".millrace" / "demo"
+_DEPLOYMENT: Final = Path(__file__).with_name("deployment.yaml")
+_MARKER: Final = ".weather-story"
+"""A file in the story's folder. A folder without it is somebody else's and is not emptied."""
+
+
+def main() -> int:
+    """Play the story; its exit code."""
+    arguments = _parser().parse_args()
+    signal.signal(signal.SIGTERM, _interrupt)
+    console = Console(highlight=False)
+    display = open_display(console, SystemClock())
+    try:
+        return _play(arguments, display)
+    except MillraceError as error:
+        console.print(Text.assemble(("error: ", "bold red"), error.message), soft_wrap=True)
+        console.print(Text.assemble(("remedy: ", "bold green"), error.remedy or "none is known"), soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        console.print("interrupted; scorer and broker are stopped")
+        return 130
+
+
+def _play(arguments: argparse.Namespace, display: Display) -> int:
+    home: Path = arguments.home
+    _empty(home)
+    plan = Plan(_DEPLOYMENT, home, seconds=arguments.seconds)
+    with _broker(LocalBroker(home), display) as kafka:
+        outcome = tell(plan, kafka=kafka, display=display, clock=SystemClock())
+    display.say(summary(outcome))
+    display.say(next_steps(home if home != _HOME else home.relative_to(_ROOT), outcome))
+    if arguments.picture:
+        write_picture(outcome.last, arguments.picture)
+    return 0 if outcome.recount.agrees else 1
+
+
+@contextmanager
+def _broker(broker: LocalBroker, display: Display) -> Iterator[KafkaSettings]:
+    """Run the broker until the block ends. It lives in a session of its own, so Ctrl-C does not reach it before us."""
+    try:
+        with display.step("Starting Kafka") as on_step:
+
+            def report(progress: Progress) -> None:
+                on_step(progress.stage.value, progress.done, progress.total)
+
+            broker.start(on_progress=report)
+        yield broker.kafka
+    finally:
+        broker.stop()
+
+
+def _empty(home: Path) -> None:
+    """Remove what an earlier story left, so that this one counts its own records."""
+    LocalBroker(home).stop()
+    if home.exists() and any(home.iterdir()) and not (home / _MARKER).exists():
+        raise RequestError(f"{home} holds files that are not this story's", remedy="name an empty folder with --home")
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    (home / _MARKER).touch()
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.weather", description="The weather story on a real Kafka."
+    )
+    parser.add_argument("--seconds", type=float, default=40, help="how long the replay of 14,159 days takes (40)")
+    parser.add_argument(
+        "--home", type=Path, default=_HOME, help="folder of broker and models; emptied (.millrace/demo)"
+    )
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="write the last table to FILE as SVG")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
