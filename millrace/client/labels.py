@@ -85,12 +85,13 @@ def send_labels(kafka: KafkaSettings, stream: str, labels: Iterable[Label]) -> i
         partitions = writer.partitions(topic)
         remaining = iter(labels)
         while chunk := list(islice(remaining, _CHUNK)):
-            writer.write(_records(topic, chunk, partitions))
+            writer.write(to_records(topic, chunk, partitions))
             count += len(chunk)
     return count
 
 
-def _records(topic: str, labels: Sequence[Label], partitions: int) -> OutputBatch:
+def to_records(topic: str, labels: Sequence[Label], partitions: int) -> OutputBatch:
+    """The records of labels, for a topic of so many partitions; raises as `send_labels`."""
     numbers = np.array([_partition(label, partitions) for label in labels], np.int32)
     values = [orjson.dumps(label.document()) for label in labels]
     return OutputBatch(topic, numbers, at_writing(len(labels)), [label.key for label in labels], values)
