@@ -1,11 +1,14 @@
-"""The JSON Schemas that follow from code: of deployments, and of the weather stream's features."""
+"""The JSON Schemas that follow from code: of deployments, of the model registry, and of the weather stream."""
 
 import json
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from pydantic import Field, TypeAdapter
 
 from millrace.core.feature_schema import DIALECT, avro_schema, json_schema
 from millrace.core.signature import DType, Feature, ModelInput, Signature, Task
 from millrace.process.deployment import Deployment
+from millrace.serving.catalogue import Entry
 
 WEATHER: Final = Signature(
     features=tuple(
@@ -47,6 +50,13 @@ def deployment_schema() -> str:
     """JSON Schema of the deployment document. What fields must agree on is beyond it; the code says that."""
     schema = Deployment.model_json_schema()
     return _text({"$schema": DIALECT, "$id": "urn:millrace:deployments:1", **_without_titles(schema)})
+
+
+def models_schema() -> str:
+    """JSON Schema of the registry's entries."""
+    entry: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])
+    head = {"$schema": DIALECT, "$id": "urn:millrace:models:1", "title": "Registry entry"}
+    return _text({**head, **_without_titles(entry.json_schema())})
 
 
 def weather_schema() -> str:

@@ -28,10 +28,12 @@ from millrace.core.errors import InvalidRecordError, MillraceError, Reason, Requ
 from millrace.core.records import Coordinates, RecordBatch
 from millrace.kafka.history import HistoryRecord, verify
 from millrace.process.deployment import Deployment
+from millrace.serving.catalogue import AliasEntry, LatencyEntry, VersionEntry, read_entry
 
 CONFLUENT_FRAME: Final = b"\x00" + (7).to_bytes(4, "big")
 TOLERATED: Final = {
     "predictions/v1/examples/invalid/digest-not-sha256.json": "readers compare digests and do not take them apart",
+    "models/v1/examples/invalid/version-text.json": "a digit in quotes is still that version",
 }
 """Invalid examples that readers accept all the same, and why that does no harm."""
 
@@ -64,12 +66,24 @@ def read_history_example(document: Any) -> None:  # noqa: ANN401
         raise RequestError(broken.why)
 
 
+def read_registry_entry(document: Mapping[str, Any]) -> None:
+    kinds: dict[str, type[VersionEntry] | type[AliasEntry] | type[LatencyEntry]] = {
+        "version": VersionEntry,
+        "alias": AliasEntry,
+        "latency": LatencyEntry,
+    }
+    if document["kind"] not in kinds:
+        raise RequestError("no key of the registry promises this kind")
+    read_entry(kinds[document["kind"]], document, key="an example")
+
+
 READERS: Final[Mapping[str, Callable[[Any], object]]] = {
     "features": read_features,
     "predictions": lambda document: read_prediction(json.dumps(document).encode()),
     "labels": lambda document: read_label(json.dumps(document).encode()),
     "dead-letters": read_dead_letter_example,
     "late": read_late_example,
+    "models": read_registry_entry,
     "deployments": lambda document: Deployment.parse(document, subject="an example"),
     "history": read_history_example,
 }
