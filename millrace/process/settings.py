@@ -212,6 +212,8 @@ class Settings(BaseSettings):
     """How to reach Kafka; absent where the process has another way to know, such as the local broker's own file."""
     home: Path = Field(default_factory=lambda: Path.home() / ".millrace")
     """Folder of the local broker's data and of model files; `~/.millrace` where absent."""
+    blobs: str | None = None
+    """Where all machines keep model files, as any URI that fsspec knows; `<home>/blobs` where absent."""
     log: LogSettings = LogSettings()
     """What is logged, and how it looks."""
     health: HealthSettings = HealthSettings()

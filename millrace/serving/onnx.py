@@ -45,7 +45,12 @@ class OnnxRuntime:
     """
 
     def __init__(
-        self, model: Path, signature: Signature, *, providers: Sequence[Provider] = (Provider.CPU,), threads: int = 1
+        self,
+        model: Path | bytes,
+        signature: Signature,
+        *,
+        providers: Sequence[Provider] = (Provider.CPU,),
+        threads: int = 1,
     ) -> None:
         self._signature = signature
         self._session: Any = _open(model, providers, threads)
@@ -82,7 +87,7 @@ def available_providers() -> tuple[Provider, ...]:
     return tuple(provider for provider, (name, _) in _EXECUTION_PROVIDERS.items() if name in built)
 
 
-def _open(model: Path, providers: Sequence[Provider], threads: int) -> Any:  # noqa: ANN401 - onnxruntime is untyped
+def _open(model: Path | bytes, providers: Sequence[Provider], threads: int) -> Any:  # noqa: ANN401 - onnxruntime is untyped
     available = available_providers()
     missing = [provider.value for provider in providers if provider not in available]
     if missing:
@@ -100,7 +105,7 @@ def _open(model: Path, providers: Sequence[Provider], threads: int) -> Any:  # n
         )
     except _LOAD_ERRORS as error:
         raise RequestError(
-            f"ONNX Runtime cannot load {model}: {_one_line(error)}", remedy="export the model again"
+            f"ONNX Runtime cannot load the model: {_one_line(error)}", remedy="export the model again"
         ) from None
     # Without its libraries a provider is left out with no more than a warning.
     if session.get_providers()[0] != wanted[0][0]:
