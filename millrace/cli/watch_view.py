@@ -85,7 +85,10 @@ class WatchView:
         shares = [f"{label} {count / self.total:.0%}" for label, count in self.labels.most_common(4)]
         models = [name for name, _ in self.versions.most_common(3)]
         second = "   ".join((*shares, *models))
-        return Group(Text.assemble(*pieces), Text(second, style="dim"))
+        return Group(
+            Text.assemble(*pieces, no_wrap=True, overflow="ellipsis"),
+            Text(second, style="dim", no_wrap=True, overflow="ellipsis"),
+        )
 
 
 _COLUMNS: Final = ("event", "key", "answer", "score", "model", "latency")

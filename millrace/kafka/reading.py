@@ -193,7 +193,7 @@ class Reader:
             case Position.LATEST:
                 return {number: high for number, (_, high) in bounds.items()}
             case datetime():
-                since = int(start.timestamp() * 1000)
+                since = round(start.timestamp() * 1000)
                 asked = [TopicPartition(self._topic, number, since) for number in bounds]
                 found = self._consumer.offsets_for_times(asked, timeout=_ANSWER)
                 # A negative offset says that no record is that young.

@@ -41,7 +41,7 @@ def test_a_row_that_does_not_fit_the_schema_is_named() -> None:
 
 
 def test_arrow_puts_many_rows_into_a_record() -> None:
-    rows = [{"wind": float(number)} for number in range(5)]
+    rows: list[dict[str, object]] = [{"wind": float(number)} for number in range(5)]
     values = ArrowEncoder(rows_per_record=2).encode(chunk(*rows), "x")
     tables = [pa.ipc.open_stream(value).read_all() for value in values]
     assert [table.num_rows for table in tables] == [2, 2, 1]

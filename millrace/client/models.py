@@ -1,0 +1,130 @@
+"""Models: push, list, show, alias."""
+
+import getpass
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from millrace.process.settings import KafkaSettings, Settings
+from millrace.serving.catalogue import VersionEntry, aliases
+from millrace.serving.manifest import Manifest
+from millrace.serving.registry import Registry
+from millrace.serving.shelf import Shelf
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A version of a model, and the aliases that name it.
+
+    Attributes:
+        entry: What the registry says about it.
+        aliases: Names that mean it, such as `champion`.
+    """
+
+    entry: VersionEntry
+    aliases: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        """The version as JSON values."""
+        return {**self.entry.model_dump(mode="json", exclude_none=True), "aliases": list(self.aliases)}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDetails:
+    """Everything that is known of a version.
+
+    Attributes:
+        version: The version and its aliases.
+        manifest: What its bundle says.
+        curves: What micro-batches of it cost, by device.
+    """
+
+    version: ModelVersion
+    manifest: Manifest
+    curves: Mapping[str, Mapping[str, Any]]
+
+    def document(self) -> dict[str, Any]:
+        """The details as JSON values."""
+        manifest = self.manifest.model_dump(mode="json", exclude_none=True)
+        return {**self.version.document(), "manifest": manifest, "devices": sorted(self.curves)}
+
+
+class Models:
+    """The models of a cluster.
+
+    Every method may raise TransientError when the broker or the blob store cannot be reached, and FatalError when the
+    broker refuses this client.
+
+    Args:
+        kafka: The cluster.
+        settings: Where model files are kept; by default as the environment says.
+    """
+
+    def __init__(self, kafka: KafkaSettings, settings: Settings | None = None) -> None:
+        self._kafka = kafka
+        self._settings = settings
+
+    def push(self, bundle: Path, *, alias: str | None = None) -> ModelVersion:
+        """Admit a bundle and make it the next version of its model. Blocks for seconds, while the model is tried.
+
+        The first version becomes the champion. The same bundle pushed again is the same version.
+
+        Args:
+            bundle: The bundle's folder.
+            alias: A name that shall mean the new version, such as `challenger`.
+
+        Raises:
+            RequestError: The path is no bundle, or the model is refused; says why.
+        """
+        with self._registry() as registry:
+            entry = registry.push(bundle)
+            if alias is not None:
+                entry = registry.set_alias(alias, entry.key)
+            return _named(registry, entry)
+
+    def list(self, name: str | None = None) -> tuple[ModelVersion, ...]:
+        """All versions, of one model or of all, by name and number."""
+        with self._registry() as registry:
+            table = registry.table()
+            return tuple(_version(entry, aliases(table, entry.name)) for entry in registry.versions(name))
+
+    def show(self, reference: str) -> ModelDetails:
+        """Everything that is known of the version that a reference means.
+
+        Raises:
+            RequestError: There is no such version, or the blob store does not have its files.
+        """
+        with self._registry() as registry:
+            entry, bundle = registry.open(reference)
+            return ModelDetails(_named(registry, entry), bundle.manifest, registry.curves(entry))
+
+    def set_alias(self, alias: str, reference: str) -> ModelVersion:
+        """Let an alias name the version that a reference means; scorers that follow the alias switch.
+
+        Raises:
+            RequestError: There is no such version, or this is no name for an alias.
+        """
+        with self._registry() as registry:
+            return _named(registry, registry.set_alias(alias, reference))
+
+    def _registry(self) -> Registry:
+        return Registry(self._kafka, Shelf.of(self._settings or Settings.load()), who=who_am_i())
+
+
+def who_am_i() -> str:
+    """Whom the history names for what this process does: `user@machine`."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container may have no name for its user
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+def _named(registry: Registry, entry: VersionEntry) -> ModelVersion:
+    return _version(entry, registry.aliases(entry.name))
+
+
+def _version(entry: VersionEntry, named: Mapping[str, int]) -> ModelVersion:
+    return ModelVersion(entry, tuple(sorted(alias for alias, version in named.items() if version == entry.version)))
