@@ -225,10 +225,9 @@ class LocalBroker:
         partial = self.folder / "data.partial"
         config = self.folder / "format.properties"
         config.write_text(properties_text(server_properties(partial, ports, self.properties)))
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         command = self._java(class_path, "kafka.tools.StorageTool", "format", "--ignore-formatted")
         done = subprocess.run(
-            [*command, "-t", cluster_id, "-c", str(config)], capture_output=True, text=True, check=False
+            [*command, "-t", _new_cluster_id(), "-c", str(config)], capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
             said = _last_lines(done.stdout + done.stderr)
@@ -330,6 +329,12 @@ class _State:
         partial = file.with_suffix(".partial")
         partial.write_text(json.dumps(asdict(self), indent=1))
         partial.replace(file)
+
+
+def _new_cluster_id() -> str:
+    """A random id in Kafka's writing, 22 characters of base64; none begins with a dash, which looks like an option."""
+    first, *rest = uuid.uuid4().bytes
+    return base64.urlsafe_b64encode(bytes([first & 0x7F, *rest])).decode().rstrip("=")
 
 
 def _cluster_id(data: Path) -> str | None:

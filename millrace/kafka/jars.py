@@ -86,21 +86,20 @@ def fetch(
 
     Raises:
         TransientError: The Maven repository cannot be reached, or sent something that is not what was asked for.
-        RequestError: The cache folder is not writable.
+        RequestError: The cache folder cannot be used.
     """
     shelf = (cache or cache_folder()) / "jars"
     folder = shelf / hashlib.sha256("\n".join(coordinates).encode()).hexdigest()[:16]
-    if (jars := _complete(folder)) is not None:
-        return jars
     try:
+        if (jars := _complete(folder)) is not None:
+            return jars
         shelf.mkdir(parents=True, exist_ok=True)
         with locked(folder.with_suffix(".lock")):
-            if (jars := _complete(folder)) is not None:
-                return jars
-            return _install(coordinates, folder, on_progress)
-    except PermissionError as error:
+            # Another process may have been at it while this one waited for the lock.
+            return _complete(folder) or _install(coordinates, folder, on_progress)
+    except OSError as error:
         raise RequestError(
-            f"cannot write the cache folder {shelf}: {error.strerror}",
+            f"cannot use the cache folder {shelf}: {error.strerror}",
             remedy="make it writable, or set MILLRACE_CACHE to another folder",
         ) from error
 
@@ -190,10 +189,11 @@ def _explained(coordinates: Sequence[str]) -> Iterator[None]:
     """Turn what jgo and the network raise into one error that says what to do."""
     try:
         yield
-    except PermissionError:
-        raise
     except (OSError, RuntimeError, ParseError) as error:
-        # requests' errors are OSErrors; jgo says RuntimeError when no repository has a file; a proxy's page is no POM.
+        # requests' errors are OSErrors without a number; jgo says RuntimeError when no repository has a file; a
+        # proxy's page is no POM.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         cause = str(error).splitlines()[0][:200]
         raise TransientError(
             f"cannot fetch {' and '.join(coordinates)} from the Maven repository: {cause}",
