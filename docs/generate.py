@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from docs.pages.asyncapi import asyncapi_document
+from docs.pages.cli import cli_page
 from docs.pages.metrics import metrics_page
 from docs.pages.schemas import deployment_schema, models_schema, weather_avro_schema, weather_schema
 from docs.pages.settings import settings_page
@@ -22,6 +23,7 @@ GENERATED: Final[Mapping[str, Callable[[], str]]] = {
     "docs/reference/settings.md": settings_page,
     "docs/reference/metrics.md": metrics_page,
     "docs/reference/topics.md": topics_page,
+    "docs/reference/cli.md": cli_page,
 }
 """Every generated file, and what its text must be."""
 
