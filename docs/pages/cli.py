@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from docs.pages.markdown import GENERATED
 from millrace.cli.app import app
 
-PLAIN: Final[Mapping[str, str]] = {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
+PLAIN: Final[Mapping[str, str]] = {"COLUMNS": "100", "TERM": "xterm", "NO_COLOR": "1"}
 """A terminal that is the same everywhere."""
 
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")  # some environments force it, whatever the terminal
