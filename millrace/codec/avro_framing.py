@@ -46,15 +46,20 @@ def parse_schema(text: str) -> Any:  # noqa: ANN401 - fastavro's own form of a s
         raise InvalidRecordError(Reason.SCHEMA_MISMATCH, f"the schema cannot be parsed: {error}") from None
 
 
-def read_record(body: bytes, schema: Any) -> dict[str, Any]:  # noqa: ANN401 - fastavro's own form of a schema
+def read_record(body: bytes, schema: Any, wanted: Any = None) -> dict[str, Any]:  # noqa: ANN401 - fastavro's own form
     """One record without its frame, as fastavro reads it.
+
+    Args:
+        body: The record.
+        schema: The writer's schema.
+        wanted: The same with only the fields that are wanted; the others are passed without being built.
 
     Raises:
         InvalidRecordError: The bytes are not exactly one record of the schema.
     """
     stream = io.BytesIO(body)
     try:
-        found = fastavro.schemaless_reader(stream, schema, None)
+        found = fastavro.schemaless_reader(stream, schema, wanted)
     except EOFError:
         raise InvalidRecordError(Reason.TRUNCATED, "the value ends before its record does") from None
     except UnicodeDecodeError:

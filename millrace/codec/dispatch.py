@@ -4,15 +4,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import repeat
 from operator import is_
-from typing import Final
+from typing import Final, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
+from millrace.codec.arrow import ArrowDecoder
+from millrace.codec.avro import AvroDecoder
 from millrace.codec.headers import HeaderColumn, header_columns
 from millrace.codec.json import JsonDecoder
 from millrace.codec.limits import Limits
 from millrace.codec.rows import assemble, no_rows
+from millrace.codec.schema_source import SchemaSource
 from millrace.core.columns import Decoded, Decoder, FeatureColumns, Rejection
 from millrace.core.errors import InvalidRecordError, Reason, RequestError
 from millrace.core.records import RecordBatch
@@ -191,7 +194,12 @@ def _is_absent(value: bytes | None) -> bool:
 
 
 def stream_decoder(
-    signature: Signature, default: RecordFormat, *, limits: Limits, id_field: str | None = None
+    signature: Signature,
+    default: RecordFormat,
+    *,
+    limits: Limits,
+    id_field: str | None = None,
+    schemas: SchemaSource | None = None,
 ) -> StreamDecoder:
     """The decoder of a stream.
 
@@ -200,16 +208,22 @@ def stream_decoder(
         default: The format of records without a content-type header.
         limits: Bounds on one record.
         id_field: Name of a field with the record's own id; None for no such field.
+        schemas: Knows the writers' schemas of Avro records; None for a stream that accepts none.
 
     Raises:
         RequestError: The signature cannot be read from the stream's default format.
     """
 
-    def compiled(found: RecordFormat) -> Decoder:
-        match found:
+    def compiled(kind: RecordFormat) -> Decoder:
+        match kind:
             case RecordFormat.JSON:
                 return JsonDecoder(signature, limits=limits, id_field=id_field)
-            case _:
-                raise RequestError(f"no decoder for {found}")
+            case RecordFormat.AVRO:
+                if schemas is None:
+                    raise RequestError("no Avro schemas are known", remedy="name source.registry or source.schemas")
+                return AvroDecoder(signature, limits=limits, schemas=schemas, id_field=id_field)
+            case RecordFormat.ARROW:
+                return ArrowDecoder(signature, limits=limits, id_field=id_field)
+        assert_never(kind)
 
     return StreamDecoder(signature, default, compiled)

@@ -15,10 +15,10 @@ import msgspec
 import numpy as np
 
 from millrace.codec.json_fields import ID_FIELD, RowReader, row_type
-from millrace.codec.json_reasons import RecordReader
+from millrace.codec.json_reasons import JsonRecordReader
 from millrace.codec.limits import Limits
 from millrace.codec.nesting import count_byte, deepest
-from millrace.codec.rows import Rows, assemble
+from millrace.codec.rows import Rows, assemble, one_row
 from millrace.codec.screening import screen
 from millrace.core.bisection import split_good
 from millrace.core.columns import Decoded, Rejection
@@ -63,7 +63,7 @@ class JsonDecoder:
         self._parse: Callable[[bytes], list[Any]] = msgspec.json.Decoder(list[row | int]).decode  # type: ignore[valid-type]
         self._parse_one: Callable[[bytes], object] = msgspec.json.Decoder(row).decode
         self._read_rows: Final = RowReader(signature)
-        self._read_record: Final = RecordReader(signature, limits, id_field)
+        self._read_record: Final = JsonRecordReader(signature, limits, id_field)
         self._ids: Callable[[object], str | int | None] | None = attrgetter(ID_FIELD) if id_field else None
 
     def decode(self, records: RecordBatch) -> Decoded:
@@ -125,9 +125,9 @@ class JsonDecoder:
             return rows
         try:
             record = self._read_record(value, refusal=self._refusal)
-            return Rows(self._read_rows.build(record.values), event_ids([record.event_id]))
         except InvalidRecordError as error:
             return error
+        return one_row(self._signature, record.values, record.event_id)
 
     def _refusal(self, value: bytes) -> str:
         """What the parser has against a value, in its own words."""

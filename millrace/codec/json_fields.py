@@ -89,16 +89,6 @@ class RowReader:
             for getter, members in zip(self._getters, self._members, strict=True)
         )
 
-    def build(self, values: Mapping[str, Sequence[Any]]) -> tuple[Tensor, ...]:
-        """The input tensors of one row, from the flat values of each feature."""
-        with np.errstate(over="ignore"):
-            return tuple(
-                np.array(
-                    list(chain.from_iterable(values[member.name] for member in members)), members[0].dtype.numpy
-                ).reshape(1, *(members[0].shape or (len(members),)))
-                for members in self._members
-            )
-
     def _checked(self, tensor: Tensor) -> Tensor:
         # NaN needs no check: the parser knows no such literal, so it stands for null.
         if tensor.dtype.kind == "f" and not self._allow_infinity and np.isinf(tensor).any():

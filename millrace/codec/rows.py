@@ -1,9 +1,9 @@
 """Pieces of a decoded batch, and how they become one."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, repeat
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,18 @@ def input_shapes(signature: Signature) -> list[tuple[tuple[int, ...], DType]]:
     return [(features[0].shape or (len(features),), features[0].dtype) for features in members]
 
 
+def one_row(signature: Signature, values: Mapping[str, Sequence[Any]], event_id: str | None) -> Rows:
+    """A single row, from the elements of each feature by its name; they must fit."""
+    tensors = []
+    for spec in signature.inputs:
+        first = signature.feature(spec.features[0])
+        elements = list(chain.from_iterable(map(values.__getitem__, spec.features)))
+        with np.errstate(over="ignore"):  # infinity, where it is allowed
+            row = np.array(elements, first.dtype.numpy)
+        tensors.append(row.reshape(1, *(first.shape or (len(elements),))))
+    return Rows(tuple(tensors), None if event_id is None else [event_id])
+
+
 def assemble(
     signature: Signature,
     pieces: Sequence[Rows],
@@ -58,6 +70,23 @@ def assemble(
     numbers = np.zeros(len(source), np.int32) if rows is None else rows
     ordered = tuple(sorted(rejections, key=_row))
     return Decoded(FeatureColumns(signature, tensors), source, numbers, _join_ids(filled), ordered)
+
+
+def gather(
+    signature: Signature, parts: Sequence[tuple[NDArray[np.intp], Rows]], rejections: Sequence[Rejection]
+) -> Decoded:
+    """One `Decoded` of parts that are one row per record, in any order; each comes with the records of its rows."""
+    if len(parts) == 1:
+        return assemble(signature, [parts[0][1]], parts[0][0], rejections)
+    joined = assemble(
+        signature,
+        [rows for _, rows in parts],
+        np.concatenate([np.empty(0, np.intp), *(source for source, _ in parts)]),
+        rejections,
+    )
+    order = np.argsort(joined.source, kind="stable")
+    ids = None if joined.event_ids is None else list(map(joined.event_ids.__getitem__, order.tolist()))
+    return replace(joined, columns=joined.columns.take(order), source=joined.source[order], event_ids=ids)
 
 
 def _join_ids(pieces: Sequence[Rows]) -> EventIds:

@@ -1,0 +1,148 @@
+"""Arrow IPC feature records: many rows in one record, as a stream or as a file.
+
+A record is decoded whole or rejected whole. Before anything is unpacked, the stream's own descriptions are held against
+the limits, and its schema against the signature.
+"""
+
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import ipc
+
+from millrace.codec.arrow_columns import is_id, is_readable, read_column, read_ids
+from millrace.codec.arrow_messages import FILE_MAGIC, read_claim
+from millrace.codec.limits import Limits
+from millrace.codec.rows import Rows, assemble
+from millrace.codec.screening import screen
+from millrace.core.columns import Decoded, Rejection
+from millrace.core.errors import InvalidRecordError, Reason
+from millrace.core.records import RecordBatch
+from millrace.core.signature import ExtraFields, Signature
+
+# What pyarrow raises for bytes that are not what they claim to be.
+_BROKEN: Final = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError)
+
+
+class ArrowDecoder:
+    """Decodes Arrow IPC records. See `millrace.core.columns.Decoder`.
+
+    Columns are found by name. A feature that is a tensor is a list column, flat or nested; a text may be dictionary
+    encoded.
+
+    Args:
+        signature: What to read.
+        limits: Bounds on one record.
+        id_field: Name of a column with the rows' own ids, texts or integers; None for no such column.
+    """
+
+    def __init__(self, signature: Signature, *, limits: Limits, id_field: str | None = None) -> None:
+        self._signature: Final = signature
+        self._limits: Final = limits
+        self._id_field: Final = id_field
+
+    def decode(self, records: RecordBatch) -> Decoded:
+        """Decode every record to its rows, or reject it with its own reason."""
+        screened = screen(records.values, record_bytes=self._limits.record_bytes)
+        pieces: list[Rows] = []
+        places: list[int] = []
+        rejections = list(screened.rejections)
+        for place, value in zip(screened.rows.tolist(), screened.values, strict=True):
+            try:
+                pieces.append(self._read(value))
+                places.append(place)
+            except InvalidRecordError as error:
+                rejections.append(Rejection(place, error))
+        lengths = np.fromiter(map(len, pieces), np.intp, len(pieces))
+        source = np.repeat(np.array(places, np.intp), lengths)
+        firsts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+        numbers = (np.arange(len(source)) - firsts).astype(np.int32)
+        return assemble(self._signature, pieces, source, rejections, rows=numbers)
+
+    def _read(self, value: bytes) -> Rows:
+        start = len(FILE_MAGIC) if value.startswith(FILE_MAGIC) else 0
+        claim = read_claim(value, start)
+        if not start and claim.end < len(value):
+            raise InvalidRecordError(Reason.MALFORMED, f"{len(value) - claim.end} bytes follow the stream")
+        self._check_size(claim.rows, claim.expanded_bytes)
+        try:
+            return self._read_stream(pa.py_buffer(value).slice(start, claim.end - start))
+        except _BROKEN as error:
+            words = str(error).partition("\n")[0][:200]
+            reason = Reason.INVALID_UTF8 if "UTF8" in words else Reason.MALFORMED
+            raise InvalidRecordError(reason, f"it cannot be read as Arrow IPC: {words}") from None
+
+    def _check_size(self, rows: int, expanded: int) -> None:
+        if rows > self._limits.rows:
+            raise InvalidRecordError(
+                Reason.OVERSIZED, f"the record has {rows} rows and the stream allows {self._limits.rows}"
+            )
+        if expanded > self._limits.expanded_bytes:
+            raise InvalidRecordError(
+                Reason.OVERSIZED,
+                f"the record has {expanded} bytes once unpacked and the stream allows {self._limits.expanded_bytes}",
+            )
+        if not rows:
+            raise InvalidRecordError(Reason.EMPTY, "the record has no rows")
+
+    def _read_stream(self, stream: pa.Buffer) -> Rows:
+        with ipc.open_stream(stream) as reader:
+            schema = reader.schema
+        self._check_schema(schema)
+        wanted = [feature.name for feature in self._signature.features if feature.name in schema.names]
+        if self._id_field is not None and self._id_field in schema.names:
+            wanted.append(self._id_field)
+        # Columns that nobody wants are not even unpacked.
+        fields = sorted(map(schema.get_field_index, wanted))
+        options = ipc.IpcReadOptions(included_fields=fields, use_threads=False)
+        with ipc.open_stream(stream, options=options) as reader:
+            table = reader.read_all()
+        table.validate(full=True)
+        return self._rows(table)
+
+    def _check_schema(self, schema: pa.Schema) -> None:
+        if len(set(schema.names)) < len(schema.names):
+            raise InvalidRecordError(Reason.SCHEMA_MISMATCH, "two columns have one name")
+        for feature in self._signature.features:
+            if feature.name in schema.names:
+                kind = schema.field(feature.name).type
+                if not is_readable(kind, feature):
+                    raise InvalidRecordError(
+                        Reason.WRONG_TYPE, f"column {feature.name!r} is {kind} and cannot be read as {feature.dtype}"
+                    )
+            elif not feature.nullable:
+                raise InvalidRecordError(Reason.MISSING_FIELD, f"there is no column {feature.name!r}")
+        if self._id_field in schema.names and not is_id(schema.field(self._id_field).type):
+            raise InvalidRecordError(
+                Reason.WRONG_TYPE, f"the id column {self._id_field!r} holds neither texts nor integers"
+            )
+        if self._signature.extra_fields is ExtraFields.REJECT:
+            extra = set(schema.names) - {feature.name for feature in self._signature.features} - {self._id_field}
+            if extra:
+                raise InvalidRecordError(
+                    Reason.EXTRA_FIELD, f"column {min(extra)[:64]!r} is not in the model's signature"
+                )
+
+    def _rows(self, table: pa.Table) -> Rows:
+        tensors = []
+        for spec in self._signature.inputs:
+            first = self._signature.feature(spec.features[0])
+            columns = [self._column(table, name) for name in spec.features]
+            joined = columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+            tensors.append(np.ascontiguousarray(joined).reshape(len(table), *(first.shape or (len(columns),))))
+        ids = None
+        if self._id_field is not None and self._id_field in table.column_names:
+            ids = read_ids(_whole(table, self._id_field))
+        return Rows(tuple(tensors), ids if ids is not None and any(ids) else None)
+
+    def _column(self, table: pa.Table, name: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]":
+        feature = self._signature.feature(name)
+        if name not in table.column_names:
+            return np.full((len(table), feature.elements), np.nan, feature.dtype.numpy)
+        return read_column(_whole(table, name), feature, self._signature.not_finite)
+
+
+def _whole(table: pa.Table, name: str) -> pa.Array:
+    """A column of the table in one piece; batches may each bring a dictionary of their own."""
+    column = table.column(name).unify_dictionaries()
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
