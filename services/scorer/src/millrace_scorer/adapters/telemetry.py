@@ -34,9 +34,8 @@ class Telemetry:
         if self._trouble is not None:
             self._trouble = None
             log.info("broker reachable again")
-        if records:
-            self._instruments.add(metrics.RECORDS_CONSUMED, records)
-            self._instruments.set(metrics.BACKLOG, backlog)
+        self._instruments.add(metrics.RECORDS_CONSUMED, records)
+        self._instruments.set(metrics.BACKLOG, backlog)
 
     def scored(self, scored: Scored, *, queued_seconds: float) -> None:
         """Count a micro-batch and the time of its stages."""
@@ -77,6 +76,11 @@ class Telemetry:
         """Scoring works again."""
         log.info("scoring resumed")
         self._instruments.set(metrics.INTAKE_PAUSED, 0)
+
+    def model(self, name: str, version: int, digest: str) -> None:
+        """This model version scores from now on."""
+        self._instruments.replace(metrics.MODEL, 1, model=name, version=str(version), digest=digest)
+        log.info("model at work", model=name, version=version, digest=digest)
 
     def lane(self, stats: LaneStats) -> None:
         """Take over the lane's own counts, and derive readiness from its assignment."""

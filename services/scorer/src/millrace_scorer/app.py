@@ -1,0 +1,145 @@
+"""The composition root of the scorer: everything is put together here, and nowhere else."""
+
+import os
+import platform
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from millrace import __version__
+from millrace.core.batching import BatchPolicy
+from millrace.core.errors import MillraceError
+from millrace.kafka.admin import Admin
+from millrace.kafka.control import ControlView
+from millrace.kafka.control_writer import DEPLOYMENTS_TOPIC
+from millrace.kafka.finding import find_kafka
+from millrace.kafka.lane import LaneSpec, open_lane
+from millrace.process.clock import SystemClock
+from millrace.process.deployment import Deployment, find_deployment
+from millrace.process.health import Health, HealthServer
+from millrace.process.lifecycle import ExitCode, Phase, Shutdown, run
+from millrace.process.settings import KafkaSettings, Settings
+from millrace.serving.registry import Registry
+from millrace.serving.shelf import Shelf
+from millrace.telemetry import logs
+from millrace.telemetry import scorer as metrics
+from millrace.telemetry.metrics import Instruments
+from millrace_scorer.adapters.compiling import Compiler
+from millrace_scorer.adapters.models import ServedModels
+from millrace_scorer.adapters.telemetry import Telemetry
+from millrace_scorer.adapters.topics import ensure_output_topics
+from millrace_scorer.logic.loop import LoopSettings, ScoringLoop
+
+log = structlog.get_logger()
+
+
+def main(*, file: Path | None, name: str | None, slot: int) -> ExitCode:
+    """Run one scorer from settings to exit code. Exactly one of `file` and `name` is given."""
+    clock = SystemClock()
+    shutdown = Shutdown(clock=clock)
+    constants: dict[str, object] = {"service": "scorer", "slot": slot}
+    logs.configure(environ=os.environ, constants=constants)
+
+    def work() -> None:
+        settings = Settings.load()
+        logs.configure(level=settings.log.level, format=settings.log.format, environ=os.environ, constants=constants)
+        kafka = find_kafka(settings)
+        deployment = Deployment.load(file) if file else _named(kafka, name or "")
+        Scorer(settings, kafka, deployment, slot=slot, clock=clock).run(shutdown)
+
+    return run(work, shutdown=shutdown, report=_report)
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """One worker of one deployment, ready to be put together."""
+
+    settings: Settings
+    kafka: KafkaSettings
+    deployment: Deployment
+    slot: int
+    clock: SystemClock
+
+    def run(self, shutdown: Shutdown) -> None:
+        """Score until asked to stop.
+
+        Raises:
+            RequestError: The deployment cannot work as written: no such topic, model, provider.
+            TransientError: The broker or a store is away at the start.
+            FatalError: Something broke that only a restart can mend.
+        """
+        deployment, clock = self.deployment, self.clock
+        health = Health(clock=clock)
+        instruments = Instruments(metrics.SCORER, constants={"deployment": deployment.deployment})
+        instruments.replace(metrics.BUILD, 1, version=__version__, python=platform.python_version())
+        instruments.set(metrics.BACKLOG_LIMIT, deployment.batch.transaction_records)
+        telemetry = Telemetry(instruments, health)
+        with ExitStack() as stack:
+            server = HealthServer(
+                health, instruments.exposition, host=self.settings.health.host, port=self.settings.health.port
+            )
+            stack.enter_context(server)
+            log.info("starting", deployment=deployment.deployment, kafka=self.kafka.bootstrap, health=server.url)
+            ensure_output_topics(Admin(self.kafka), deployment)
+            who = f"scorer/{deployment.deployment}/{self.slot}"
+            registry = Registry(self.kafka, Shelf.of(self.settings), who=who)
+            stack.enter_context(registry)
+            models = ServedModels(registry, deployment, Compiler(deployment, clock), telemetry.model)
+            stack.enter_context(closing(models))
+            lane = open_lane(self.kafka, lane_spec(deployment, self.slot))
+            stack.enter_context(closing(lane))
+            loop = ScoringLoop(
+                lane,
+                models,
+                policy=batch_policy(deployment),
+                settings=LoopSettings(late_topic=deployment.late_topic),
+                clock=clock,
+                observer=telemetry,
+            )
+            log.info("scoring", source=deployment.source.topic, predictions=deployment.predictions_topic)
+
+            def keep_going() -> bool:
+                health.turn()
+                telemetry.lane(lane.stats())
+                return shutdown.phase() is Phase.RUNNING
+
+            loop.run(keep_going)
+            log.info("stopped", phase=shutdown.phase().value)
+
+
+def batch_policy(deployment: Deployment) -> BatchPolicy:
+    """The batch policy that a deployment declares."""
+    return BatchPolicy(
+        slo=deployment.slo.latency,
+        max_records=deployment.batch.max_records,
+        max_wait=deployment.batch.max_wait,
+        transaction_records=deployment.batch.transaction_records,
+        transaction_age=deployment.batch.transaction_age,
+        variant_after=deployment.overload.variant_after,
+        shed_after=deployment.overload.shed_after,
+    )
+
+
+def lane_spec(deployment: Deployment, slot: int) -> LaneSpec:
+    """The lane that a deployment declares, for one of its workers."""
+    return LaneSpec(
+        deployment=deployment.deployment,
+        slot=slot,
+        topic=deployment.source.topic,
+        delivery=deployment.delivery,
+        group=deployment.group_id,
+        group_protocol=deployment.group.protocol,
+        start_at=deployment.source.start,
+        session_timeout=deployment.group.session_timeout,
+    )
+
+
+def _named(kafka: KafkaSettings, name: str) -> Deployment:
+    with ControlView(kafka, DEPLOYMENTS_TOPIC) as view:
+        return find_deployment(view.refresh(), name)
+
+
+def _report(error: MillraceError) -> None:
+    log.error(error.message, remedy=error.remedy or None)
