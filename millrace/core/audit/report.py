@@ -125,8 +125,10 @@ class Evidence:
 
     @property
     def effect(self) -> float:
-        """Relative degradation against the baseline; 0 where nothing was observed."""
-        return 0.0 if self.observed is None or self.baseline <= 0 else self.observed / self.baseline - 1.0
+        """Relative degradation against the baseline; 0 where nothing was observed, infinite against a perfect one."""
+        if not self.observed:
+            return 0.0
+        return self.observed / self.baseline - 1.0 if self.baseline > 0 else math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,11 +245,11 @@ def check_quality(pane: Pane, limits: QualityLimits) -> list[Quality]:
     checks = [Quality(WHOLE, "readable", 1.0 - pane.count("unreadable_bins") / predictions, limits.readable)]
     for position, entry in enumerate(pane.layout.cells):
         now, before = pane.feature(position), np.array(entry.counts)
-        checks.append(_share(entry.feature, "completeness", now, before, [0], limits.completeness))
+        checks.append(_share(entry.feature, "completeness", now, before, bad=[0], limit=limits.completeness))
         if isinstance(entry, NumericCells):
-            checks.append(_share(entry.feature, "in_range", now, before, [1, -1], limits.in_range))
+            checks.append(_share(entry.feature, "in_range", now, before, bad=[1, -1], limit=limits.in_range))
         else:
-            checks.append(_share(entry.feature, "known", now, before, [-1], limits.known))
+            checks.append(_share(entry.feature, "known", now, before, bad=[-1], limit=limits.known))
     return checks
 
 
@@ -289,7 +291,7 @@ def metrics_document(metrics: Mapping[str, Metric]) -> dict[str, Json]:
 
 
 def _share(
-    feature: str, check: str, now: NDArray[np.int64], before: NDArray[np.int64], bad: list[int], limit: float
+    feature: str, check: str, now: NDArray[np.int64], before: NDArray[np.int64], *, bad: list[int], limit: float
 ) -> Quality:
     share, usual = (1.0 - counts[bad].sum() / max(int(counts.sum()), 1) for counts in (now, before))
     return Quality(feature, check, float(share), float(min(limit, limit * usual)))

@@ -1,0 +1,321 @@
+"""The sequence of everything for one model version: windows in, reports and decisions out."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from millrace.core.audit.decisions import Policy
+from millrace.core.audit.drift import compare, log_e_value
+from millrace.core.audit.estimate import estimate
+from millrace.core.audit.evidence import DriftDetector, ErrorDetector, LossDetector
+from millrace.core.audit.layout import Layout
+from millrace.core.audit.pane import Pane
+from millrace.core.audit.performance import Metric, clopper_pearson_upper, error_losses, measure
+from millrace.core.audit.policy import DRIFT_SIGNAL, Decision, PolicyState, decide
+from millrace.core.audit.report import (
+    AuditReport,
+    Evidence,
+    FeatureDrift,
+    Json,
+    QualityLimits,
+    Subject,
+    check_quality,
+    count,
+    cover,
+)
+from millrace.core.audit.windows import NO_TIME, Stage, Window
+from millrace.core.errors import RequestError
+from millrace.core.profile import NumericCells, ReferenceProfile
+from millrace.core.signature import Task
+
+LEARNING_WINDOWS: Final = 5
+"""Mature windows from which a missing baseline is learnt."""
+
+_ENOUGH_REFERENCE: Final = 30
+"""A reference of fewer windows makes drift alarms more frequent than stated: its own chance is in every comparison."""
+_SMALL_REFERENCE_FACTOR: Final = 10.0
+_LARGEST_LOSS: Final = 8.0
+"""Errors of a regression are clipped at this multiple of the baseline, because bets need a bounded loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What the watched metric was when the version was judged good.
+
+    Attributes:
+        value: The metric.
+        upper: Its upper confidence limit, against which evidence is gathered.
+        is_learnt: Whether it comes from the first mature windows, for want of a reference.
+    """
+
+    value: float
+    upper: float
+    is_learnt: bool = False
+
+    @classmethod
+    def of_errors(cls, errors: int, rows: int, *, is_learnt: bool = False) -> "Baseline":
+        """The baseline of an error rate that was counted on so many rows."""
+        return cls(errors / rows, clopper_pearson_upper(errors, rows), is_learnt)
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What is watched, and how. Fixed for the life of a version.
+
+    Attributes:
+        subject: Model and version.
+        layout: What its panes count.
+        profile: Its reference profile; None where it has none, and then there is neither drift nor an estimate.
+        policy: The rules.
+        limits: When data counts as broken.
+    """
+
+    subject: Subject
+    layout: Layout
+    profile: ReferenceProfile | None = None
+    policy: Policy = field(default_factory=Policy)
+    limits: QualityLimits = field(default_factory=QualityLimits)
+
+    def __post_init__(self) -> None:
+        expected = "mae" if self.layout.task is Task.REGRESSION else "error_rate"
+        if self.policy.metric != expected:
+            raise RequestError(
+                f"the policy of a {self.layout.task} model watches {self.policy.metric!r}",
+                remedy=f"a {self.layout.task} model is watched by {expected!r}",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class WatchState:
+    """What is remembered between the windows of one version.
+
+    Attributes:
+        baseline: The baseline; None while it is being learnt.
+        errors: The performance detector; None without a baseline.
+        drift: The drift detector.
+        policy: What the rules remember.
+        closed_until_ms: Panes before this time were taken by the drift detector: overlapping windows count once.
+        mature_until_ms: Panes before this time were taken by the performance detector.
+        learning: The sum of the mature windows so far, and their number.
+    """
+
+    baseline: Baseline | None
+    errors: ErrorDetector | LossDetector | None
+    drift: DriftDetector
+    policy: PolicyState = field(default_factory=PolicyState)
+    closed_until_ms: int = NO_TIME
+    mature_until_ms: int = NO_TIME
+    learning: tuple[Pane | None, int] = (None, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One window as the evidence of all partitions shows it.
+
+    Attributes:
+        window: The window.
+        stage: How complete it is; each window is shown once closed, once mature, and then for every amendment.
+        watermark_ms: The prediction watermark.
+        panes: The panes of the window by start, all segments added up.
+        revision: How often it was reported before.
+        references: Reference counts per feature to use in place of the profile's, for example those of the same season.
+        inputs: Offsets, for the report.
+    """
+
+    window: Window
+    stage: Stage
+    watermark_ms: int
+    panes: Mapping[int, Pane]
+    revision: int = 0
+    references: Sequence[NDArray[np.int64]] | None = None
+    inputs: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one window led to."""
+
+    state: WatchState
+    report: AuditReport
+    decision: Decision
+
+
+def begin(watch: Watch, baseline: Baseline | None, policy_state: PolicyState | None = None) -> WatchState:
+    """Begin to watch a version: fresh detectors; `policy_state` as `begin_guarded` makes it after a promotion."""
+    drift = DriftDetector(watch.policy.drift_threshold_steps)
+    return WatchState(baseline, _detector(watch, baseline), drift, policy_state or PolicyState())
+
+
+def observe(watch: Watch, state: WatchState, view: View) -> Observation:
+    """Report a window and decide what follows. The windows of one version come in order of their ends."""
+    pane = reduce(add, (view.panes[start] for start in sorted(view.panes)), Pane.empty(watch.layout))
+    quality = check_quality(pane, watch.limits)
+    drift: Sequence[FeatureDrift] = _compare_features(watch, pane, state, view.references)
+    if view.stage is Stage.CLOSED:
+        state, drift = _take_closed(watch, state, view, drift)
+    elif view.stage is Stage.MATURE:
+        state = _take_mature(watch, state, view, pane, is_usable=all(check.is_ok for check in quality))
+    performance = measure(pane)
+    report = AuditReport(
+        subject=watch.subject,
+        window=view.window,
+        stage=view.stage,
+        revision=view.revision,
+        watermark_ms=view.watermark_ms,
+        counts=count(pane),
+        coverage=cover(pane),
+        performance=performance,
+        estimate=_estimate(watch, pane.section("scores")[-1]),
+        estimate_baseline=_estimate_baseline(watch),
+        drift=drift,
+        quality=quality,
+        evidence=_evidence(watch, state, performance),
+        reference=_reference(watch, state),
+        policy=watch.policy.id,
+        inputs=view.inputs,
+    )
+    decision = decide(state.policy, report, watch.policy)
+    return Observation(_after(state, decision), report, decision)
+
+
+def _detector(watch: Watch, baseline: Baseline | None) -> ErrorDetector | LossDetector | None:
+    if baseline is None or baseline.upper <= 0.0:
+        return None
+    if watch.layout.task is Task.REGRESSION:
+        return LossDetector(1.0 / _LARGEST_LOSS, watch.policy.label_threshold_steps)
+    return ErrorDetector(min(baseline.upper, 0.999), watch.policy.label_threshold_steps)
+
+
+def _compare_features(
+    watch: Watch, pane: Pane, state: WatchState, references: Sequence[NDArray[np.int64]] | None
+) -> list[FeatureDrift]:
+    compared = []
+    for position, entry in enumerate(watch.layout.cells):
+        reference = np.array(entry.counts) if references is None else references[position]
+        is_ordered = isinstance(entry, NumericCells)
+        drift = compare(entry.feature, pane.feature(position), reference, ordered=is_ordered)
+        evidence = state.drift.log_sums.get(entry.feature, -math.inf)
+        compared.append(FeatureDrift(drift, log_e_value(drift.log_p), evidence))
+    return _strongest_first(compared)
+
+
+def _take_closed(
+    watch: Watch, state: WatchState, view: View, drift: Sequence[FeatureDrift]
+) -> tuple[WatchState, Sequence[FeatureDrift]]:
+    """Let the drift detector take the panes that it has not seen, and show its evidence beside each feature."""
+    unseen = [pane for start, pane in sorted(view.panes.items()) if start >= state.closed_until_ms]
+    state = replace(state, closed_until_ms=max(state.closed_until_ms, view.window.end_ms))
+    step = reduce(add, unseen, Pane.empty(watch.layout))
+    if not step.count("predictions"):
+        return state, drift
+    taken = drift if len(unseen) == len(view.panes) else _compare_features(watch, step, state, view.references)
+    state = replace(state, drift=state.drift.step({item.drift.feature: item.log_e for item in taken}))
+    rows = watch.profile.rows if watch.profile is not None else 0
+    small = rows < _ENOUGH_REFERENCE * step.count("predictions")
+    threshold = watch.policy.drift_threshold_steps * (_SMALL_REFERENCE_FACTOR if small else 1.0)
+    state = replace(state, drift=replace(state.drift, threshold_steps=threshold))
+    shown = [replace(item, log_evidence=state.drift.log_sums[item.drift.feature]) for item in drift]
+    return state, _strongest_first(shown)
+
+
+def _take_mature(watch: Watch, state: WatchState, view: View, pane: Pane, *, is_usable: bool) -> WatchState:
+    """Let the performance detector take the panes that it has not seen, one step each.
+
+    Windows of broken data are no step: what they say is about the data, not about the model.
+    """
+    unseen = [pane for start, pane in sorted(view.panes.items()) if start >= state.mature_until_ms]
+    state = replace(state, mature_until_ms=max(state.mature_until_ms, view.window.end_ms))
+    if not is_usable:
+        return state
+    if state.errors is None:
+        return _learn(watch, state, pane)
+    return replace(state, errors=reduce(lambda detector, step: _step(detector, step, state), unseen, state.errors))
+
+
+def _step(detector: ErrorDetector | LossDetector, pane: Pane, state: WatchState) -> ErrorDetector | LossDetector:
+    if isinstance(detector, ErrorDetector):
+        labelled = pane.count("labelled")
+        return detector.step(labelled - int(pane.section("confusion").trace()), labelled)
+    counts, errors = error_losses(pane)
+    upper = state.baseline.upper if state.baseline is not None else 1.0
+    return detector.step(counts, errors * pane.layout.scale / (_LARGEST_LOSS * upper))
+
+
+def _learn(watch: Watch, state: WatchState, pane: Pane) -> WatchState:
+    """Gather the first mature windows; when there are enough of them they become the baseline."""
+    before, windows = state.learning
+    total = pane if before is None else before + pane
+    labelled = total.count("labelled")
+    if windows + 1 < LEARNING_WINDOWS or labelled < watch.policy.min_samples:
+        return replace(state, learning=(total, windows + 1))
+    metric = measure(total)[watch.policy.metric]
+    if watch.layout.task is Task.REGRESSION:
+        baseline = Baseline(metric.value, metric.value if metric.hi is None else metric.hi, is_learnt=True)
+    else:
+        baseline = Baseline.of_errors(round(metric.value * labelled), labelled, is_learnt=True)
+    return replace(state, baseline=baseline, errors=_detector(watch, baseline), learning=(total, windows + 1))
+
+
+def _estimate(watch: Watch, scores: NDArray[np.int64]) -> Mapping[str, Metric] | None:
+    if watch.layout.task is not Task.BINARY or watch.profile is None or watch.profile.isotonic is None:
+        return None
+    return estimate(scores, np.array(watch.profile.isotonic))
+
+
+def _estimate_baseline(watch: Watch) -> float | None:
+    if watch.profile is None or watch.profile.scores is None:
+        return None
+    estimated = _estimate(watch, np.array(watch.profile.scores.counts[-1]))
+    return estimated["error_rate"].value if estimated else None
+
+
+def _evidence(watch: Watch, state: WatchState, performance: Mapping[str, Metric]) -> list[Evidence]:
+    evidence = []
+    if state.baseline is not None and state.errors is not None:
+        metric = performance.get(watch.policy.metric)
+        observed = None if metric is None else metric.value
+        detector = state.errors
+        evidence.append(
+            Evidence(
+                watch.policy.metric,
+                state.baseline.value,
+                observed,
+                detector.log_evidence,
+                detector.threshold_steps,
+            )
+        )
+    if watch.layout.cells:
+        evidence.append(Evidence(DRIFT_SIGNAL, 0.0, None, state.drift.log_evidence, state.drift.threshold_steps))
+    return evidence
+
+
+def _reference(watch: Watch, state: WatchState) -> Json:
+    profile = watch.profile
+    return {
+        "id": None if profile is None else profile.id,
+        "rows": 0 if profile is None else profile.rows,
+        "baseline_learnt": state.baseline is not None and state.baseline.is_learnt,
+        "baseline_windows": state.learning[1],
+    }
+
+
+def _after(state: WatchState, decision: Decision) -> WatchState:
+    """Detectors forget what was acted upon: performance after a request, drift when its last alert is cleared."""
+    errors, drift = state.errors, state.drift
+    if decision.request is not None and errors is not None:
+        errors = errors.reset()
+    signals = {alert.signal for alert in decision.alerts if alert.state == "cleared"}
+    still = {key[0] for key in decision.state.alerts}
+    if DRIFT_SIGNAL in signals and DRIFT_SIGNAL not in still:
+        drift = drift.reset()
+    return replace(state, errors=errors, drift=drift, policy=decision.state)
+
+
+def _strongest_first(items: Sequence[FeatureDrift]) -> list[FeatureDrift]:
+    return sorted(items, key=lambda item: (-item.log_evidence, -item.log_e, item.drift.feature))
