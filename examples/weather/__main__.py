@@ -29,6 +29,7 @@ from millrace.process.settings import KafkaSettings
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _HOME: Final = _ROOT / ".millrace" / "demo"
 _DEPLOYMENT: Final = Path(__file__).with_name("deployment.yaml")
+_PIPE_WIDTH: Final = 110
 _MARKER: Final = ".weather-story"
 """A file in the story's folder. A folder without it is somebody else's and is not emptied."""
 
@@ -37,7 +38,7 @@ def main() -> int:
     """Play the story; its exit code."""
     arguments = _parser().parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
-    console = Console(highlight=False)
+    console = _console()
     display = open_display(console, SystemClock())
     try:
         return _play(arguments, display)
@@ -48,6 +49,11 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("interrupted; scorer and broker are stopped")
         return 130
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
 
 
 def _play(arguments: argparse.Namespace, display: Display) -> int:

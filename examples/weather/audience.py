@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
@@ -12,10 +12,11 @@ import orjson
 
 from examples.weather.days import day_of
 from examples.weather.tally import Answer
-from millrace.client.predictions import read_predictions
+from millrace.client.predictions import Prediction, read_predictions
 from millrace.codec.dead_letters import read_dead_letter
 from millrace.core.clock import Clock
 from millrace.core.errors import MillraceError
+from millrace.core.records import RecordBatch
 from millrace.kafka.reading import Position, Reader, Until
 from millrace.process.deployment import Deployment
 from millrace.process.settings import KafkaSettings
@@ -56,13 +57,17 @@ class Audience:
     clock: Clock
     _seen: "queue.SimpleQueue[Seen | MillraceError]" = field(default_factory=queue.SimpleQueue)
     _stop: threading.Event = field(default_factory=threading.Event)
+    _subscribed: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def __enter__(self) -> Self:
+        """Subscribe; return when every subscription has asked for records once, or failed."""
         for follow in (self._answers, self._truths, self._letters):
             thread = threading.Thread(target=self._run, args=(follow,), name=follow.__name__, daemon=True)
             thread.start()
             self._threads.append(thread)
+        for _ in self._threads:
+            self._subscribed.acquire()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -86,35 +91,43 @@ class Audience:
                 raise one
             yield one
 
-    def _run(self, follow: Callable[[], Iterator[Seen]]) -> None:
+    def _run(self, follow: Callable[[], Iterator[Sequence[Seen]]]) -> None:
         try:
-            for one in follow():
-                self._seen.put(one)
+            for some in follow():
+                self._subscribed.release()
+                for one in some:
+                    self._seen.put(one)
+                if self._stop.is_set():
+                    return
         except MillraceError as error:
             self._seen.put(error)
+            self._subscribed.release()
 
-    def _answers(self) -> Iterator[Seen]:
+    def _answers(self) -> Iterator[Sequence[Seen]]:
         topic = self.deployment.predictions_topic
         for some in read_predictions(self.kafka, topic, start=Position.EARLIEST):
             now_ms, now = self.clock.wall_ms(), self.clock.monotonic()
-            for one in some:
-                label = one.label or ""
-                yield Answer(day_of(one.event_id), label, one.scores[label], now_ms - one.event_time_ms, now)
-            if self._stop.is_set():
-                return
+            yield [_answer(one, now_ms, now) for one in some]
 
-    def _truths(self) -> Iterator[Seen]:
-        for value in self._values(self.labels):
-            document = orjson.loads(value)
-            yield Truth(day_of(document["event_id"]), document["label"])
+    def _truths(self) -> Iterator[Sequence[Seen]]:
+        for batch in self._batches(self.labels):
+            yield [_truth(value) for value in batch.values if value is not None]
 
-    def _values(self, topic: str) -> Iterator[bytes]:
+    def _letters(self) -> Iterator[Sequence[Seen]]:
+        for batch in self._batches(self.deployment.dead_letters_topic):
+            yield [Letter(read_dead_letter(headers).reason) for headers in batch.headers]
+
+    def _batches(self, topic: str) -> Iterator[RecordBatch]:
         with Reader(self.kafka, topic, until=Until.STOPPED) as reader:
-            while not self._stop.is_set():
-                yield from filter(None, reader.read().values)
+            while True:
+                yield reader.read()
 
-    def _letters(self) -> Iterator[Seen]:
-        with Reader(self.kafka, self.deployment.dead_letters_topic, until=Until.STOPPED) as reader:
-            while not self._stop.is_set():
-                for headers in reader.read().headers:
-                    yield Letter(read_dead_letter(headers).reason)
+
+def _answer(one: Prediction, now_ms: int, now_secs: float) -> Answer:
+    label = one.label or ""
+    return Answer(day_of(one.event_id), label, one.scores[label], now_ms - one.event_time_ms, now_secs)
+
+
+def _truth(value: bytes) -> Truth:
+    document = orjson.loads(value)
+    return Truth(day_of(document["event_id"]), document["label"])

@@ -102,18 +102,21 @@ class PlainDisplay:
     @contextmanager
     def live(self) -> Iterator[OnSnapshot]:
         """A line every few seconds, and one at the end."""
-        latest: list[Snapshot] = []
+        waiting: list[Snapshot] = []
         due = [self.clock.monotonic() + _LINE_EVERY_SECS]
 
         def update(snapshot: Snapshot) -> None:
-            latest[:] = [snapshot]
+            waiting[:] = [snapshot]
             if self.clock.monotonic() >= due[0]:
                 due[0] += _LINE_EVERY_SECS
-                self.console.print(line(snapshot), soft_wrap=True)
+                show()
+
+        def show() -> None:
+            while waiting:
+                self.console.print(line(waiting.pop()), soft_wrap=True)
 
         yield update
-        if latest:
-            self.console.print(line(latest[0]), soft_wrap=True)
+        show()
 
 
 def open_display(console: Console, clock: Clock) -> Display:

@@ -62,6 +62,7 @@ def next_steps(home: Path, outcome: Outcome) -> RenderableType:
         "millrace down": "",
     }
     grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
     for command, remark in commands.items():
         grid.add_row(Text(f"  {command}", style="cyan"), Text(remark, style=_QUIET))
     return Group(Text(), Text("Next (in this environment: source .venv/bin/activate)", style="bold"), grid)
@@ -75,7 +76,7 @@ def _verdict(counted: Recount) -> Text:
         (f" = {counted.predictions:,} predictions + {counted.dead_letters:,} dead letters", "bold"),
         f" · {counted.lost} lost · {counted.duplicated} duplicated",
         *([f" · {counted.strangers} of unknown records"] if counted.strangers else []),
-        ("   counted by reading the topics back", _QUIET),
+        ("   (all topics read back)", _QUIET),
     )
 
 

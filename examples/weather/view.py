@@ -86,8 +86,8 @@ def _latest(snapshot: Snapshot) -> Table:
     table = Table(box=None, padding=(0, 1), header_style=_QUIET)
     for name, justify in (("day", "right"), ("says", "left"), ("how sure", "left"), ("", "right"), ("truth", "left")):
         table.add_column(name, justify="right" if justify == "right" else "left", no_wrap=True)
-    for answer, truth in snapshot.latest:
-        bar = ProgressBar(total=1, completed=answer.score, width=10, complete_style=_ACCENT)
+    for answer, truth in sorted(snapshot.latest, key=lambda pair: -pair[0].day):
+        bar = ProgressBar(total=1, completed=answer.score, width=10, complete_style=_ACCENT, finished_style=_ACCENT)
         colour = "blue" if answer.label == "rain" else "yellow"
         table.add_row(
             f"{answer.day:,}", Text(answer.label, colour), bar, f"{answer.score:.2f}", _verdict(answer.label, truth)
@@ -113,7 +113,7 @@ def _chart(snapshot: Snapshot) -> list[Text]:
     colours = [_BAD if value < bound else _GOOD for value in values.tolist()]
     texts = [Text("accuracy of the last 365 days", style=_QUIET)]
     for number, row in enumerate(area_chart(values, height=_CHART_HEIGHT, low=_LOW, high=_HIGH)):
-        tick = _HIGH - (_HIGH - _LOW) * number / _CHART_HEIGHT
+        tick = _HIGH - (_HIGH - _LOW) * (number + 1) / _CHART_HEIGHT  # the lower edge of the row
         text = Text(f"{tick:.1f} ▏", style=_QUIET)
         for colour, cells in groupby(zip(row, colours, strict=True), key=itemgetter(1)):
             text.append("".join(map(itemgetter(0), cells)), style=colour)
@@ -140,7 +140,11 @@ def _days(snapshot: Snapshot) -> Table:
     row = Table.grid(padding=(0, 1))
     done = max(0, snapshot.judged_to - snapshot.first)
     bar = ProgressBar(
-        total=snapshot.end - snapshot.first, completed=done, width=_CHART_WIDTH - 12, complete_style=_ACCENT
+        total=snapshot.end - snapshot.first,
+        completed=done,
+        width=_CHART_WIDTH - 12,
+        complete_style=_ACCENT,
+        finished_style=_ACCENT,
     )
     row.add_row(Text("days judged", style=_QUIET), bar, Text(f"{done:,}", style=_QUIET))
     return row
