@@ -114,16 +114,12 @@ class Admin:
         if not wanted:
             return frozenset()
         orders = [NewTopic(spec.name, spec.partitions, config=dict(spec.config)) for spec in wanted.values()]
-        created = set()
-        for name, answer in self._client.create_topics(orders, request_timeout=self._secs).items():
-            try:
-                self._wait(answer, f"creating topic {name!r}")
-                created.add(name)
-            except RequestError as error:
-                if not isinstance(error.__cause__, KafkaException) or (
-                    code_of(error.__cause__) != KafkaError.TOPIC_ALREADY_EXISTS
-                ):
-                    raise
+        answers = self._client.create_topics(orders, request_timeout=self._secs)
+        created = {
+            name
+            for name, answer in answers.items()
+            if self._is_done(answer, f"creating topic {name!r}", unless=KafkaError.TOPIC_ALREADY_EXISTS)
+        }
         self._await_topics(created)
         self._check_existing([spec for name, spec in wanted.items() if name not in created])
         return frozenset(created)
@@ -162,13 +158,7 @@ class Admin:
     def delete_topics(self, topics: Sequence[str]) -> None:
         """Delete topics with all their records. One that does not exist is as good as deleted."""
         for name, answer in self._client.delete_topics(list(topics), request_timeout=self._secs).items():
-            try:
-                self._wait(answer, f"deleting topic {name!r}")
-            except RequestError as error:
-                if not isinstance(error.__cause__, KafkaException) or (
-                    code_of(error.__cause__) != KafkaError.UNKNOWN_TOPIC_OR_PART
-                ):
-                    raise
+            self._is_done(answer, f"deleting topic {name!r}", unless=KafkaError.UNKNOWN_TOPIC_OR_PART)
 
     def ends(self, topics: Iterable[str]) -> dict[TopicPartition, PartitionEnds]:
         """Where every partition of these topics begins and ends now.
@@ -182,7 +172,7 @@ class Admin:
             for number in range(count)
         ]
         start = self._offsets(partitions, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED)
-        # Stable before high: the other way round, a transaction that ends in between would look like an open one.
+        # High before stable: the other way round, what is written in between would look like an open transaction.
         high = self._offsets(partitions, OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)
         stable = self._offsets(partitions, OffsetSpec.latest(), IsolationLevel.READ_COMMITTED)
         return {p: PartitionEnds(Offset(start[p]), NextOffset(stable[p]), NextOffset(high[p])) for p in partitions}
@@ -255,6 +245,17 @@ class Admin:
     def _wait(self, answer: "Future[Result]", doing: str) -> Result:
         with self._explained(doing):
             return answer.result(self._secs + 1)
+
+    def _is_done(self, answer: "Future[None]", doing: str, *, unless: int) -> bool:
+        """Whether an order was carried out; False where the broker answers `unless`."""
+        with self._explained(doing):
+            try:
+                answer.result(self._secs + 1)
+            except KafkaException as error:
+                if code_of(error) == unless:
+                    return False
+                raise
+        return True
 
     def _offsets(
         self, partitions: Sequence[TopicPartition], spec: OffsetSpec, isolation: IsolationLevel

