@@ -77,7 +77,7 @@ def convert(estimator: object, inputs: Signature) -> Converted:
         raise
     except Exception as error:  # noqa: BLE001 - converters raise whatever they like
         raise RequestError(
-            f"the converter for {name} refuses {type(estimator).__qualname__}: {_one_line(error)}",
+            f"the converter for {name} refuses {type(estimator).__name__}: {_one_line(error)}",
             remedy="convert it yourself and export the ONNX model",
         ) from None
 
@@ -87,7 +87,7 @@ def _sklearn(estimator: Any, inputs: Signature) -> Converted:  # noqa: ANN401 - 
     classifies = hasattr(estimator, "classes_")
     if classifies and not hasattr(estimator, "predict_proba"):
         raise RequestError(
-            f"{type(estimator).__qualname__} gives no probabilities",
+            f"{type(estimator).__name__} gives no probabilities",
             remedy="wrap it in sklearn.calibration.CalibratedClassifierCV",
         )
     options = {id(estimator): {"zipmap": False}} if classifies else None
