@@ -336,8 +336,8 @@ class _State:
         try:
             content = json.loads(file.read_bytes())
             return cls(int(content["pid"]), Ports(**content["ports"]), str(content["version"]))
-        except FileNotFoundError:
-            return None
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None  # Never started, or a disk that lost the file: then ports are chosen anew.
 
     def write(self, file: Path) -> None:
         partial = file.with_suffix(".partial")

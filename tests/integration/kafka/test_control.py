@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import Producer
 
 from millrace.core.errors import RequestError
+from millrace.kafka import control_writer
 from millrace.kafka.control import Changes, ControlView
 from millrace.kafka.control_writer import Change, ControlWriter, Decide, Put, Tables
 from millrace.kafka.history import read_history, verify
@@ -236,6 +237,25 @@ class TestWriter:
 
             assert slow.apply("model/m", "push version", decide).outcome == 2
             assert asked == [0, 1]
+
+    def test_a_commit_whose_answer_is_lost_is_not_made_again(
+        self, kafka: KafkaSettings, models: str, history: str, writer: ControlWriter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        commit_really = control_writer._SubjectProducer.commit
+        answers_lost: list[int] = []
+
+        def commit_unheard(producer: control_writer._SubjectProducer) -> None:
+            commit_really(producer)
+            if not answers_lost:
+                answers_lost.append(1)
+                raise control_writer._OutrunError
+
+        monkeypatch.setattr(control_writer._SubjectProducer, "commit", commit_unheard)
+        assert writer.apply("model/m", "push version", next_version(models)).outcome == 1
+        assert answers_lost == [1]
+        with view_of(kafka, models) as view:
+            assert list(view.refresh()) == ["m/1"]
+        assert len(list(read_history(kafka, topic=history))) == 1
 
     def test_a_subject_that_nobody_else_writes_needs_one_attempt(self, models: str, writer: ControlWriter) -> None:
         asked: list[int] = []
