@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from millrace.cli import broker, dead_letters, send, version, watch
+from millrace.cli import broker, dead_letters, doctor, explain, models, send, version, watch
 from millrace.cli.output import print_error
 from millrace.core.errors import FatalError, MillraceError
 
@@ -18,12 +18,13 @@ app = typer.Typer(
     name="millrace",
     help="Kafka topics of features become Kafka topics of predictions: exactly once, in micro-batches.",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for room in (broker, send, watch, dead_letters, version):
+for room in (broker, send, watch, explain, dead_letters, models, doctor, version):
     app.add_typer(room.app)
 
 

@@ -2,7 +2,9 @@
 
 from millrace.client.client import Client
 from millrace.client.dead_letters import DeadLetter, Replayed, ReplayFrom, ReplayOptions
+from millrace.client.doctor import Check, State, examine
 from millrace.client.encoding import ArrowEncoder, AvroEncoder, Encoder, JsonEncoder
+from millrace.client.explaining import Answer, Explanation, Verdict
 from millrace.client.labels import Label, LabelOperation
 from millrace.client.local import (
     BrokerStatus,
@@ -13,6 +15,7 @@ from millrace.client.local import (
     start_broker,
     stop_broker,
 )
+from millrace.client.models import ModelDetails, ModelVersion
 from millrace.client.predictions import Prediction
 from millrace.client.sending import SendOptions, Sent
 from millrace.client.sources import FileFormat
@@ -21,17 +24,22 @@ from millrace.kafka.reading import Position, Start, Until
 from millrace.process.settings import KafkaSettings
 
 __all__ = [
+    "Answer",
     "ArrowEncoder",
     "AvroEncoder",
     "BrokerStatus",
+    "Check",
     "Client",
     "DeadLetter",
     "Encoder",
+    "Explanation",
     "FileFormat",
     "JsonEncoder",
     "KafkaSettings",
     "Label",
     "LabelOperation",
+    "ModelDetails",
+    "ModelVersion",
     "Position",
     "Prediction",
     "Progress",
@@ -42,8 +50,11 @@ __all__ = [
     "Sent",
     "Stage",
     "Start",
+    "State",
     "Until",
+    "Verdict",
     "broker_status",
+    "examine",
     "find_kafka",
     "parse_start",
     "start_broker",

@@ -1,6 +1,7 @@
 """The client: everything a program can ask of millrace, behind one name."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -13,13 +14,18 @@ from millrace.client.dead_letters import (
     replay_dead_letters,
 )
 from millrace.client.dead_letters import OnInvalid as OnInvalidLetter
+from millrace.client.deployments import the_deployment
+from millrace.client.explaining import Explanation, explain, source_of
 from millrace.client.labels import Label, send_labels
 from millrace.client.local import find_kafka
+from millrace.client.models import Models
 from millrace.client.predictions import OnInvalid, Prediction, predictions_topic, read_predictions
 from millrace.client.sending import OnSent, SendOptions, Sent, send
 from millrace.client.sources import Source
+from millrace.core.records import Coordinates
 from millrace.kafka.reading import Position, Start, Until
-from millrace.process.settings import KafkaSettings
+from millrace.process.settings import KafkaSettings, Settings
+from millrace.serving.shelf import Shelf
 
 
 class Client:
@@ -41,6 +47,11 @@ class Client:
 
     def __init__(self, kafka: KafkaSettings | str | None = None) -> None:
         self.kafka = kafka if isinstance(kafka, KafkaSettings) else find_kafka(kafka)
+
+    @property
+    def models(self) -> Models:
+        """The models of the cluster."""
+        return Models(self.kafka)
 
     def __enter__(self) -> Self:
         return self
@@ -107,3 +118,19 @@ class Client:
     ) -> Replayed:
         """Send dead letters back to where they came from. See `millrace.client.dead_letters.replay_dead_letters`."""
         return replay_dead_letters(self.kafka, dead_letters_topic(deployment), options, on_refused=on_refused)
+
+    def explain(self, coordinates: Coordinates, deployment: str | Path | None = None) -> Explanation:
+        """Find a record and its outcome, score it again, and compare to the last bit.
+
+        Args:
+            coordinates: Where the record lies, or its prediction.
+            deployment: Whose outcome is wanted: a name, or a document's file; None where it can be guessed.
+
+        Raises:
+            RequestError: The record is not there, or the deployment cannot be found.
+            TransientError: No broker answers.
+            FatalError: The broker refuses this client.
+        """
+        source = source_of(self.kafka, coordinates)
+        meant = the_deployment(self.kafka, deployment, source)
+        return explain(self.kafka, Shelf.of(Settings.load()), source, meant)

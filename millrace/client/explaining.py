@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from millrace.client.dead_letters import DeadLetter, letters_of
-from millrace.client.predictions import Prediction, parse_prediction
+from millrace.client.predictions import SUFFIX, Prediction, parse_prediction
 from millrace.codec.dispatch import stream_decoder
 from millrace.codec.limits import Limits
 from millrace.codec.schema_source import GivenSchemas
@@ -129,6 +129,22 @@ def explain(kafka: KafkaSettings, shelf: Shelf, source: Coordinates, deployment:
         return Explanation(source, record, Verdict.DEAD_LETTER, remark, dead_letter=letter)
     remark = f"neither {deployment.predictions_topic} nor {deployment.dead_letters_topic} names it: not scored yet?"
     return Explanation(source, record, Verdict.NO_OUTCOME, remark)
+
+
+def source_of(kafka: KafkaSettings, coordinates: Coordinates) -> Coordinates:
+    """Where the record lies that is meant: at the coordinates, or where the prediction at the coordinates came from.
+
+    Raises:
+        RequestError: A predictions topic has no prediction there.
+        TransientError: No broker answers.
+        FatalError: The broker refuses this client.
+    """
+    if not coordinates.topic.endswith(SUFFIX):
+        return coordinates
+    try:
+        return parse_prediction(find(kafka, coordinates), 0).source
+    except InvalidRecordError as error:
+        raise RequestError(f"at {coordinates} is no prediction: {error.detail}", remedy="check the offset") from error
 
 
 def find_prediction(kafka: KafkaSettings, topic: str, source: Coordinates, timestamp_ms: int) -> Prediction | None:

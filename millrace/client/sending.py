@@ -144,7 +144,7 @@ def to_records(topic: str, chunk: Chunk, options: SendOptions, place: str) -> Ou
         times = timestamps_of(chunk.mappings(place), options.timestamp_field, place, chunk.first)
         timestamps = np.array(times, np.int64)
     partition = BY_KEY if options.partition is None else options.partition
-    headers = None if encoder.headers is None else (encoder.headers,) * count
+    headers = None if encoder.headers is None else (list(encoder.headers),) * count  # the client takes lists only
     return OutputBatch(topic, np.full(count, partition, np.int32), timestamps, keys, values, headers)
 
 

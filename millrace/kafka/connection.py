@@ -5,11 +5,11 @@ told to the error callback meanwhile. `ConnectionNotes` brings the two together.
 """
 
 import time
-from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from millrace.core.errors import FatalError, MillraceError, RequestError, TransientError
 from millrace.kafka.errors import from_kafka
@@ -58,41 +58,44 @@ def partitions_of(
         TransientError: No broker answers in time.
         FatalError: The broker refuses this client.
     """
-    metadata = _topics(client, topic, notes, doing=doing, within=within)[topic]
-    if metadata.error is not None:
-        if isinstance(from_kafka(metadata.error, doing), RequestError):
-            raise RequestError(
-                f"{doing}: there is no topic {topic!r}",
-                remedy="check the name, or create it first",
-            )
-        raise notes.explain(metadata.error, doing)
-    return tuple(sorted(metadata.partitions))
+    found = await_metadata(client, topic, notes, doing=doing, within=within).topics[topic]
+    if found.error is not None:
+        if isinstance(from_kafka(found.error, doing), RequestError):
+            raise RequestError(f"{doing}: there is no topic {topic!r}", remedy="check the name, or create it first")
+        raise notes.explain(found.error, doing)
+    return tuple(sorted(found.partitions))
 
 
 def topic_names(
     client: Consumer | Producer, notes: ConnectionNotes, *, doing: str, within: timedelta = REACH
 ) -> frozenset[str]:
     """The topics that this client may see. Blocks until the cluster answers; raises as `partitions_of`."""
-    return frozenset(_topics(client, None, notes, doing=doing, within=within))
+    return frozenset(await_metadata(client, None, notes, doing=doing, within=within).topics)
 
 
-def _topics(
-    client: Consumer | Producer, topic: str | None, notes: ConnectionNotes, *, doing: str, within: timedelta
-) -> Mapping[str, Any]:
-    """The client's description of topics by name, of a class that it does not export.
+def await_metadata(
+    client: Consumer | Producer | AdminClient,
+    topic: str | None,
+    notes: ConnectionNotes,
+    *,
+    doing: str,
+    within: timedelta = REACH,
+) -> ClusterMetadata:
+    """The cluster's description of itself, and of one topic or all. Blocks until it answers, at most `within`.
 
     Asks in slices: between them the error callback is served, so that a refusal ends the wait at once.
+
+    Raises:
+        TransientError: No broker answers in time.
+        FatalError: The broker refuses this client.
     """
     deadline = time.monotonic() + within.total_seconds()
     while True:
         left = deadline - time.monotonic()
+        asked = min(_SLICE.total_seconds(), max(left, 0.1))
         try:
-            asked = min(_SLICE.total_seconds(), max(left, 0.1))
-            metadata = client.list_topics(timeout=asked) if topic is None else client.list_topics(topic, timeout=asked)
+            return client.list_topics(timeout=asked) if topic is None else client.list_topics(topic, timeout=asked)
         except KafkaException as error:
             client.poll(0)
             if notes.refused or left <= 0 or not isinstance(from_kafka(error, doing), TransientError):
                 raise notes.explain(error, doing) from error
-        else:
-            topics: Mapping[str, Any] = metadata.topics
-            return topics

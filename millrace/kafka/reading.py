@@ -6,6 +6,7 @@ Nothing is committed, so a reader disturbs nobody and may begin anywhere.
 # The client's own error codes are public and begin with an underscore.
 # ruff: noqa: SLF001
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -48,6 +49,9 @@ class Until(StrEnum):
 
 _ANSWER: Final = 10.0
 """Seconds to wait for the cluster's answer to one question."""
+
+_PAUSE: Final = 0.05
+"""Seconds until an answer that was not ready is asked for again."""
 
 _SILENCE: Final = timedelta(seconds=30)
 """A finite reading that gets no record for so long has lost its broker."""
@@ -129,15 +133,20 @@ class Reader:
         """First offset of a partition, and one past the last that a committed reader may see.
 
         Raises:
-            TransientError: No broker answers.
+            TransientError: No broker answers, or the partition has no leader for longer than that takes.
             FatalError: The broker refuses this client.
         """
-        try:
-            found = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=_ANSWER)
-        except KafkaException as error:
-            raise self._notes.explain(error, self._doing) from error
-        low, high = found
-        return low, high
+        give_up = time.monotonic() + _ANSWER
+        while True:
+            try:
+                low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), _ANSWER)
+            except KafkaException as error:
+                explained = self._notes.explain(error, self._doing)
+                if not isinstance(explained, TransientError) or time.monotonic() > give_up:
+                    raise explained from error
+                time.sleep(_PAUSE)  # a new topic's leader is elected within moments
+            else:
+                return low, high
 
     def __iter__(self) -> Iterator[RecordBatch]:
         """Batches of records up to the end, none of them empty.

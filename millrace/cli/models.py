@@ -1,0 +1,152 @@
+"""`millrace model`: push, list, show, alias."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from millrace.cli.options import Bootstrap, Json, examples
+from millrace.cli.output import facts, human_bytes, listing, print_json, shortened, stderr, stdout
+from millrace.client import Client, ModelDetails, ModelVersion
+
+app = typer.Typer()
+model = typer.Typer(no_args_is_help=True, help="Push models, list and show their versions, and move aliases.")
+app.add_typer(model, name="model", rich_help_panel="Models", epilog=examples(("millrace model list", "what is there?")))
+
+Reference = Annotated[str, typer.Argument(help="NAME (its champion), NAME@ALIAS or NAME/VERSION.")]
+
+
+@model.command(
+    epilog=examples(
+        ("millrace model push ./weather-bundle", "the next version; the first one becomes the champion"),
+        ("millrace model push ./weather-bundle --alias challenger", "and name it"),
+    )
+)
+def push(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle, as millrace.serving.export writes it.")],
+    *,
+    alias: Annotated[str | None, typer.Option(metavar="NAME", help="A name that shall mean this version.")] = None,
+    bootstrap: Bootstrap = None,
+    json: Json = False,
+) -> None:
+    """Check a model, store it, and make it the next version.
+
+    The model is first loaded and tried in a guarded process: a file that is
+    broken, hostile or no ONNX graph is refused with the reason. The same
+    bundle pushed again is the same version.
+    """
+    client = Client(bootstrap)
+    with stderr().status("trying the model in a guarded process"):
+        version = client.models.push(bundle, alias=alias)
+    _say(version, json=json)
+
+
+@model.command(
+    name="list",
+    epilog=examples(("millrace model list", "all models"), ("millrace model list weather", "the versions of one")),
+)
+def list_versions(
+    name: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
+    *,
+    bootstrap: Bootstrap = None,
+    json: Json = False,
+) -> None:
+    """List models and their versions."""
+    versions = Client(bootstrap).models.list(name)
+    if json:
+        for version in versions:
+            print_json(version.document())
+    elif versions:
+        stdout().print(versions_table(versions))
+    else:
+        stdout().print("no models yet; push one: `millrace model push FOLDER`")
+
+
+@model.command(
+    epilog=examples(
+        ("millrace model show weather", "the champion"), ("millrace model show weather/3 --json", "all that is known")
+    )
+)
+def show(reference: Reference, *, bootstrap: Bootstrap = None, json: Json = False) -> None:
+    """Show a version: what it accepts and answers, how good it was, what it was made of."""
+    details = Client(bootstrap).models.show(reference)
+    if json:
+        print_json(details.document())
+    else:
+        stdout().print(details_view(details))
+
+
+@model.command(
+    epilog=examples(
+        ("millrace model alias champion weather/4", "promote version 4: scorers switch between two micro-batches"),
+        ("millrace model alias champion weather/3", "and back"),
+    )
+)
+def alias(
+    alias: Annotated[str, typer.Argument(help="Name, such as champion or challenger.")],
+    reference: Reference,
+    *,
+    bootstrap: Bootstrap = None,
+    json: Json = False,
+) -> None:
+    """Let a name mean a version; scorers that follow the name switch at once."""
+    _say(Client(bootstrap).models.set_alias(alias, reference), json=json)
+
+
+def versions_table(versions: Sequence[ModelVersion]) -> RenderableType:
+    """Versions, a line each."""
+    rows: list[list[str | Text]] = [
+        [
+            Text(version.entry.key, style="bold"),
+            Text(", ".join(version.aliases), style="green"),
+            version.entry.task.value,
+            "  ".join(f"{metric.name} {metric.value:.3f}" for metric in version.entry.metrics[:2]),
+            f"{version.entry.pushed_at:%Y-%m-%d %H:%M}",
+        ]
+        for version in versions
+    ]
+    return listing(("version", "aliases", "task", "baseline", "pushed (UTC)"), rows)
+
+
+def details_view(details: ModelDetails) -> RenderableType:
+    """Everything of a version, for a person."""
+    entry, manifest = details.version.entry, details.manifest
+    invariance = {True: "equal in any batch", False: "may differ with the batch", None: "not tried"}
+    head = facts(
+        {
+            "version": Text(entry.key, style="bold"),
+            "aliases": ", ".join(details.version.aliases) or "none",
+            "task": entry.task.value,
+            "classes": ", ".join(manifest.signature.classes) or "none",
+            "runtime": entry.runtime.value,
+            "digest": entry.digest,
+            "size": human_bytes(entry.bytes),
+            "made": f"{entry.created_at:%Y-%m-%d %H:%M} UTC with Python {manifest.environment.python}",
+            "pushed": f"{entry.pushed_at:%Y-%m-%d %H:%M} UTC",
+            "answers": invariance[entry.batch_invariant],
+            "learned on": ", ".join(sorted(details.curves)) or "no device yet",
+        }
+    )
+    features: list[list[str | Text]] = [
+        [each.name, each.dtype.value, "×".join(map(str, each.shape)), "yes" if each.nullable else ""]
+        for each in manifest.signature.features
+    ]
+    metrics: list[list[str | Text]] = [
+        [each.name, f"{each.value:.4f}", f"{each.lower:.4f} to {each.upper:.4f}", f"{each.rows:,}"]
+        for each in entry.metrics
+    ]
+    parts: list[RenderableType] = [head, Text(), listing(("feature", "type", "shape", "nullable"), features)]
+    if metrics:
+        parts += [Text(), listing(("baseline", "value", "95 % interval", "rows"), metrics, numbers=("value", "rows"))]
+    return Group(*parts)
+
+
+def _say(version: ModelVersion, *, json: bool) -> None:
+    if json:
+        print_json(version.document())
+    else:
+        names = f" ({', '.join(version.aliases)})" if version.aliases else ""
+        stdout().print(f"{version.entry.key}{names}  {shortened(version.entry.digest)}")

