@@ -2,13 +2,25 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel
 
 from docs.pages.markdown import GENERATED, code, table
 from millrace.process.deployment import Deployment
 from millrace.process.settings import Settings
+
+ELSEWHERE: Final = (
+    (
+        "MILLRACE_CACHE",
+        "Folder of what can be fetched again: the local broker's jars. By default the user's cache folder.",
+    ),
+    ("MILLRACE_MAVEN_REPOSITORY", "Mirror from which the local broker's jars are fetched."),
+    ("MILLRACE_DEBUG", "Set to anything: errors of the command line keep their traceback."),
+    ("MILLRACE_TEST_BOOTSTRAP", "Broker that tests use instead of starting one."),
+    ("NO_COLOR", "Set to anything: no colours."),
+)
+"""Variables that are read where they are needed, because they concern no service."""
 
 
 def settings_page() -> str:
@@ -29,6 +41,8 @@ def settings_page() -> str:
                 for path, cells in _leaves(Settings.model_json_schema())
             ),
         ),
+        "These concern the command line and tests alone:",
+        table(("variable", "meaning"), ((code(name), meaning) for name, meaning in ELSEWHERE)),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -5,7 +5,6 @@ Nested names are joined by two underscores: `MILLRACE_KAFKA__BOOTSTRAP=broker:90
 """
 
 from enum import StrEnum
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final, Self, TypeAlias
 
@@ -104,11 +103,6 @@ class KafkaSettings(BaseModel):
         if named := _NAMED_KEYS & self.properties.keys():
             raise ValueError(f"properties must not set {', '.join(sorted(named))}: these have settings of their own")
         return self
-
-    @property
-    def is_local(self) -> bool:
-        """Whether every address of `bootstrap` is this machine's own."""
-        return all(map(_is_loopback, self.bootstrap.split(",")))
 
     def client(self, **extra: str | int | float | bool) -> ClientConfig:
         """The settings as librdkafka's keys, with `extra` keys added; what is absent here is absent there.
@@ -210,7 +204,7 @@ class Settings(BaseSettings):
 
     kafka: KafkaSettings | None = None
     """How to reach Kafka; absent where the process has another way to know, such as the local broker's own file."""
-    home: Path = Field(default_factory=lambda: Path.home() / ".millrace")
+    home: Annotated[Path, AfterValidator(Path.expanduser)] = Field(default_factory=lambda: Path.home() / ".millrace")
     """Folder of the local broker's data and of model files; `~/.millrace` where absent."""
     blobs: str | None = None
     """Where all machines keep model files, as any URI that fsspec knows; `<home>/blobs` where absent."""
@@ -233,18 +227,6 @@ class Settings(BaseSettings):
         except SettingsError as error:
             raise RequestError(f"the environment: {error}", remedy="write lists and maps as JSON") from None
 
-    def required_kafka(self) -> KafkaSettings:
-        """The way to Kafka.
-
-        Raises:
-            RequestError: The environment names no broker.
-        """
-        if self.kafka is None:
-            raise RequestError(
-                "no Kafka broker is named", remedy="set MILLRACE_KAFKA__BOOTSTRAP=HOST:PORT, or run `millrace up`"
-            )
-        return self.kafka
-
 
 def _variable(path: KeyPath) -> str:
     return f"MILLRACE_{'__'.join(map(str, path)).upper()}"
@@ -264,13 +246,3 @@ def _secret(value: SecretStr | None, file: Path | None) -> str | None:
         raise RequestError(
             f"the password file {file} cannot be read: {reason}", remedy="check its path and who may read it"
         ) from error
-
-
-def _is_loopback(address: str) -> bool:
-    host = address.strip().rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -108,20 +108,6 @@ def test_settings_never_change() -> None:
         kafka.bootstrap = "elsewhere:9092"
 
 
-@pytest.mark.parametrize(
-    ("bootstrap", "is_local"),
-    [
-        ("localhost:9092", True),
-        ("127.0.0.2:9092", True),
-        ("[::1]:9092", True),
-        ("localhost:9092,broker:9092", False),
-        ("10.0.0.1:9092", False),
-    ],
-)
-def test_a_cluster_is_local_when_every_address_is(bootstrap: str, is_local: bool) -> None:
-    assert KafkaSettings(bootstrap=bootstrap).is_local is is_local
-
-
 def test_the_environment_is_read_by_nested_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILLRACE_KAFKA__BOOTSTRAP", "broker:9092")
     monkeypatch.setenv("MILLRACE_KAFKA__SECURITY_PROTOCOL", "sasl_plaintext")
@@ -131,7 +117,7 @@ def test_the_environment_is_read_by_nested_names(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("MILLRACE_LOG__LEVEL", "debug")
     monkeypatch.setenv("MILLRACE_HOME", "/somewhere")
     settings = Settings.load()
-    assert settings.required_kafka() == KafkaSettings(
+    assert settings.kafka == KafkaSettings(
         bootstrap="broker:9092",
         security_protocol=SecurityProtocol.SASL_PLAINTEXT,
         sasl_mechanism=SaslMechanism.PLAIN,
@@ -144,9 +130,13 @@ def test_the_environment_is_read_by_nested_names(monkeypatch: pytest.MonkeyPatch
 
 def test_without_an_environment_there_are_defaults_and_no_broker() -> None:
     settings = Settings.load()
+    assert settings.kafka is None
     assert settings.health.host == "127.0.0.1"
-    with pytest.raises(RequestError, match=r"no Kafka broker is named \(set MILLRACE_KAFKA__BOOTSTRAP"):
-        settings.required_kafka()
+
+
+def test_a_tilde_in_the_home_is_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLRACE_HOME", "~/elsewhere")
+    assert Settings.load().home == Path.home() / "elsewhere"
 
 
 @pytest.mark.parametrize(
