@@ -4,6 +4,7 @@ The fixtures `broker` and `topic` come by themselves: millrace is a pytest plugi
 from its module, so that a run without a broker does not pay for one.
 """
 
+from millrace.testing.clock import ManualClock
 from millrace.testing.waiting import Deadline, eventually
 
-__all__ = ["Deadline", "eventually"]
+__all__ = ["Deadline", "ManualClock", "eventually"]

@@ -2,6 +2,8 @@ import os
 
 import pytest
 
+from millrace.testing.clock import ManualClock
+
 
 @pytest.fixture(autouse=True)
 def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -10,19 +12,6 @@ def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-class HandSetClock:
-    """Stands still until a test sets it."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def wall_ms(self) -> int:
-        return int(self.seconds * 1000)
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-
 @pytest.fixture
-def clock() -> HandSetClock:
-    return HandSetClock()
+def clock() -> ManualClock:
+    return ManualClock()

@@ -153,7 +153,7 @@ def test_further_problems_are_counted() -> None:
         ("- rain\n", "holds no settings"),
         ("", "holds no settings"),
         ("a: \x00", "is not a YAML or JSON text"),
-        ("[" * 5_000, "is not a YAML or JSON text|expected the node content"),
+        ("[" * 1_500, "is not a YAML or JSON text|expected the node content"),
         ("#" * 2_000_000, "is larger than 1048576 bytes"),
         ("!!python/object/apply:os.getcwd []", "could not determine a constructor"),
         (FOUR_LINES + "since: 2026-01-01\n", "since: no such setting"),

@@ -2,23 +2,16 @@ import http.client
 import socket
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Protocol
 
 import pytest
 
 from millrace.core.errors import RequestError
 from millrace.process.health import PROMETHEUS_TEXT, Health, HealthServer
-
-
-class SettableClock(Protocol):
-    seconds: float
-
-    def wall_ms(self) -> int: ...
-    def monotonic(self) -> float: ...
+from millrace.testing.clock import ManualClock
 
 
 @pytest.fixture
-def health(clock: SettableClock) -> Health:
+def health(clock: ManualClock) -> Health:
     return Health(clock=clock, silence=timedelta(seconds=60))
 
 
@@ -38,9 +31,9 @@ def ask(server: HealthServer, path: str, method: str = "GET") -> tuple[int, str,
         connection.close()
 
 
-def test_it_is_live_while_the_loop_turns(server: HealthServer, health: Health, clock: SettableClock) -> None:
+def test_it_is_live_while_the_loop_turns(server: HealthServer, health: Health, clock: ManualClock) -> None:
     assert ask(server, "/livez")[:2] == (200, "live\n")
-    clock.seconds = 61
+    clock.advance(timedelta(seconds=61))
     assert ask(server, "/livez")[:2] == (503, "the main loop has not turned for 61 s\n")
     health.turn()
     assert ask(server, "/livez")[0] == 200

@@ -1,20 +1,13 @@
 import os
 import signal
 from datetime import timedelta
-from typing import Protocol
 
 import pytest
 
 from millrace.core.errors import FatalError, MillraceError, RequestError, TransientError
 from millrace.process.clock import SystemClock
 from millrace.process.lifecycle import ExitCode, Phase, Shutdown, run, stop_on_signals
-
-
-class SettableClock(Protocol):
-    seconds: float
-
-    def wall_ms(self) -> int: ...
-    def monotonic(self) -> float: ...
+from millrace.testing.clock import ManualClock
 
 
 def unexpected(error: MillraceError) -> None:
@@ -26,7 +19,7 @@ def bug(divisor: int) -> None:
 
 
 @pytest.fixture
-def shutdown(clock: SettableClock) -> Shutdown:
+def shutdown(clock: ManualClock) -> Shutdown:
     return Shutdown(clock=clock, drain=timedelta(seconds=8))
 
 
@@ -48,11 +41,11 @@ def test_asked_twice_it_aborts(shutdown: Shutdown) -> None:
     assert shutdown.phase() is Phase.ABORTING
 
 
-def test_a_drain_that_takes_too_long_becomes_an_abort(shutdown: Shutdown, clock: SettableClock) -> None:
+def test_a_drain_that_takes_too_long_becomes_an_abort(shutdown: Shutdown, clock: ManualClock) -> None:
     shutdown.request()
-    clock.seconds = 7.9
+    clock.advance(timedelta(seconds=7.9))
     assert shutdown.phase() is Phase.DRAINING
-    clock.seconds = 8.0
+    clock.advance(timedelta(seconds=0.1))
     assert shutdown.phase() is Phase.ABORTING
 
 
