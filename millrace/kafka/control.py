@@ -73,9 +73,10 @@ class ControlView:
             raise
 
     def refresh(self, *, limit: timedelta = timedelta(seconds=30)) -> Table:
-        """Read everything that was committed before this call, and return the table.
+        """Read up to where readers of committed records can read now, and return the table.
 
-        Stops at the last stable offset: what an open transaction wrote, and what was committed behind it, is not seen.
+        What an open transaction wrote, and what was committed behind it, is not seen; nor, for some milliseconds after
+        the answer to a commit, what that committed. Who wants to read his own writes calls `wait_for`.
 
         Raises:
             TransientError: The end was not reached within `limit`.

@@ -11,6 +11,7 @@ from millrace.kafka.admin import Admin, PartitionEnds, TopicSpec
 from millrace.process.settings import KafkaSettings
 from millrace.testing.broker import Broker
 from millrace.testing.plugin import TopicFactory
+from millrace.testing.waiting import eventually
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_ends_tell_an_open_transaction(broker: Broker, admin: Admin, topic: Topi
     assert open_ends[TopicPartition(name, 0)].has_open_transaction
     assert not open_ends[TopicPartition(name, 1)].has_open_transaction
     producer.commit_transaction(10)
-    assert not admin.ends([name])[TopicPartition(name, 0)].has_open_transaction
+    eventually(lambda: not admin.ends([name])[TopicPartition(name, 0)].has_open_transaction)
 
 
 def test_lag_is_what_is_not_committed(broker: Broker, admin: Admin, topic: TopicFactory) -> None:
