@@ -286,6 +286,8 @@ class _Tally:
     def cells_of_rows(self, cells: NDArray[np.int64], mask: NDArray[np.bool_] | None) -> None:
         """Count every row in all of its feature cells."""
         start, (width,) = self._layout.starts["features"], self._layout.shapes["features"]
+        if not width:
+            return
         groups = self._groups
         if mask is not None:
             cells, groups = cells[mask], groups[mask]

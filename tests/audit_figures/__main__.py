@@ -1,0 +1,88 @@
+"""Every figure at full size: one JSON line each, progress on stderr."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import numpy as np
+
+from millrace.core.audit.windows import Stage
+from tests.audit_figures.inputs import delay_windows, null_alarms_per_1000
+from tests.audit_figures.joining import join_stream
+from tests.audit_figures.labels import delay_events, delayed_accuracy, null_alarm_share, windows_to_request
+
+Figures = dict[str, object]
+
+
+def bar_7() -> Figures:
+    return {"null_alarms_per_1000_windows": null_alarms_per_1000(60), "bar": 1.0}
+
+
+def bar_8() -> Figures:
+    small, medium, large = (delay_windows(shift, 100) for shift in (0.1, 0.2, 2.0))
+    return {
+        "median_windows": {"0.1": small[0], "0.2": medium[0], "2.0": large[0]},
+        "named_first": {"0.1": small[1], "0.2": medium[1], "2.0": large[1]},
+        "bars": {"0.1": 12, "0.2": 3, "2.0": 1},
+    }
+
+
+def bar_9() -> Figures:
+    return {"null_streams_with_alarm": null_alarm_share(500), "bar": 0.04}
+
+
+def bar_10() -> Figures:
+    return {"mean_labelled_events": {rate: delay_events(rate, 200) for rate in (0.15, 0.20, 0.30)}, "bar": 950}
+
+
+def bar_11() -> Figures:
+    flipped = [windows_to_request(seed, flipped=0.4) for seed in range(20)]
+    clean = [windows_to_request(seed, flipped=0.0) for seed in range(20)]
+    return {"mature_windows_to_request": flipped, "requests_in_clean_runs": sum(c is not None for c in clean)}
+
+
+def bar_12() -> Figures:
+    found = [report for seed in range(5) for report in delayed_accuracy(seed)]
+    mature = [(value, truth, n) for stage, _, value, truth, n in found if stage is Stage.MATURE]
+    early = [value - truth for stage, _, value, truth, n in found if stage is Stage.CLOSED and n]
+    worst = max(abs(value - truth) / np.sqrt(truth * (1 - truth) / n) for value, truth, n in mature)
+    return {"worst_mature_error_in_se": worst, "mean_error_when_closed": float(np.mean(early)), "bar_se": 3}
+
+
+def bar_14() -> Figures:
+    memory = join_stream(1000, 10_000, timedelta(minutes=5))
+    settled = memory.rss_bytes[len(memory.rss_bytes) * 4 // 10 :]
+    return {
+        "predictions": 10_000_000,
+        "rss_min_mb": min(settled) / 1e6,
+        "rss_max_mb": max(settled) / 1e6,
+        "rss_spread": max(settled) / min(settled) - 1,
+        "events_held": max(memory.events),
+        "join_records_per_cpu_second": memory.records / memory.cpu_seconds,
+        "bar_spread": 0.10,
+    }
+
+
+def join_speed() -> Figures:
+    memory = join_stream(100, 10_000, timedelta(seconds=50), labelled=1.0)
+    return {"records": memory.records, "records_per_cpu_second": memory.records / memory.cpu_seconds, "aim": 500_000}
+
+
+def figures() -> Iterator[Callable[[], Figures]]:
+    yield from (bar_7, bar_8, bar_9, bar_10, bar_11, bar_12, join_speed, bar_14)
+
+
+def main(wanted: list[str]) -> None:
+    for figure in figures():
+        if wanted and figure.__name__ not in wanted:
+            continue
+        print(f"{figure.__name__} ...", file=sys.stderr, flush=True)  # noqa: T201 - a report is what this program is for
+        started = time.perf_counter()
+        line = {"figure": figure.__name__, **figure(), "seconds": round(time.perf_counter() - started, 1)}
+        print(json.dumps(line), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
