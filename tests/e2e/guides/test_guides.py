@@ -22,6 +22,12 @@ GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 BLOCK = re.compile(r"^```(?P<language>[a-z]+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (?P<name>[\w.-]+\.\w+)\n")
 
+PREAMBLE = """
+set -euo pipefail
+set -m  # job control, as in a reader's own shell
+trap 'kill $(jobs -p) 2> /dev/null || true' EXIT
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -62,21 +68,23 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.stem)
 def test_a_guide_does_what_it_says(guide: Path, home: Path, tmp_path: Path) -> None:
-    script = "set -euo pipefail\nset -m\n" + "\n".join(block.script() for block in blocks(guide.read_text("utf-8")))
+    script = PREAMBLE + "\n".join(block.script() for block in blocks(guide.read_text("utf-8")))
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MILLRACE_KAFKA")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    run = subprocess.run(
-        ["bash", "-c", script],
-        cwd=tmp_path,
-        env={**inherited, "PATH": path, "MILLRACE_HOME": str(home)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout
+    said = tmp_path / "said.txt"
+    # A file and no pipe: a pipe would stay open as long as anything that the guide has started.
+    with said.open("wb") as output:
+        run = subprocess.run(
+            ["bash", "-c", script],
+            cwd=tmp_path,
+            env={**inherited, "PATH": path, "MILLRACE_HOME": str(home)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            timeout=120,
+            check=False,
+        )
+    assert run.returncode == 0, said.read_text("utf-8")
     assert not LocalBroker(home).status().running, "the guide leaves its broker running"
 
 
