@@ -42,7 +42,7 @@ _QUOTED: Final = 64  # longest piece of a header that a reason repeats
 class StreamDecoder:
     """Decodes the records of one stream, whatever their formats. See `millrace.core.columns.Decoder`.
 
-    The header `id` names a record, before any field; the rows of a record with many are `id`, `id-1`, `id-2`, ...
+    The header `id` names a record, before any field; the rows of a record with many are `id`, `id.1`, `id.2`, ...
     Records without headers cost nothing extra.
 
     Args:
@@ -151,7 +151,7 @@ def _named(decoded: Decoded, headers: HeaderColumn) -> Decoded:
     named = texts[decoded.source]
     if decoded.rows.any():
         later = np.flatnonzero((decoded.rows > 0) & ~_is_none(named))
-        named[later] = list(map("{}-{}".format, named[later], decoded.rows[later].tolist()))
+        named[later] = list(map("{}.{}".format, named[later], decoded.rows[later].tolist()))
     if decoded.event_ids is not None:
         named = np.where(_is_none(named), _id_column(decoded), named)
     return replace(decoded, event_ids=named.tolist())
