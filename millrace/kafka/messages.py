@@ -54,7 +54,8 @@ def enqueue(producer: Producer, outputs: OutputBatch, start: int = 0, on_deliver
                 repeat(on_delivery),
                 repeat(None),  # the same callback under its other name
                 outputs.timestamps_ms[start:].tolist(),
-                repeat(None) if outputs.headers is None else outputs.headers[start:],
+                # The client takes lists only.
+                repeat(None) if outputs.headers is None else [each and list(each) for each in outputs.headers[start:]],
             ),
             maxlen=0,
         )

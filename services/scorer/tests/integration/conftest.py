@@ -1,0 +1,23 @@
+import uuid
+from pathlib import Path
+
+import pytest
+from scorer_stream import MakeStream, Stream
+
+from millrace.process.settings import Settings
+from millrace.testing.broker import Broker
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home")
+
+
+@pytest.fixture
+def stream(broker: Broker, settings: Settings, tmp_path: Path) -> MakeStream:
+    def make(*, partitions: int = 1) -> Stream:
+        made = Stream(broker, settings, f"s-{uuid.uuid4().hex[:10]}", partitions)
+        made.push(tmp_path / f"{made.name}-bundle")
+        return made
+
+    return make
