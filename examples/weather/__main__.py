@@ -37,7 +37,8 @@ _MARKER: Final = ".weather-story"
 def main() -> int:
     """Play the story; its exit code."""
     arguments = _parser().parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a supervisor, a closed terminal: as orderly an end as Ctrl-C
+        signal.signal(number, _interrupt)
     console = _console()
     display = open_display(console, SystemClock())
     try:

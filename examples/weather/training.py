@@ -6,14 +6,15 @@ its inputs and scores look like and how often it is right, so that the bundle pr
 
 from datetime import datetime
 from pathlib import Path
-from typing import Final
-
-from sklearn.ensemble import GradientBoostingClassifier
+from typing import TYPE_CHECKING, Final
 
 from examples.weather.days import DATA, Days
 from millrace.serving.bundle import Bundle
 from millrace.serving.export import Origin, export
 from millrace.serving.manifest import TrainingSource
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import GradientBoostingClassifier
 
 TRAINING_END: Final = 4_000
 """The day after the last that training may use."""
@@ -22,8 +23,11 @@ _LEARNED_DAYS: Final = 2_500
 _SEED: Final = 7
 
 
-def train(days: Days) -> GradientBoostingClassifier:
+def train(days: Days) -> "GradientBoostingClassifier":
     """A classifier that has learned from `days`; the same days give the same classifier. Takes about a second."""
+    # Importing scikit-learn takes as long as the training: not before something else can be seen.
+    from sklearn.ensemble import GradientBoostingClassifier  # noqa: PLC0415
+
     model = GradientBoostingClassifier(
         n_estimators=200, learning_rate=0.05, max_depth=4, subsample=0.7, random_state=_SEED
     )
