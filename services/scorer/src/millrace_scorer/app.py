@@ -100,12 +100,12 @@ class Scorer:
             )
             log.info("scoring", source=deployment.source.topic, predictions=deployment.predictions_topic)
 
-            def keep_going() -> bool:
+            while shutdown.phase() is Phase.RUNNING:
                 health.turn()
                 telemetry.lane(lane.stats())
-                return shutdown.phase() is Phase.RUNNING
-
-            loop.run(keep_going)
+                loop.turn()
+            if shutdown.phase() is Phase.DRAINING:
+                loop.finish()
             log.info("stopped", phase=shutdown.phase().value)
 
 

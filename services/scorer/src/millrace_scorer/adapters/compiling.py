@@ -30,11 +30,7 @@ class Compiler:
             decoder=stream_decoder(
                 model.signature,
                 deployment.source.format,
-                limits=Limits(
-                    record_bytes=deployment.limits.record_bytes,
-                    depth=deployment.limits.depth,
-                    rows=deployment.limits.rows,
-                ),
+                limits=Limits(**deployment.limits.model_dump()),
                 id_field=deployment.source.id_field,
                 schemas=self._schemas(),
             ),

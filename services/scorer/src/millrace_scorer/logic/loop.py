@@ -4,7 +4,6 @@ Everything it decides is decided by `millrace.core.batching`; everything it does
 Kafka, no model and no clock of its own, so that the same loop runs on a broker and in a simulation.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -91,18 +90,12 @@ class ScoringLoop:
         self._transaction: _Transaction | None = None
         self._suspension: _Suspension | None = None
 
-    def run(self, keep_going: Callable[[], bool]) -> None:
-        """Take turns while `keep_going`, then finish what was begun.
+    def turn(self) -> None:
+        """One decision and its execution. Blocks at most about `idle`, or for as long as one batch or commit takes.
 
         Raises:
             FatalError: The loop cannot go on. Nothing that was committed is affected; close the lane.
         """
-        while keep_going():
-            self.turn()
-        self.finish()
-
-    def turn(self) -> None:
-        """One decision and its execution. Blocks at most about `idle`, or for as long as one batch or commit takes."""
         if self._suspension is not None:
             self._wait_or_retry(self._suspension)
             return
@@ -115,7 +108,7 @@ class ScoringLoop:
                 self._send(self._pending.take(records), self._scoring(mode), queued_seconds=queued)
 
     def finish(self) -> None:
-        """Commit what is written; forget what is only polled, which somebody will poll again."""
+        """Commit what is written; forget what is only polled, which somebody will poll again. The loop is over then."""
         self._pending.discard(_EVERYTHING)
         self._suspension = None
         self._commit()
@@ -226,11 +219,10 @@ class ScoringLoop:
         self._observer.suspended(str(error), attempt=attempt)
 
     def _wait_or_retry(self, suspension: _Suspension) -> None:
-        left = suspension.retry_at - self._clock.monotonic()
+        left = max(timedelta(seconds=suspension.retry_at - self._clock.monotonic()), _NO_TIME)
         # Polling goes on while paused: the membership of the group depends on it.
-        timeout = min(max(timedelta(seconds=left), _NO_TIME), self._settings.idle)
-        self._take_in(1, timeout, _NO_TIME)
-        if left > 0:
+        self._take_in(1, min(left, self._settings.idle), _NO_TIME)
+        if left:
             return
         if len(suspension.records):
             self._send(suspension.records, self._models.current(), queued_seconds=0)

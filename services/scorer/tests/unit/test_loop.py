@@ -1,0 +1,208 @@
+"""The loop over the in-memory log: the rules of the real lanes, a manual clock, and a model that fails when told to."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from millrace.core.batching import BatchPolicy, Costs
+from millrace.core.cost import LatencyCurve
+from millrace.core.errors import FatalError, TransientError
+from millrace.core.lane import Lane, Outcome
+from millrace.core.records import OutputBatch, RecordBatch
+from millrace.kafka.lane import LaneSpec
+from millrace.kafka.lane.triage import Recovery, StepError
+from millrace.testing.clock import ManualClock
+from millrace.testing.memory import MemoryClient, MemoryLog, Point, memory_lane
+from millrace_scorer.logic.loop import LoopSettings, ScoringLoop
+from millrace_scorer.logic.ports import Scored, Scoring, Tally
+
+SPEC = LaneSpec(deployment="d", slot=0, topic="in")
+POLICY = BatchPolicy(
+    slo=timedelta(milliseconds=500),
+    max_records=10,
+    max_wait=timedelta(0),
+    transaction_records=40,
+    transaction_age=timedelta(seconds=1),
+)
+
+
+@dataclass
+class Echo:
+    """Scores a record as itself; raises what is planned instead."""
+
+    clock: ManualClock
+    failures: list[Exception] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    costs: Costs = field(default_factory=lambda: Costs(LatencyCurve(), LatencyCurve()))
+
+    def score(self, records: RecordBatch, *, wall_ms: int) -> Scored:
+        self.clock.advance(timedelta(milliseconds=1))
+        if self.failures:
+            raise self.failures.pop(0)
+        self.sizes.append(len(records))
+        output = OutputBatch("out", records.partitions, records.timestamps_ms, records.keys, records.values)
+        return Scored((output,), Tally(consumed=len(records), predicted=len(records)))
+
+
+@dataclass
+class OneModel:
+    scoring: Echo
+
+    def current(self) -> Scoring:
+        return self.scoring
+
+    def variant(self) -> Scoring | None:
+        return None
+
+
+@dataclass
+class Notes:
+    """What the loop reported, in words."""
+
+    said: list[str] = field(default_factory=list)
+    readable: int = 0
+
+    def polled(self, records: int, *, backlog: int) -> None:
+        """Not interesting here."""
+
+    def scored(self, scored: Scored, *, queued_seconds: float) -> None:
+        """Not interesting here."""
+
+    def settled(self, outcome: Outcome, tally: Tally, *, seconds: float, latency_seconds: NDArray[np.float64]) -> None:
+        self.said.append(outcome.value)
+        assert len(latency_seconds) == (tally.consumed if outcome is Outcome.COMMITTED else 0)
+        self.readable += tally.predicted if outcome is Outcome.COMMITTED else 0
+
+    def unreachable(self, reason: str) -> None:
+        self.said.append("unreachable")
+
+    def suspended(self, reason: str, *, attempt: int) -> None:
+        self.said.append(f"suspended {attempt}")
+
+    def resumed(self) -> None:
+        self.said.append("resumed")
+
+
+@dataclass
+class World:
+    clock: ManualClock
+    log: MemoryLog
+    lane: Lane
+    echo: Echo
+    notes: Notes
+    loop: ScoringLoop
+    trouble: dict[Point, Exception] = field(default_factory=dict)
+
+    def send(self, count: int) -> None:
+        sent = len(self.log.topic_records("in"))
+        values = [str(sent + i).encode() for i in range(count)]
+        stamps = np.full(count, self.clock.wall_ms(), np.int64)
+        self.log.append(OutputBatch("in", np.zeros(count, np.int32), stamps, values, values))
+
+    def turns(self, count: int) -> None:
+        for _ in range(count):
+            self.loop.turn()
+
+    @property
+    def written(self) -> list[int]:
+        return [int(record.value or b"") for record in self.log.topic_records("out")]
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    clock = ManualClock()
+    log = MemoryLog(clock)
+    log.create_topic("in", 1)
+    log.create_topic("out", 1)
+    trouble: dict[Point, Exception] = {}
+
+    def interrupt(point: Point) -> None:
+        if point in trouble:
+            raise trouble.pop(point)
+
+    lane = memory_lane(MemoryClient(log, clock, interrupt), SPEC)
+    echo, notes = Echo(clock), Notes()
+    settings = LoopSettings(late_topic="late", retry_for=timedelta(seconds=30))
+    loop = ScoringLoop(lane, OneModel(echo), policy=POLICY, settings=settings, clock=clock, observer=notes)
+    made = World(clock, log, lane, echo, notes, loop, trouble)
+    yield made
+    lane.close()
+
+
+def test_what_is_polled_is_scored_written_and_committed(world: World) -> None:
+    world.send(5)
+    world.turns(4)
+    assert world.written == list(range(5))
+    assert world.notes.said == ["committed"]
+
+
+def test_whole_batches_share_a_transaction_and_the_rest_gets_its_own(world: World) -> None:
+    world.send(35)
+    world.turns(8)
+    assert world.written == list(range(35))
+    assert world.echo.sizes == [10, 10, 10, 5]
+    assert world.notes.said == ["committed", "committed"]
+
+
+def test_a_transaction_is_committed_when_it_is_full(world: World) -> None:
+    world.send(100)
+    world.turns(30)
+    assert world.written == list(range(100))
+    assert world.notes.said.count("committed") >= 3
+
+
+def test_a_transient_failure_pauses_and_the_same_records_are_tried_again(world: World) -> None:
+    world.echo.failures = [TransientError("registry away"), TransientError("registry away")]
+    world.send(5)
+    world.turns(20)
+    assert world.written == list(range(5))
+    assert world.notes.said == ["suspended 1", "suspended 2", "committed", "resumed"]
+
+
+def test_what_was_written_before_a_transient_failure_is_committed_at_once(world: World) -> None:
+    world.send(30)
+    world.turns(2)  # polled, and the first batch scored
+    world.echo.failures = [TransientError("registry away")]
+    world.turns(1)
+    assert world.written == list(range(10))
+    world.turns(20)
+    assert world.written == list(range(30))
+
+
+def test_a_transient_failure_that_lasts_too_long_is_fatal_and_loses_nothing(world: World) -> None:
+    world.echo.failures = [TransientError("registry away", remedy="start it")] * 100
+    world.send(5)
+    with pytest.raises(FatalError, match=r"registry away \(start it\)"):
+        world.turns(10_000)
+    assert world.written == []
+    assert world.log.committed(SPEC.group, next(iter(world.log.partitions("in")))) is None
+
+
+@pytest.mark.parametrize("point", [Point.SEND, Point.SEND_OFFSETS, Point.COMMIT])
+@pytest.mark.parametrize("recovery", [Recovery.ABORT, Recovery.REBUILD])
+def test_a_refused_transaction_is_scored_again_and_read_once(world: World, point: Point, recovery: Recovery) -> None:
+    world.send(25)
+    world.trouble[point] = StepError(recovery, TransientError("refused"))
+    world.turns(30)
+    assert world.written == list(range(25))
+    assert "aborted" in world.notes.said
+    assert world.notes.readable == 25
+
+
+def test_finishing_commits_what_is_written_and_leaves_the_rest_for_the_next_worker(world: World) -> None:
+    world.send(30)
+    world.turns(2)
+    world.loop.finish()
+    assert world.written == list(range(10))
+
+
+def test_a_broker_that_is_away_is_asked_again(world: World) -> None:
+    world.trouble[Point.READ] = TransientError("no broker")
+    world.send(3)
+    world.turns(5)
+    assert world.notes.said == ["unreachable", "committed"]
+    assert world.written == [0, 1, 2]
