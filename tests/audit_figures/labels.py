@@ -84,7 +84,9 @@ def delayed_accuracy(seed: int, count: int = 40_000) -> list[tuple[Stage, int, f
         accuracy = report.performance.get("accuracy")
         if accuracy is not None:
             number = report.window.start_ms // DELAY_SPEC.size_ms
-            found.append((report.stage, number, accuracy.value, float(right[inside].mean()), accuracy.n))
+            found.append(
+                (report.stage, number, accuracy.value, right[inside].sum() / max(int(inside.sum()), 1), accuracy.n)
+            )
     return found
 
 

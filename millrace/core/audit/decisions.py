@@ -52,7 +52,8 @@ class Policy:
         metric: The metric whose degradation counts: `error_rate`, or `mae` for regression.
         min_effect: The least relative degradation that matters.
         min_samples: The fewest labelled events that a decision and a training may rest on.
-        drift_floor: The least Jensen-Shannon distance that matters: with large windows everything is significant.
+        drift_floor: The least Jensen-Shannon distance beyond chance that matters: with large windows everything is
+            significant.
         label_threshold_steps: c of the performance detector, in panes; at most one false alarm in so many on average.
         drift_threshold_steps: c of the drift detector, in windows.
         clear_after: Closed windows with an effect below half the floor after which an alert is cleared.

@@ -42,6 +42,14 @@ class Drift:
     ks_bound: float
     log_p: float
 
+    @property
+    def effect(self) -> float:
+        """The Jensen-Shannon distance without the part that sampling alone gives it, which no floor should see.
+
+        To first order the divergence in nats is an eighth of the population stability index.
+        """
+        return math.sqrt(max(0.0, self.js**2 - self.psi_null_mean / (8.0 * math.log(2.0))))
+
 
 def compare(feature: str, current: NDArray[np.int64], reference: NDArray[np.int64], *, ordered: bool = True) -> Drift:
     """Compare a window's counts with a reference's. An empty side gives zero distance and no evidence.
@@ -112,16 +120,19 @@ def ks(current: NDArray[np.int64], reference: NDArray[np.int64]) -> tuple[float,
 def log_chi2_p(current: NDArray[np.int64], reference: NDArray[np.int64]) -> float:
     """Logarithm of the p-value of the two-sample chi-square test of homogeneity.
 
-    Cells whose expected count on the smaller side is below `MIN_EXPECTED` are pooled into one.
+    Cells whose expected count on the smaller side is below `MIN_EXPECTED` are pooled, with the next larger ones where
+    need be.
     """
     n, m = int(current.sum()), int(reference.sum())
     if not n or not m:
         return 0.0
     both = current + reference
-    small = both * (min(n, m) / (n + m)) < MIN_EXPECTED
-    x, y = (np.append(side[~small], side[small].sum()) for side in (current, reference))
-    present = (x + y) > 0
-    x, y = x[present].astype(np.float64), y[present].astype(np.float64)
+    enough = MIN_EXPECTED * (n + m) / min(n, m)
+    order = np.argsort(both, kind="stable")
+    # Pool the smallest cells until the pool is large enough: in a nearly empty one a single event counts too much.
+    pooled = max(int(np.searchsorted(np.cumsum(both[order]), enough)) + 1, int((both < enough).sum()))
+    x, y = (np.append(side[order[pooled:]], side[order[:pooled]].sum()) for side in (current, reference))
+    x, y = x.astype(np.float64), y.astype(np.float64)
     if len(x) < 2:
         return 0.0
     difference = x * math.sqrt(m / n) - y * math.sqrt(n / m)

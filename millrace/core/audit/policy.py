@@ -225,12 +225,12 @@ def _drifted_features(report: AuditReport, policy: Policy) -> list[_Finding]:
             Signal.DRIFT,
             item.drift.feature,
             "js",
-            item.drift.js,
+            item.drift.effect,
             policy.drift_floor,
             replace(evidence, log_evidence=item.log_evidence),
         )
         for item in report.drift
-        if item.drift.js >= policy.drift_floor and replace(evidence, log_evidence=item.log_evidence).is_alarm
+        if item.drift.effect >= policy.drift_floor and replace(evidence, log_evidence=item.log_evidence).is_alarm
     ]
 
 
@@ -300,7 +300,9 @@ def _update_alerts(
 
 def _effects(report: AuditReport) -> dict[AlertKey, float]:
     """The effect of every signal of a closed window, found or not."""
-    drift: dict[AlertKey, float] = {(Signal.DRIFT, item.drift.feature, "js"): item.drift.js for item in report.drift}
+    drift: dict[AlertKey, float] = {
+        (Signal.DRIFT, item.drift.feature, "js"): item.drift.effect for item in report.drift
+    }
     return {**drift, (Signal.ESTIMATE, "", "error_rate"): _estimated_effect(report)}
 
 

@@ -310,6 +310,7 @@ def _drift_document(item: FeatureDrift) -> Json:
     return {
         "feature": drift.feature,
         "js": figure(drift.js),
+        "effect": figure(drift.effect),
         "psi": figure(drift.psi),
         "psi_null_mean": figure(drift.psi_null_mean),
         "ks": figure(drift.ks),

@@ -1,0 +1,224 @@
+"""A version watched from its windows to decisions; bars 1, 11, 12 and 17."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from millrace.core.audit.columns import Place
+from millrace.core.audit.decisions import AlertState, Policy, Signal
+from millrace.core.audit.join import Join
+from millrace.core.audit.layout import Layout
+from millrace.core.audit.pane import Pane, count_labels, count_predictions
+from millrace.core.audit.report import Subject
+from millrace.core.audit.watch import LEARNING_WINDOWS, Baseline, Observation, View, Watch, begin, observe
+from millrace.core.audit.windows import Stage, Window, WindowSpec
+from millrace.core.errors import RequestError
+from millrace.core.profile import NumericCells, ReferenceProfile
+from millrace.core.signature import Task
+from tests.audit_figures.labels import delayed_accuracy, windows_to_request
+from tests.audit_figures.stream import LAYOUT, Events, auditor, error_stream, run, watch_of
+from tests.unit.audit.test_pane import labelled, one_group
+
+SPEC = WindowSpec(label_horizon=timedelta(minutes=20), size=timedelta(minutes=10), pane=timedelta(minutes=5))
+HOUR = 3_600_000
+
+
+def delayed_stream(seed: int = 1) -> Events:
+    rng = np.random.default_rng(seed)
+    events = error_stream(rng, np.full(4000, 0.1), delays_ms=rng.integers(0, 1_200_000, 4000))
+    never = rng.random(4000) < 0.1
+    return replace(events, label_times_ms=np.where(never, -1, events.label_times_ms))
+
+
+def check_mature_windows(events: Events) -> None:
+    """Bar 1: labels come delayed and out of order; every mature window has scikit-learn's metrics."""
+    audit = auditor(SPEC, watch_of(), None)
+    mature = [o.report for o in run(audit, events, timedelta(minutes=1)) if o.report.stage is Stage.MATURE]
+    assert len(mature) == 7
+    for report in mature:
+        inside = (events.times_ms >= report.window.start_ms) & (events.times_ms < report.window.end_ms)
+        known = inside & (events.label_times_ms >= 0)
+        truth, score = events.truth[known], events.scores[known]
+        assert report.counts["predictions"] == inside.sum()
+        assert report.counts["labelled"] == known.sum()
+        assert report.counts["expired_unlabelled"] == (inside & ~known).sum()
+        found = {name: metric.value for name, metric in report.performance.items()}
+        assert found["accuracy"] == pytest.approx(sk.accuracy_score(truth, score > 0.5), abs=1e-12)
+        assert found["log_loss"] == pytest.approx(sk.log_loss(truth, score), abs=1e-12)
+        assert found["brier"] == pytest.approx(sk.brier_score_loss(truth, score), abs=1e-12)
+        bound = report.performance["roc_auc"].error_bound
+        assert found["roc_auc"] == pytest.approx(sk.roc_auc_score(truth, score), abs=bound + 1e-12)
+
+
+def check_delayed_outcomes() -> None:
+    """Bar 12: outcomes decide when labels come; mature windows are right and no earlier one claims to be."""
+    found = delayed_accuracy(3, count=15_000)
+    mature = [(value, truth, n) for stage, _, value, truth, n in found if stage is Stage.MATURE]
+    assert len(mature) == 3
+    for value, truth, n in mature:
+        assert n == 5000
+        assert abs(value - truth) <= 3 * np.sqrt(truth * (1 - truth) / n)
+    early = [abs(value - truth) for stage, _, value, truth, _ in found if stage is Stage.CLOSED]
+    assert min(early) > 0.05  # what makes the case: before maturity the labelled are not like the rest
+
+
+def test_mature_windows_have_the_metrics_of_scikit_learn() -> None:
+    check_mature_windows(delayed_stream())
+
+
+def test_labels_that_depend_on_the_outcome_do_not_mislead_mature_windows() -> None:
+    check_delayed_outcomes()
+
+
+@pytest.fixture(params=["arrival time for event time", "closed for mature"])
+def mutation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bar 17: two mistakes that the checks above must find."""
+    if request.param == "closed for mature":
+        stage = WindowSpec.stage
+        matured = {Stage.CLOSED: Stage.MATURE}
+
+        def too_early(spec: WindowSpec, window: Window, watermark_ms: int) -> Stage:
+            reached = stage(spec, window, watermark_ms)
+            return matured.get(reached, reached)
+
+        monkeypatch.setattr(WindowSpec, "stage", too_early)
+    else:
+        place = Join._place
+
+        def by_arrival(join: Join, slots: np.ndarray, rows: np.ndarray) -> Place:
+            return replace(place(join, slots, rows), event_times_ms=join.events["label_time"][slots])
+
+        monkeypatch.setattr(Join, "_place", by_arrival)
+
+
+@pytest.mark.usefixtures("mutation")
+def test_a_mistake_in_the_metrics_is_found() -> None:
+    with pytest.raises(AssertionError):
+        check_mature_windows(delayed_stream())
+
+
+@pytest.mark.usefixtures("mutation")
+def test_a_mistake_under_delayed_outcomes_is_found() -> None:
+    with pytest.raises(AssertionError):
+        check_delayed_outcomes()
+
+
+def test_flipped_labels_prompt_within_a_mature_window_and_clean_ones_do_not() -> None:
+    """Bar 11, small."""
+    assert windows_to_request(0, flipped=0.4, windows=12, change=8) == 1
+    assert windows_to_request(0, flipped=0.0, windows=12, change=8) is None
+
+
+def test_reports_do_not_depend_on_the_order_of_arrival() -> None:
+    events = delayed_stream()
+    reports = []
+    for tick in (timedelta(minutes=1), timedelta(minutes=3)):
+        audit = auditor(SPEC, watch_of(), Baseline.of_errors(500, 5000))
+        list(run(audit, events, tick))
+        window = Window(0, SPEC.size_ms)
+        final = observe(audit.watch, begin(audit.watch, None), View(window, Stage.MATURE, 10**7, audit.panes(window)))
+        reports.append(final.report.to_json())
+    assert reports[0] == reports[1]
+
+
+def test_without_a_baseline_the_first_mature_windows_are_learnt_and_said() -> None:
+    audit = auditor(SPEC, watch_of(), None)
+    mature = [o.report for o in run(audit, delayed_stream(), timedelta(minutes=1)) if o.report.stage is Stage.MATURE]
+    learnt = [report.reference["baseline_learnt"] for report in mature]
+    assert learnt == [False] * (LEARNING_WINDOWS - 1) + [True] * (len(mature) - LEARNING_WINDOWS + 1)
+    assert mature[-1].evidence_of("error_rate") is not None
+    assert mature[0].evidence_of("error_rate") is None
+
+
+INCOME = NumericCells("income", tuple(map(float, range(10))), 10.0, (0, 0, *[3000] * 10, 0))
+AGE = NumericCells("age", tuple(map(float, range(10))), 10.0, (0, 0, *[3000] * 10, 0))
+PROFILE = ReferenceProfile(30_000, (INCOME, AGE))
+WATCH = Watch(Subject("loans", 1), Layout.of(Task.BINARY, ("no", "yes"), PROFILE), PROFILE)
+
+
+def input_pane(hour: int, *, income_shift: int = 0, nulls: int = 0) -> Pane:
+    """A thousand predictions, uniform over the bins, the income shifted by whole bins."""
+    rng = np.random.default_rng(hour)
+    digits = (rng.integers(0, 10, (1000, 2)) + 2).astype(np.uint8)
+    digits[:, 0] = np.minimum(digits[:, 0] + income_shift, 12)
+    digits[:nulls, 1] = 0
+    [pane] = count_predictions(WATCH.layout, rng.random((1000, 1)), digits, one_group(1000), 1)
+    return pane
+
+
+def closed_windows(**change: int) -> list[Observation]:
+    """Ten windows as the reference, ten changed, twenty as the reference again."""
+    state, observations = begin(WATCH, Baseline.of_errors(500, 5000)), []
+    for hour in range(40):
+        start = hour * HOUR
+        pane = input_pane(hour, **(change if 10 <= hour < 20 else {}))
+        view = View(Window(start, start + HOUR), Stage.CLOSED, start + HOUR, {start: pane})
+        observations.append(observe(WATCH, state, view))
+        state = observations[-1].state
+    return observations
+
+
+def test_a_drifting_feature_is_named_first_then_cleared_and_its_evidence_forgotten() -> None:
+    observations = closed_windows(income_shift=3)
+    alerts = [(hour, a.state, a.feature) for hour, o in enumerate(observations) for a in o.decision.alerts]
+    assert [alert[1:] for alert in alerts] == [(AlertState.RAISED, "income"), (AlertState.CLEARED, "income")]
+    raised, cleared = (hour for hour, _, _ in alerts)
+    assert raised == 10
+    assert 22 <= cleared <= 25
+    assert observations[10].report.drift[0].drift.feature == "income"
+    assert not any(o.decision.request for o in observations)
+    assert not observations[cleared].state.drift.log_sums
+
+
+def test_nulls_are_a_matter_of_quality() -> None:
+    observations = closed_windows(nulls=300)
+    raised = [alert for alert in observations[10].decision.alerts if alert.signal is Signal.QUALITY]
+    assert [(alert.feature, alert.metric) for alert in raised] == [("age", "completeness")]
+
+
+def test_a_small_reference_asks_for_ten_times_the_evidence() -> None:
+    small = replace(PROFILE, rows=3000)
+    watch = replace(WATCH, profile=small)
+    view = View(Window(0, HOUR), Stage.CLOSED, HOUR, {0: input_pane(0)})
+    for profile, factor in ((watch, 10), (WATCH, 1)):
+        evidence = observe(profile, begin(profile, None), view).report.evidence_of("drift")
+        assert evidence is not None
+        assert evidence.threshold == factor * WATCH.policy.drift_threshold_steps
+
+
+def test_sliding_windows_feed_a_pane_to_the_detectors_once() -> None:
+    panes = {hour * HOUR: input_pane(hour) for hour in range(3)}
+    first = View(Window(0, 2 * HOUR), Stage.CLOSED, 2 * HOUR, {s: p for s, p in panes.items() if s < 2 * HOUR})
+    second = View(Window(HOUR, 3 * HOUR), Stage.CLOSED, 3 * HOUR, {s: p for s, p in panes.items() if s >= HOUR})
+    slid = observe(WATCH, observe(WATCH, begin(WATCH, None), first).state, second).state
+    third = View(Window(2 * HOUR, 3 * HOUR), Stage.CLOSED, 3 * HOUR, {2 * HOUR: panes[2 * HOUR]})
+    tumbled = observe(WATCH, observe(WATCH, begin(WATCH, None), first).state, third).state
+    assert slid.drift.log_sums == tumbled.drift.log_sums
+
+
+def test_a_regression_is_watched_by_its_absolute_error() -> None:
+    layout = Layout(Task.REGRESSION, score_upper=10.0)
+    watch = Watch(Subject("price", 1), layout, policy=Policy(metric="mae", label_threshold_steps=100))
+    state, requests = begin(watch, Baseline(1.0, 1.05)), []
+    rng = np.random.default_rng(5)
+    for hour in range(20):
+        truth = rng.normal(5, 1, 1000)
+        error = rng.laplace(0, 1.0 if hour < 10 else 1.6, 1000)
+        [pane] = count_labels(layout, labelled(truth.tolist(), (truth + error).tolist()), one_group(1000), 1)
+        [scored] = count_predictions(
+            layout, (truth + error)[:, None], np.empty((1000, 0), np.uint8), one_group(1000), 1
+        )
+        start = hour * HOUR
+        view = View(Window(start, start + HOUR), Stage.MATURE, start + HOUR, {start: pane + scored})
+        observation = observe(watch, state, view)
+        state = observation.state
+        requests += [hour] if observation.decision.request else []
+    assert requests == [10]
+
+
+def test_a_policy_for_another_task_is_refused() -> None:
+    with pytest.raises(RequestError, match="watches"):
+        Watch(Subject("loans", 1), LAYOUT, policy=Policy(metric="mae"))
