@@ -1,0 +1,27 @@
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from millrace.kafka.lane import LaneSpec
+from millrace.testing.broker import Broker
+from millrace.testing.contracts.kafka_world import KafkaWorld, MakeWorld
+from millrace.testing.contracts.lane import PARTITIONS
+from millrace.testing.plugin import TopicFactory
+
+SESSION = timedelta(seconds=4)
+"""Short, and with it the heartbeats that bring the news of an assignment."""
+
+
+@pytest.fixture
+def make_world(broker: Broker, topic: TopicFactory) -> Iterator[MakeWorld]:
+    with ExitStack() as cleanup:
+
+        def make(**spec: Any) -> KafkaWorld:  # noqa: ANN401
+            source = topic("features", PARTITIONS)
+            lane = LaneSpec(source.removesuffix(".features"), 0, source, **{"session_timeout": SESSION, **spec})
+            return KafkaWorld(broker.kafka, lane, topic("predictions", PARTITIONS), cleanup)
+
+        yield make

@@ -1,0 +1,32 @@
+"""The real lanes pass the suite of all lanes."""
+
+import pytest
+
+from millrace.core.lane import Delivery
+from millrace.process.deployment import GroupProtocol
+from millrace.testing.contracts.kafka_world import MakeWorld
+from millrace.testing.contracts.lane import GroupLaneContract, LaneContract, LaneWorld
+
+
+class TestExactlyOnce(GroupLaneContract):
+    @pytest.fixture(params=[GroupProtocol.CONSUMER, GroupProtocol.CLASSIC])
+    def world(self, make_world: MakeWorld, request: pytest.FixtureRequest) -> LaneWorld:
+        return make_world(group_protocol=request.param)
+
+
+class TestExactlyOnceWithOneProducer(GroupLaneContract):
+    @pytest.fixture
+    def world(self, make_world: MakeWorld) -> LaneWorld:
+        return make_world(alternate=False)
+
+
+class TestAtLeastOnce(GroupLaneContract):
+    @pytest.fixture(params=[GroupProtocol.CONSUMER, GroupProtocol.CLASSIC])
+    def world(self, make_world: MakeWorld, request: pytest.FixtureRequest) -> LaneWorld:
+        return make_world(delivery=Delivery.AT_LEAST_ONCE, group_protocol=request.param)
+
+
+class TestShared(LaneContract):
+    @pytest.fixture
+    def world(self, make_world: MakeWorld) -> LaneWorld:
+        return make_world(delivery=Delivery.SHARED)
