@@ -1,4 +1,4 @@
-"""The benchmark: one run, one topic, one machine. Figures are JSON lines on stdout; progress and a table on stderr."""
+"""The benchmark: one run, one workload, one machine. Figures: JSON lines on stdout. Progress and a table: stderr."""
 
 import argparse
 import json
@@ -19,7 +19,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from millrace.kafka.admin import Admin, TopicSpec
 from millrace.process.settings import KafkaSettings, Settings
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
@@ -61,18 +60,13 @@ def _throughput(
 ) -> dict[tuple[Contestant, int], Throughput]:
     if not runs:
         return {}
-    topic = f"perf-{uuid.uuid4().hex[:8]}.features"
-    admin = Admin(stage.kafka)
-    admin.ensure_topics([TopicSpec(topic)])
-    workload.fill(stage.kafka, topic, options.records)
     found: dict[tuple[Contestant, int], list[Throughput]] = {}
     for repetition in range(runs):  # interleaved, so that a busy minute of the machine falls on everybody
         for size in options.transactions:
             for who in Contestant:
                 step(f"{who}, {size} a transaction, {repetition + 1} of {runs}")
-                run = throughput.measure(stage, who, topic, options.records, transaction_records=size)
+                run = throughput.measure(stage, who, options.records, transaction_records=size)
                 found.setdefault((who, size), []).append(run)
-    admin.delete_topics([topic])
     results = {key: _median(values) for key, values in found.items()}
     for (who, size), result in results.items():
         _emit("throughput", who=who, transaction_records=size, runs=runs, **asdict(result))
@@ -158,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Measures the scorer beside a plain loop and a relay, on a broker of its own or, if set, the one "
         "at MILLRACE_TEST_BOOTSTRAP. Takes about ten minutes.",
     )
-    parser.add_argument("--records", type=int, default=300_000, help="records of the topic (default 300000)")
+    parser.add_argument("--records", type=int, default=300_000, help="records of each run (default 300000)")
     parser.add_argument("--repetitions", type=int, default=3, help="runs of each throughput figure (default 3)")
     parser.add_argument("--seconds", type=float, default=20, help="length of each latency figure (default 20)")
     parser.add_argument("--only", choices=("throughput", "latency"), help="leave the other out")

@@ -121,7 +121,7 @@ def _scorer(stage: Stage, name: str, topic: str, transaction_records: int | None
         document["batch"] = {
             "max_records": transaction_records,
             "transaction_records": transaction_records,
-            "transaction_ms": 10_000,
+            "transaction_ms": 1_000,
             "max_wait_ms": 1_000,
         }
         document["slo"] = {"latency_ms": 86_400_000}

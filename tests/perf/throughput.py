@@ -1,23 +1,26 @@
-"""Records a second and CPU seconds per million records, of a contestant on a full topic."""
+"""Records a second and CPU seconds per million records of a contestant that is warm and has all its work before it."""
 
 import time
+import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from millrace.core.errors import FatalError
 from millrace.core.records import TopicPartition
-from millrace.kafka.admin import Admin
+from millrace.kafka.admin import Admin, TopicSpec
+from tests.perf import workload
 from tests.perf.contestants import Contestant, Running, Stage, running
 
 _LOOK: Final = timedelta(milliseconds=10)
 _LIMIT: Final = timedelta(minutes=10)
-_WARM_UP: Final = 10  # a tenth of the records
+_WARM_UP_TRANSACTIONS: Final = 3
+_TAIL: Final = 20  # the last twentieth of the records is not measured: what is left over waits for more to come
 
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """What one run showed, from the first tenth of the records to the last.
+    """What one run showed.
 
     Attributes:
         records_per_sec: Committed records a second.
@@ -35,18 +38,30 @@ class _Sample:
     cpu: float
 
 
-def measure(stage: Stage, who: Contestant, topic: str, records: int, *, transaction_records: int) -> Throughput:
-    """Let a contestant work through the topic; progress is what its group has committed.
+def measure(stage: Stage, who: Contestant, records: int, *, transaction_records: int) -> Throughput:
+    """Let a contestant work through a topic; progress is what its group has committed.
+
+    It warms up on a few transactions and is stopped while the topic is filled, so that all the work on the measured
+    records, fetching included, falls into the measured time, and nobody fills topics during it.
 
     Raises:
         FatalError: It ended early, or needs more than ten minutes.
     """
+    topic = f"perf-{uuid.uuid4().hex[:8]}.features"
     admin = Admin(stage.kafka)
+    admin.ensure_topics([TopicSpec(topic)])
     with running(stage, who, topic, transaction_records=transaction_records) as contestant:
-        first = _wait_for(admin, contestant, topic, max(transaction_records, records // _WARM_UP))
-        last = _wait_for(admin, contestant, topic, records)
-    done = last.records - first.records
-    return Throughput(done / (last.at - first.at), (last.cpu - first.cpu) / done * 1e6)
+        warm_up = _WARM_UP_TRANSACTIONS * transaction_records
+        workload.fill(stage.kafka, topic, warm_up)
+        _wait_for(admin, contestant, topic, warm_up)
+        contestant.process.suspend()
+        workload.fill(stage.kafka, topic, records)
+        start = _Sample(time.perf_counter(), warm_up, contestant.cpu_seconds())
+        contestant.process.resume()
+        end = _wait_for(admin, contestant, topic, warm_up + records - records // _TAIL)
+    admin.delete_topics([topic])
+    done = end.records - start.records
+    return Throughput(done / (end.at - start.at), (end.cpu - start.cpu) / done * 1e6)
 
 
 def _wait_for(admin: Admin, contestant: Running, topic: str, records: int) -> _Sample:
