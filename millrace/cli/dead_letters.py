@@ -134,12 +134,19 @@ def _show(letters: Iterable[DeadLetter], maximum: int) -> None:
             counts[letter.story.reason.value] += 1
             yield letter
 
-    newest = nlargest(maximum, counted(), key=lambda letter: letter.timestamp_ms)
+    newest = nlargest(maximum, counted(), key=lambda letter: (letter.timestamp_ms, letter.at))
     if not newest:
         console.print("no dead letters")
         return
     rows = list(letter_rows(newest[::-1]))
-    console.print(listing(("source", "reason", "why", "value", "replays"), rows, numbers=("replays",)))
+    console.print(
+        listing(
+            ("source", "reason", "why", "value", "replays"),
+            rows,
+            numbers=("replays",),
+            whole=("source", "reason", "replays"),
+        )
+    )
     shown = "" if len(newest) == counts.total() else f", the newest {len(newest)} shown"
     summary = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
     console.print(Text(f"{counts.total():,} dead letters{shown}: {summary}", style="dim"), soft_wrap=True)

@@ -21,7 +21,7 @@ _VERDICTS: Final = {
     Verdict.DEAD_LETTER: ("could not be scored; it is a dead letter", "bold yellow"),
     Verdict.NO_OUTCOME: ("has no prediction and no dead letter", "bold yellow"),
 }
-_VALUE_WIDTH: Final = 200
+_SHOWN_CHARACTERS: Final = 400
 
 
 @app.command(
@@ -79,7 +79,7 @@ def _record_facts(explanation: Explanation) -> dict[str, str | Text]:
     pairs: dict[str, str | Text] = {"record": Text(str(explanation.source), style="bold")}
     if record.keys[0] is not None:
         pairs["key"] = _text(record.keys[0])
-    pairs["value"] = "(none)" if record.values[0] is None else _text(record.values[0][:_VALUE_WIDTH])
+    pairs["value"] = _text(record.values[0])
     if features is not None:
         pairs["features"] = "  ".join(f"{name}={value}" for name, value in features.items())
     return pairs
@@ -108,12 +108,11 @@ def _comparison(explanation: Explanation) -> list[list[str | Text]]:
         pairs = [("value", prediction.value, answer.value)]
     pairs += [(f"score {name}", prediction.scores.get(name), score) for name, score in answer.scores.items()]
     pairs.append(("bins", prediction.bins, answer.bins))
-    return [[name, _shown(then), _shown(now)] for name, then, now in pairs]
+    return [[name, str(then), str(now)] for name, then, now in pairs]
 
 
-def _shown(value: object) -> str:
-    return f"{value:.9g}" if isinstance(value, float) else str(value)
-
-
-def _text(value: bytes) -> str:
-    return value.decode("utf-8", "backslashreplace")
+def _text(value: bytes | None) -> str:
+    if value is None:
+        return "(none)"
+    text = value.decode("utf-8", "backslashreplace")
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + " …"

@@ -108,7 +108,7 @@ def versions_table(versions: Sequence[ModelVersion]) -> RenderableType:
         ]
         for version in versions
     ]
-    return listing(("version", "aliases", "task", "baseline", "pushed (UTC)"), rows)
+    return listing(("version", "aliases", "task", "baseline", "pushed (UTC)"), rows, whole=("version", "aliases"))
 
 
 def details_view(details: ModelDetails) -> RenderableType:

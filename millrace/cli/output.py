@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import orjson
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -54,14 +54,35 @@ def facts(pairs: Mapping[str, str | Text]) -> Table:
     return grid
 
 
-def listing(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, numbers: Sequence[str] = ()) -> Table:
-    """A plain table with a line under its head; the columns named in `numbers` stand to the right."""
+def listing(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    *,
+    numbers: Sequence[str] = (),
+    whole: Sequence[str] = (),
+) -> Table:
+    """A plain table, one line a row.
+
+    Args:
+        columns: Their names.
+        rows: What stands in them.
+        numbers: Columns that stand to the right.
+        whole: Columns that are never shortened when the terminal is narrow; the others share what is left.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left", overflow="ellipsis", no_wrap=True)
+        # rich takes from the columns that may wrap; what stands in them does not, and ends in an ellipsis instead.
+        justify: JustifyMethod = "right" if column in numbers else "left"
+        table.add_column(_one_line(column), justify=justify, no_wrap=column in whole)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(_one_line, row))
     return table
+
+
+def _one_line(cell: str | Text) -> Text:
+    text = cell.copy() if isinstance(cell, Text) else Text(cell)
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
 
 
 @contextmanager

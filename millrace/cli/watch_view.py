@@ -64,7 +64,7 @@ class WatchView:
         """The picture at `now`."""
         parts: list[RenderableType] = [self._head(now), Text()]
         if self._latest:
-            parts.append(listing(_COLUMNS, [_row(p) for p in self._latest], numbers=_NUMBERS))
+            parts.append(listing(_COLUMNS, [_row(p) for p in self._latest], numbers=_NUMBERS, whole=_WHOLE))
         else:
             parts.append(Text("waiting for predictions … (Ctrl-C ends)", style="dim"))
         return Group(*parts)
@@ -93,6 +93,7 @@ class WatchView:
 
 _COLUMNS: Final = ("event", "key", "answer", "score", "model", "latency")
 _NUMBERS: Final = ("score", "latency")
+_WHOLE: Final = ("answer", "score", "latency")
 
 
 def _row(prediction: Prediction) -> list[str | Text]:

