@@ -1,7 +1,11 @@
+import json
+
+import pyarrow as pa
 import pytest
 
 from millrace.codec.dispatch import StreamDecoder, stream_decoder
 from millrace.codec.limits import Limits
+from millrace.codec.schema_source import GivenSchemas
 from millrace.core.columns import Decoded
 from millrace.core.errors import Reason, RequestError
 from millrace.core.records import Headers
@@ -103,6 +107,35 @@ def test_a_format_that_cannot_be_compiled_rejects_its_records() -> None:
     decoded = decoder.decode(record_batch([b'{"a":1}', b""], headers=headers))
     assert decoded.columns.column("a").tolist() == [1]
     assert reasons(decoded) == {1: Reason.UNKNOWN_CONTENT_TYPE}
+
+
+def test_formats_mix_and_rows_keep_the_order_of_their_records() -> None:
+    schema = {"type": "record", "name": "Row", "fields": [{"name": "a", "type": "int"}]}
+    schemas = GivenSchemas({7: json.dumps(schema)})
+    sink = pa.BufferOutputStream()
+    table = pa.table({"a": [3.0, 4.0, 5.0], "id": ["x", None, None]})
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    arrow = sink.getvalue().to_pybytes()
+    arrow_type = ("content-type", b"application/vnd.apache.arrow.stream")
+    decoder = stream_decoder(SIGNATURE, RecordFormat.AVRO, limits=Limits(), id_field="id", schemas=schemas)
+    records = record_batch(
+        [b"\x00\x00\x00\x00\x07\x02", b'{"a":2,"id":"j"}', arrow, arrow, b"", b"\x00\x00\x00\x00\x07\x0c"],
+        headers=[None, JSON, [arrow_type], [arrow_type, ("id", b"h")], JSON, [("id", b"k")]],
+    )
+    decoded = decoder.decode(records)
+    assert decoded.columns.column("a").tolist() == [1, 2, 3, 4, 5, 3, 4, 5, 6]
+    assert decoded.source.tolist() == [0, 1, 2, 2, 2, 3, 3, 3, 5]
+    assert decoded.rows.tolist() == [0, 0, 0, 1, 2, 0, 1, 2, 0]
+    assert decoded.event_ids == [None, "j", "x", None, None, "h", "h.1", "h.2", "k"]
+    assert reasons(decoded) == {4: Reason.EMPTY}
+
+
+def test_avro_needs_schemas() -> None:
+    with pytest.raises(RequestError, match="no Avro schemas are known"):
+        stream_decoder(SIGNATURE, RecordFormat.AVRO, limits=Limits())
+    decoded = decode((b"\x00\x00\x00\x00\x07\x02", [("content-type", b"application/avro")]), (b'{"a":2}', None))
+    assert reasons(decoded) == {0: Reason.UNKNOWN_CONTENT_TYPE}
 
 
 def test_the_default_format_is_compiled_at_once() -> None:
