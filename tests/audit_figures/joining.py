@@ -39,7 +39,7 @@ class Memory:
 def join_stream(seconds: int, rate: int, horizon: timedelta, *, labelled: float = 0.1, batch: int = 10_000) -> Memory:
     """Join `rate` predictions a second for so many seconds of event time; some are labelled within the horizon."""
     spec = WindowSpec(label_horizon=horizon, orphan_ttl=horizon)
-    join = Join(spec, bucket=horizon / 10)
+    join = Join(spec, bucket=horizon / 60)
     rng = np.random.default_rng(14)
     horizon_ms = horizon // timedelta(milliseconds=1)
     events, column_bytes, rss = [], [], []

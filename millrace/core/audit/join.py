@@ -51,7 +51,7 @@ class Join:
     Args:
         spec: Horizons.
         score_columns: Scores kept per prediction, the most of any version.
-        max_events: The most events held at once; about 0.35 kB each.
+        max_events: The most events held at once; about 0.4 kB each.
         bucket: Events expire together in buckets of this length.
     """
 

@@ -41,6 +41,7 @@ _DAY_MS: Final = 86_400_000
 _MEMORY: Final = 3
 """Closed windows whose suspicion is remembered."""
 _TRIGGER_WINDOWS: Final = 100
+_NEWS: Final = (AlertState.RAISED, AlertState.ESCALATED, AlertState.CLEARED)
 
 
 class Health(StrEnum):
@@ -216,7 +217,7 @@ def _broken_data(report: AuditReport) -> list[_Finding]:
 
 
 def _drifted_features(report: AuditReport, policy: Policy) -> list[_Finding]:
-    """Features that drifted by enough, strongest evidence first, once the evidence of all together is enough."""
+    """Features that drifted by enough, largest effect first, once the evidence of all together is enough."""
     evidence = report.evidence_of(DRIFT_SIGNAL)
     if evidence is None or not evidence.is_alarm:
         return []
@@ -229,7 +230,7 @@ def _drifted_features(report: AuditReport, policy: Policy) -> list[_Finding]:
             policy.drift_floor,
             replace(evidence, log_evidence=item.log_evidence),
         )
-        for item in report.drift
+        for item in sorted(report.drift, key=lambda item: -item.drift.effect)
         if item.drift.effect >= policy.drift_floor and replace(evidence, log_evidence=item.log_evidence).is_alarm
     ]
 
@@ -295,6 +296,8 @@ def _update_alerts(
         if quiet >= policy.clear_after:
             del still[key]
             alerts.append(_alert(AlertState.CLEARED, report, _Finding(*key, effect, floor)))
+    # What is new comes before what has grown: a feature that has drifted for years must not hide the next one.
+    alerts.sort(key=lambda alert: _NEWS.index(alert.state))
     return replace(state, alerts=still), tuple(alerts)
 
 

@@ -196,13 +196,18 @@ def _compare_features(
     watch: Watch, pane: Pane, state: WatchState, references: Sequence[NDArray[np.int64]] | None
 ) -> list[FeatureDrift]:
     compared = []
-    for position, entry in enumerate(watch.layout.cells):
-        reference = np.array(entry.counts) if references is None else references[position]
+    counts = _references(watch, references)
+    for position, (entry, reference) in enumerate(zip(watch.layout.cells, counts, strict=True)):
         is_ordered = isinstance(entry, NumericCells)
         drift = compare(entry.feature, pane.feature(position), reference, ordered=is_ordered)
         evidence = state.drift.log_sums.get(entry.feature, -math.inf)
         compared.append(FeatureDrift(drift, log_e_value(drift.log_p), evidence))
     return _strongest_first(compared)
+
+
+def _references(watch: Watch, references: Sequence[NDArray[np.int64]] | None) -> Sequence[NDArray[np.int64]]:
+    """The reference counts of every feature: those given, or else the profile's."""
+    return [np.array(entry.counts) for entry in watch.layout.cells] if references is None else references
 
 
 def _take_closed(
@@ -216,7 +221,7 @@ def _take_closed(
         return state, drift
     taken = drift if len(unseen) == len(view.panes) else _compare_features(watch, step, state, view.references)
     state = replace(state, drift=state.drift.step({item.drift.feature: item.log_e for item in taken}))
-    rows = watch.profile.rows if watch.profile is not None else 0
+    rows = max((int(counts.sum()) for counts in _references(watch, view.references)), default=0)
     small = rows < _ENOUGH_REFERENCE * step.count("predictions")
     threshold = watch.policy.drift_threshold_steps * (_SMALL_REFERENCE_FACTOR if small else 1.0)
     state = replace(state, drift=replace(state.drift, threshold_steps=threshold))

@@ -180,11 +180,10 @@ def test_nulls_are_a_matter_of_quality() -> None:
 
 
 def test_a_small_reference_asks_for_ten_times_the_evidence() -> None:
-    small = replace(PROFILE, rows=3000)
-    watch = replace(WATCH, profile=small)
     view = View(Window(0, HOUR), Stage.CLOSED, HOUR, {0: input_pane(0)})
-    for profile, factor in ((watch, 10), (WATCH, 1)):
-        evidence = observe(profile, begin(profile, None), view).report.evidence_of("drift")
+    last_season = [np.array([0, 0, *[300] * 10, 0])] * 2
+    for references, factor in ((last_season, 10), (None, 1)):
+        evidence = observe(WATCH, begin(WATCH, None), replace(view, references=references)).report.evidence_of("drift")
         assert evidence is not None
         assert evidence.threshold == factor * WATCH.policy.drift_threshold_steps
 
