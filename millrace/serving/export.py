@@ -93,16 +93,16 @@ def export(
     """
     given = read_sample(sample, feature_names)
     converted = convert(estimator, given.signature)
-    known = classes if classes is not None else getattr(estimator, "classes_", None)
-    columns = _with_outputs(given, converted, known)
-    predicted = _predict(estimator, given)
+    fitted = _names(getattr(estimator, "classes_", ()))
+    columns = _with_outputs(given, converted, fitted if classes is None else _names(classes))
+    predicted = _predict(estimator, given, fitted)
     outputs = _score(OnnxRuntime(converted.model, columns.signature), columns)
-    if _differing(columns.signature, outputs, predicted) and converted.label_output:
+    if _differing(outputs, predicted) and converted.label_output and columns.signature.classes == fitted:
         # Some classifiers do not predict their most probable class; then the label is an output of its own.
         signature = replace(columns.signature, label_output=converted.label_output)
         columns = FeatureColumns(signature, columns.tensors)
         outputs = _score(OnnxRuntime(converted.model, signature), columns)
-    if problem := _differing(columns.signature, outputs, predicted):
+    if problem := _differing(outputs, predicted):
         raise RequestError(
             f"the converted model answers otherwise than the estimator: {problem}",
             remedy="use an estimator that its converter supports better, or convert it yourself",
@@ -137,7 +137,7 @@ def export_function(
     """
     given = read_sample(sample, feature_names)
     inputs = tuple(tensor.name for tensor in given.signature.inputs)
-    columns = _with_outputs(given, Converted(b"", inputs, "scores", None, ()), classes or None)
+    columns = _with_outputs(given, Converted(b"", inputs, "scores", None, ()), _names(classes))
     outputs = _score(PythonRuntime(import_function(function), columns.signature), columns)
     manifest = _Draft(origin, RuntimeKind.PYTHON, _ALWAYS, function)
     return _write(directory, manifest, columns, outputs, labels=labels, model=None)
@@ -153,9 +153,12 @@ class _Draft:
     function: str | None = None
 
 
-def _with_outputs(given: FeatureColumns, converted: Converted, known: Sequence[object] | None) -> FeatureColumns:
+def _names(classes: Sequence[object]) -> tuple[str, ...]:
+    return tuple(map(str, classes))
+
+
+def _with_outputs(given: FeatureColumns, converted: Converted, classes: tuple[str, ...]) -> FeatureColumns:
     """The sample under the signature of the converted model."""
-    classes = () if known is None else tuple(str(each) for each in known)
     inputs = tuple(
         ModelInput(name, tensor.features) for name, tensor in zip(converted.inputs, given.signature.inputs, strict=True)
     )
@@ -183,18 +186,20 @@ def _score(runtime: Runtime, columns: FeatureColumns) -> Outputs:
     return outputs
 
 
-def _predict(estimator: Any, given: FeatureColumns) -> NDArray[Any] | None:  # noqa: ANN401 - of any library
-    """What the estimator itself answers, where it takes the sample as one matrix of numbers."""
-    is_estimator = hasattr(estimator, "get_params") and hasattr(estimator, "predict")
-    return np.asarray(estimator.predict(given.tensors[0])) if is_estimator and len(given.tensors) == 1 else None
+def _predict(estimator: Any, given: FeatureColumns, fitted: tuple[str, ...]) -> NDArray[Any] | None:  # noqa: ANN401
+    """What the estimator itself answers, as class indexes or values, where it takes one matrix of numbers."""
+    if not (hasattr(estimator, "get_params") and hasattr(estimator, "predict") and len(given.tensors) == 1):
+        return None
+    predicted = np.asarray(estimator.predict(given.tensors[0]))
+    return _class_indexes(fitted, predicted) if fitted else predicted
 
 
-def _differing(signature: Signature, outputs: Outputs, predicted: NDArray[Any] | None) -> str:
+def _differing(outputs: Outputs, predicted: NDArray[Any] | None) -> str:
     """How the outputs differ from what the estimator predicted; nothing if they do not."""
     if predicted is None:
         return ""
     if outputs.labels is not None:
-        differing = outputs.labels != _class_indexes(signature, predicted)
+        differing = outputs.labels != predicted
     else:
         values = predicted.astype(np.float64).reshape(len(outputs))
         differing = np.abs(outputs.scores - values) > 1e-3 * max(
@@ -204,13 +209,13 @@ def _differing(signature: Signature, outputs: Outputs, predicted: NDArray[Any] |
     return f"{count} of {len(outputs)} rows" if count > _TOLERATED_SHARE * len(outputs) else ""
 
 
-def _class_indexes(signature: Signature, labels: Labels) -> NDArray[np.intp]:
-    index = {name: position for position, name in enumerate(signature.classes)}
+def _class_indexes(classes: tuple[str, ...], labels: Labels) -> NDArray[np.intp]:
+    index = {name: position for position, name in enumerate(classes)}
     try:
         return np.array([index[str(label)] for label in labels], np.intp)
     except KeyError as error:
         raise RequestError(
-            f"the label {error} is none of the classes {list(signature.classes)}",
+            f"the label {error} is none of the classes {list(classes)}",
             remedy="give the labels of these rows",
         ) from None
 
@@ -227,7 +232,7 @@ def _write(
     if labels is not None and len(labels) != len(columns):
         raise RequestError(f"{len(labels)} labels for {len(columns)} rows", remedy="give one label per row")
     signature = columns.signature
-    truth = None if labels is None or not signature.classes else _class_indexes(signature, labels)
+    truth = None if labels is None or not signature.classes else _class_indexes(signature.classes, labels)
     profile = build_profile(columns, outputs, truth)
     manifest = Manifest(
         name=draft.origin.name,
