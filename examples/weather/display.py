@@ -91,10 +91,11 @@ class PlainDisplay:
         """A line when it begins, where it takes long, and a line when it is done."""
         started, stages = self.clock.monotonic(), set[str]()
 
-        def report(note: str, _done: int, _total: int | None) -> None:
-            if note not in stages:
-                stages.add(note)
-                self.console.print(f"{title}: {note} ...")
+        def report(note: str, _done: int, total: int | None) -> None:
+            said = f"{note} ({total})" if total else note
+            if said not in stages:
+                stages.add(said)
+                self.console.print(f"{title}: {said} ...")
 
         yield report
         self.console.print(f"{title}: done in {self.clock.monotonic() - started:.1f} s")
