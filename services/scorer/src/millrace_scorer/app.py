@@ -23,6 +23,7 @@ from millrace.process.lifecycle import ExitCode, Phase, Shutdown, run
 from millrace.process.settings import KafkaSettings, Settings
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
+from millrace.serving.streams import StreamCodec
 from millrace.telemetry import logs
 from millrace.telemetry import scorer as metrics
 from millrace.telemetry.metrics import Instruments
@@ -86,7 +87,8 @@ class Scorer:
             who = f"scorer/{deployment.deployment}/{self.slot}"
             registry = Registry(self.kafka, Shelf.of(self.settings), who=who)
             stack.enter_context(registry)
-            models = ServedModels(registry, deployment, Compiler(deployment, clock), telemetry.model)
+            codec = stack.enter_context(StreamCodec(deployment, clock))
+            models = ServedModels(registry, deployment, Compiler(deployment, codec, clock), telemetry.model)
             stack.enter_context(closing(models))
             lane = open_lane(self.kafka, lane_spec(deployment, self.slot))
             stack.enter_context(closing(lane))

@@ -10,10 +10,14 @@ import pyarrow as pa
 import pytest
 from scorer_stream import MakeStream
 
+from millrace.codec.reading import read_prediction
+from millrace.codec.schemas import PREDICTION_AVRO_SCHEMA
 from millrace.core.columns import FeatureColumns
 from millrace.core.errors import Reason, RequestError
 from millrace.serving.loading import load
 from millrace.testing.models import linear_signature
+from millrace.testing.schema_registry import running_registry
+from millrace.testing.waiting import eventually
 
 SOME_TIME_AGO = 1_600_000_000_000
 GOOD = b'{"a": 0.5, "b": -1.25, "c": 3}'
@@ -136,6 +140,41 @@ def test_avro_and_arrow_records_are_scored_like_json(stream: MakeStream, tmp_pat
     assert [document["event_id"].removeprefix(f"{s.source}-0-") for document in found] == ["0", "1", "2", "2.1"]
     assert found[0]["outputs"] == found[1]["outputs"] == found[2]["outputs"] != found[3]["outputs"]
     assert [letter.reason for letter in s.dead_letters()] == [Reason.UNKNOWN_SCHEMA]
+
+
+def test_a_schema_registry_knows_the_records_and_gets_to_know_the_predictions(stream: MakeStream) -> None:
+    s = stream()
+    schema = {"type": "record", "name": "Row", "fields": [{"name": name, "type": "float"} for name in "abc"]}
+    avro = BytesIO()
+    fastavro.schemaless_writer(avro, fastavro.parse_schema(schema), {"a": 0.5, "b": -1.25, "c": 3.0})
+    with running_registry() as registry:
+        known = registry.register(json.dumps(schema))
+        s.send([b"\x00" + known.to_bytes(4, "big") + avro.getvalue(), b"\x00\x00\x00\x00\x63" + avro.getvalue()])
+        with s.running(s.deployment(source={"format": "avro", "registry": registry.url}, sink={"format": "avro"})):
+            s.wait_for(1)
+            s.wait_for(1, f"{s.name}.dlq")
+        [value] = s.records(f"{s.name}.predictions").values
+        written = registry.schemas[int.from_bytes((value or b"")[1:5], "big")]
+    assert written == PREDICTION_AVRO_SCHEMA
+    prediction = read_prediction(value)
+    assert (prediction["source"]["offset"], prediction["model"]) == (0, s.model)
+    assert [letter.reason for letter in s.dead_letters()] == [Reason.UNKNOWN_SCHEMA]
+
+
+def test_while_the_schema_registry_is_away_records_wait(stream: MakeStream) -> None:
+    s = stream()
+    schema = {"type": "record", "name": "Row", "fields": [{"name": name, "type": "float"} for name in "abc"]}
+    avro = BytesIO()
+    fastavro.schemaless_writer(avro, fastavro.parse_schema(schema), {"a": 0.5, "b": -1.25, "c": 3.0})
+    with running_registry() as registry:
+        known = registry.register(json.dumps(schema))
+        registry.status = 500
+        s.send([b"\x00" + known.to_bytes(4, "big") + avro.getvalue()] * 3)
+        with s.running(s.deployment(source={"format": "avro", "registry": registry.url})):
+            eventually(lambda: len(registry.asked) > 2, what="three questions")
+            registry.status = None
+            s.wait_for(3)
+    assert s.dead_letters() == []
 
 
 @pytest.mark.parametrize("delivery", ["at_least_once", "shared"])

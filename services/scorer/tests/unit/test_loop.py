@@ -1,6 +1,7 @@
 """The loop over the in-memory log: the rules of the real lanes, a manual clock, and a model that fails when told to."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -65,9 +66,10 @@ class Notes:
 
     said: list[str] = field(default_factory=list)
     readable: int = 0
+    longest_backlog: int = 0
 
     def polled(self, records: int, *, backlog: int) -> None:
-        """Not interesting here."""
+        self.longest_backlog = max(self.longest_backlog, backlog)
 
     def scored(self, scored: Scored, *, queued_seconds: float) -> None:
         """Not interesting here."""
@@ -112,8 +114,8 @@ class World:
         return [int(record.value or b"") for record in self.log.topic_records("out")]
 
 
-@pytest.fixture
-def world() -> Iterator[World]:
+@contextmanager
+def a_world(*, backlog_bytes: int = 64 * 1024 * 1024) -> Iterator[World]:
     clock = ManualClock()
     log = MemoryLog(clock)
     log.create_topic("in", 1)
@@ -126,11 +128,17 @@ def world() -> Iterator[World]:
 
     lane = memory_lane(MemoryClient(log, clock, interrupt), SPEC)
     echo, notes = Echo(clock), Notes()
-    settings = LoopSettings(late_topic="late", retry_for=timedelta(seconds=30))
+    settings = LoopSettings(late_topic="late", backlog_bytes=backlog_bytes, retry_for=timedelta(seconds=30))
     loop = ScoringLoop(lane, OneModel(echo), policy=POLICY, settings=settings, clock=clock, observer=notes)
     made = World(clock, log, lane, echo, notes, loop, trouble)
     yield made
     lane.close()
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with a_world() as made:
+        yield made
 
 
 def test_what_is_polled_is_scored_written_and_committed(world: World) -> None:
@@ -206,3 +214,13 @@ def test_a_broker_that_is_away_is_asked_again(world: World) -> None:
     world.turns(5)
     assert world.notes.said == ["unreachable", "committed"]
     assert world.written == [0, 1, 2]
+
+
+def test_large_records_are_polled_in_smaller_numbers() -> None:
+    with a_world(backlog_bytes=1_000_000) as world:
+        stamps = np.full(200, world.clock.wall_ms(), np.int64)
+        value = b"x" * 100_000
+        world.log.append(OutputBatch("in", np.zeros(200, np.int32), stamps, [None] * 200, [value] * 200))
+        world.turns(200)
+        assert world.notes.readable == 200
+        assert world.notes.longest_backlog <= 15

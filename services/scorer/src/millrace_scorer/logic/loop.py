@@ -24,6 +24,12 @@ from millrace_scorer.logic.shedding import late_output, split_late
 _EVERYTHING: Final = Discard(everything=True)
 _NO_TIME: Final = timedelta(0)
 
+_SIZE_AT_FIRST: Final = 64 * 1024.0
+"""Bytes that a record is taken to have before one was seen: the first poll is a careful one."""
+
+_SIZE_FADE: Final = 0.5
+"""How fast an average of large records is forgotten; larger ones count at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
@@ -31,6 +37,7 @@ class LoopSettings:
 
     Attributes:
         late_topic: Where shed records go.
+        backlog_bytes: About how many bytes of records may be polled and not yet scored.
         idle: Longest poll while nothing arrives; how soon a stop or a new model is noticed.
         first_retry: Wait before a transient failure is tried again; doubles each time.
         longest_retry: Longest such wait.
@@ -38,6 +45,7 @@ class LoopSettings:
     """
 
     late_topic: str
+    backlog_bytes: int = 64 * 1024 * 1024
     idle: timedelta = timedelta(milliseconds=100)
     first_retry: timedelta = timedelta(milliseconds=100)
     longest_retry: timedelta = timedelta(seconds=10)
@@ -87,6 +95,7 @@ class ScoringLoop:
         self._clock = clock
         self._observer = observer
         self._pending = Pending()
+        self._record_bytes = _SIZE_AT_FIRST
         self._transaction: _Transaction | None = None
         self._suspension: _Suspension | None = None
 
@@ -118,7 +127,8 @@ class ScoringLoop:
         return variant or self._models.current()
 
     def _poll(self, linger: timedelta) -> None:
-        room = self._policy.transaction_records - len(self._pending)
+        affordable = int(self._settings.backlog_bytes / self._record_bytes)
+        room = max(min(self._policy.transaction_records, affordable) - len(self._pending), 1)
         # With records at hand the linger is all the time there is; without any, it starts at the first one.
         timeout = linger if len(self._pending) else self._settings.idle
         self._take_in(room, timeout, linger)
@@ -131,6 +141,8 @@ class ScoringLoop:
             return
         if polled.discard:
             self._forget(polled.discard)
+        if len(polled.records):
+            self._record_bytes = max(_average_bytes(polled.records), self._record_bytes * _SIZE_FADE)
         self._pending.add(polled.records, wall_ms=self._clock.wall_ms(), monotonic=self._clock.monotonic())
         self._observer.polled(len(polled.records), backlog=len(self._pending))
 
@@ -233,6 +245,10 @@ class ScoringLoop:
         self._suspension = None
         self._lane.resume()
         self._observer.resumed()
+
+
+def _average_bytes(records: RecordBatch) -> float:
+    return max(sum(map(len, filter(None, records.values))) / len(records), 1.0)
 
 
 def _latency_seconds(timestamps_ms: list[NDArray[np.int64]], wall_ms: int) -> NDArray[np.float64]:
