@@ -74,6 +74,7 @@ class Watch:
         profile: Its reference profile; None where it has none, and then there is neither drift nor an estimate.
         policy: The rules.
         limits: When data counts as broken.
+        overlap: How many windows each event is in: the size of the windows by their hop.
     """
 
     subject: Subject
@@ -81,6 +82,7 @@ class Watch:
     profile: ReferenceProfile | None = None
     policy: Policy = field(default_factory=Policy)
     limits: QualityLimits = field(default_factory=QualityLimits)
+    overlap: int = 1
 
     def __post_init__(self) -> None:
         expected = "mae" if self.layout.task is Task.REGRESSION else "error_rate"
@@ -100,7 +102,7 @@ class WatchState:
         errors: The performance detector; None without a baseline.
         drift: The drift detector.
         policy: What the rules remember.
-        closed_until_ms: Panes before this time were taken by the drift detector: overlapping windows count once.
+        closed_until_ms: End of the last window that the drift detector remembers.
         mature_until_ms: Panes before this time were taken by the performance detector.
         learning: The sum of the mature windows so far, and their number.
     """
@@ -157,8 +159,9 @@ def observe(watch: Watch, state: WatchState, view: View) -> Observation:
     pane = reduce(add, (view.panes[start] for start in sorted(view.panes)), Pane.empty(watch.layout))
     quality = check_quality(pane, watch.limits)
     drift: Sequence[FeatureDrift] = _compare_features(watch, pane, state, view.references)
+    detector = state.drift
     if view.stage is Stage.CLOSED:
-        state, drift = _take_closed(watch, state, view, drift)
+        state, detector, drift = _take_closed(watch, state, view, drift)
     elif view.stage is Stage.MATURE:
         state = _take_mature(watch, state, view, pane, is_usable=all(check.is_ok for check in quality))
     performance = measure(pane)
@@ -175,7 +178,7 @@ def observe(watch: Watch, state: WatchState, view: View) -> Observation:
         estimate_baseline=_estimate_baseline(watch),
         drift=drift,
         quality=quality,
-        evidence=_evidence(watch, state, performance),
+        evidence=_evidence(watch, state, detector, performance),
         reference=_reference(watch, state),
         policy=watch.policy.id,
         inputs=view.inputs,
@@ -212,21 +215,24 @@ def _references(watch: Watch, references: Sequence[NDArray[np.int64]] | None) ->
 
 def _take_closed(
     watch: Watch, state: WatchState, view: View, drift: Sequence[FeatureDrift]
-) -> tuple[WatchState, Sequence[FeatureDrift]]:
-    """Let the drift detector take the panes that it has not seen, and show its evidence beside each feature."""
-    unseen = [pane for start, pane in sorted(view.panes.items()) if start >= state.closed_until_ms]
-    state = replace(state, closed_until_ms=max(state.closed_until_ms, view.window.end_ms))
-    step = reduce(add, unseen, Pane.empty(watch.layout))
-    if not step.count("predictions"):
-        return state, drift
-    taken = drift if len(unseen) == len(view.panes) else _compare_features(watch, step, state, view.references)
-    state = replace(state, drift=state.drift.step({item.drift.feature: item.log_e for item in taken}))
+) -> tuple[WatchState, DriftDetector, Sequence[FeatureDrift]]:
+    """Let the drift detector take the window; returns what it shows for it beside what is remembered.
+
+    Overlapping windows are not new evidence. Each is tried on top of the last one that did not overlap, so that a long
+    window alarms before its time is over, and only the next one that does not overlap is remembered. That is as many
+    interleaved detectors as windows overlap, hence the threshold is that many times higher.
+    """
     rows = max((int(counts.sum()) for counts in _references(watch, view.references)), default=0)
-    small = rows < _ENOUGH_REFERENCE * step.count("predictions")
-    threshold = watch.policy.drift_threshold_steps * (_SMALL_REFERENCE_FACTOR if small else 1.0)
-    state = replace(state, drift=replace(state.drift, threshold_steps=threshold))
-    shown = [replace(item, log_evidence=state.drift.log_sums[item.drift.feature]) for item in drift]
-    return state, _strongest_first(shown)
+    predictions = sum(pane.count("predictions") for pane in view.panes.values())
+    if not predictions:
+        return state, state.drift, drift
+    small = rows < _ENOUGH_REFERENCE * predictions
+    threshold = watch.policy.drift_threshold_steps * watch.overlap * (_SMALL_REFERENCE_FACTOR if small else 1.0)
+    tried = replace(state.drift, threshold_steps=threshold).step({item.drift.feature: item.log_e for item in drift})
+    if view.window.start_ms >= state.closed_until_ms:
+        state = replace(state, drift=tried, closed_until_ms=view.window.end_ms)
+    shown = [replace(item, log_evidence=tried.log_sums[item.drift.feature]) for item in drift]
+    return state, tried, _strongest_first(shown)
 
 
 def _take_mature(watch: Watch, state: WatchState, view: View, pane: Pane, *, is_usable: bool) -> WatchState:
@@ -280,7 +286,9 @@ def _estimate_baseline(watch: Watch) -> float | None:
     return estimated["error_rate"].value if estimated else None
 
 
-def _evidence(watch: Watch, state: WatchState, performance: Mapping[str, Metric]) -> list[Evidence]:
+def _evidence(
+    watch: Watch, state: WatchState, drift: DriftDetector, performance: Mapping[str, Metric]
+) -> list[Evidence]:
     evidence = []
     if state.baseline is not None and state.errors is not None:
         metric = performance.get(watch.policy.metric)
@@ -296,7 +304,7 @@ def _evidence(watch: Watch, state: WatchState, performance: Mapping[str, Metric]
             )
         )
     if watch.layout.cells:
-        evidence.append(Evidence(DRIFT_SIGNAL, 0.0, None, state.drift.log_evidence, state.drift.threshold_steps))
+        evidence.append(Evidence(DRIFT_SIGNAL, 0.0, None, drift.log_evidence, drift.threshold_steps))
     return evidence
 
 

@@ -188,14 +188,25 @@ def test_a_small_reference_asks_for_ten_times_the_evidence() -> None:
         assert evidence.threshold == factor * WATCH.policy.drift_threshold_steps
 
 
-def test_sliding_windows_feed_a_pane_to_the_detectors_once() -> None:
-    panes = {hour * HOUR: input_pane(hour) for hour in range(3)}
-    first = View(Window(0, 2 * HOUR), Stage.CLOSED, 2 * HOUR, {s: p for s, p in panes.items() if s < 2 * HOUR})
-    second = View(Window(HOUR, 3 * HOUR), Stage.CLOSED, 3 * HOUR, {s: p for s, p in panes.items() if s >= HOUR})
-    slid = observe(WATCH, observe(WATCH, begin(WATCH, None), first).state, second).state
-    third = View(Window(2 * HOUR, 3 * HOUR), Stage.CLOSED, 3 * HOUR, {2 * HOUR: panes[2 * HOUR]})
-    tumbled = observe(WATCH, observe(WATCH, begin(WATCH, None), first).state, third).state
-    assert slid.drift.log_sums == tumbled.drift.log_sums
+def test_overlapping_windows_are_tried_and_only_the_next_whole_one_is_remembered() -> None:
+    watch = replace(WATCH, overlap=2)
+    panes = {hour * HOUR: input_pane(hour, income_shift=3 * (hour >= 2)) for hour in range(4)}
+
+    def view(hour: int) -> View:
+        window = Window(hour * HOUR, (hour + 2) * HOUR)
+        return View(
+            window, Stage.CLOSED, window.end_ms, {hour * HOUR + n * HOUR: panes[(hour + n) * HOUR] for n in (0, 1)}
+        )
+
+    first = observe(watch, begin(watch, None), view(0))
+    second = observe(watch, first.state, view(1))
+    assert second.state.drift == first.state.drift
+    assert [alert.feature for alert in second.decision.alerts] == ["income"]
+    evidence = second.report.evidence_of("drift")
+    assert evidence is not None
+    assert evidence.threshold == 10 * 2 * watch.policy.drift_threshold_steps
+    third = observe(watch, second.state, view(2))
+    assert third.state.drift.log_sums != first.state.drift.log_sums
 
 
 def test_a_regression_is_watched_by_its_absolute_error() -> None:
