@@ -10,7 +10,7 @@ import numpy as np
 
 from millrace.core.audit.windows import Stage
 from tests.audit_figures.inputs import delay_windows, null_alarms_per_1000
-from tests.audit_figures.joining import join_stream
+from tests.audit_figures.joining import count_stream, join_stream
 from tests.audit_figures.labels import delay_events, delayed_accuracy, null_alarm_share, windows_to_request
 
 Figures = dict[str, object]
@@ -53,15 +53,15 @@ def bar_12() -> Figures:
 
 def bar_14() -> Figures:
     memory = join_stream(1000, 10_000, timedelta(minutes=5))
-    settled = memory.rss_bytes[len(memory.rss_bytes) * 4 // 10 :]
+    horizons = {n: memory.rss_bytes[len(memory.rss_bytes) * 3 * n // 10 :] for n in (1, 2)}
     return {
         "predictions": 10_000_000,
-        "rss_min_mb": min(settled) / 1e6,
-        "rss_max_mb": max(settled) / 1e6,
-        "rss_spread": max(settled) / min(settled) - 1,
+        "rss_max_mb": max(horizons[1]) / 1e6,
+        # A dictionary makes room for its deleted entries once, in the second horizon; after that nothing moves.
+        "rss_spread_after_horizons": {n: max(rss) / min(rss) - 1 for n, rss in horizons.items()},
         "events_held": max(memory.events),
         "join_records_per_cpu_second": memory.records / memory.cpu_seconds,
-        "bar_spread": 0.10, "bar_is": "plus or minus 5 %",
+        "bar": "plus or minus 5 %",
     }
 
 
@@ -70,8 +70,12 @@ def join_speed() -> Figures:
     return {"records": memory.records, "records_per_cpu_second": memory.records / memory.cpu_seconds, "aim": 500_000}
 
 
+def partition_speed() -> Figures:
+    return {"records_per_cpu_second": count_stream(60, 10_000, features=30), "features": 30, "bar": 35_000}
+
+
 def figures() -> Iterator[Callable[[], Figures]]:
-    yield from (bar_7, bar_8, bar_9, bar_10, bar_11, bar_12, join_speed, bar_14)
+    yield from (bar_7, bar_8, bar_9, bar_10, bar_11, bar_12, join_speed, partition_speed, bar_14)
 
 
 def main(wanted: list[str]) -> None:

@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 
 from millrace.core.audit.columns import Labels, Predictions
 from millrace.core.audit.join import Join
+from millrace.core.audit.layout import Layout
+from millrace.core.audit.pane import read_digits
+from millrace.core.audit.partition import PartitionAudit
 from millrace.core.audit.windows import WindowSpec
+from millrace.core.profile import DIGITS, NumericCells
+from millrace.core.signature import Task
 
 Told = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Numbers of labelled events and the times of their labels."""
@@ -65,6 +70,25 @@ def join_stream(seconds: int, rate: int, horizon: timedelta, *, labelled: float 
         rss.append(process.memory_info().rss)
     gc.collect()
     return Memory(events, column_bytes, rss, spent, records)
+
+
+def count_stream(batches: int, batch: int, *, features: int) -> float:
+    """Predictions and labels per second of processor time through join and counts, bins read from their characters."""
+    cells = tuple(NumericCells(f"f{i}", tuple(map(float, range(10))), 10.0, (1,) * 13) for i in range(features))
+    spec = WindowSpec(label_horizon=timedelta(minutes=5), size=timedelta(minutes=1))
+    audit = PartitionAudit(spec, {1: Layout(Task.BINARY, ("no", "yes"), cells)})
+    rng = np.random.default_rng(15)
+    bins = [bytes(row) for row in rng.choice(np.frombuffer(DIGITS[:13], np.uint8), (batch, features))]
+    spent = 0.0
+    for number in range(batches):
+        numbers = np.arange(number * batch, (number + 1) * batch)
+        predictions, labels = _predictions(numbers, 10_000, rng), _labels(numbers, numbers // 10)
+        started = time.process_time()
+        audit.add_predictions(predictions, read_digits(bins, features))
+        audit.add_labels(labels)
+        audit.expire(int(numbers[-1]) // 10)
+        spent += time.process_time() - started
+    return 2 * batches * batch / spent
 
 
 def _ids(numbers: NDArray[np.int64]) -> list[bytes]:
