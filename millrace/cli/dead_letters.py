@@ -106,7 +106,7 @@ def replay_document(replayed: Replayed) -> dict[str, object]:
 def replay_line(replayed: Replayed) -> str:
     """How a replay ended, in one line."""
     others = [
-        f"{count} {what}"
+        f"{count:,} {what}"
         for count, what in (
             (replayed.refused, "refused by the loop guard"),
             (replayed.passed_over, "passed over"),
@@ -114,7 +114,7 @@ def replay_line(replayed: Replayed) -> str:
         )
         if count
     ]
-    return ", ".join([f"sent {replayed.sent} records back", *others])
+    return ", ".join([f"sent {replayed.sent:,} record{'' if replayed.sent == 1 else 's'} back", *others])
 
 
 def letter_rows(letters: Sequence[DeadLetter]) -> Iterator[list[str | Text]]:
@@ -149,7 +149,10 @@ def _show(letters: Iterable[DeadLetter], maximum: int) -> None:
     )
     shown = "" if len(newest) == counts.total() else f", the newest {len(newest)} shown"
     summary = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
-    console.print(Text(f"{counts.total():,} dead letters{shown}: {summary}", style="dim"), soft_wrap=True)
+    console.print(
+        Text(f"{counts.total():,} dead letter{'' if counts.total() == 1 else 's'}{shown}: {summary}", style="dim"),
+        soft_wrap=True,
+    )
 
 
 def _remark(at: Coordinates, error: MillraceError) -> None:

@@ -88,7 +88,8 @@ def send(
 
 def sent_line(sent: Sent) -> str:
     """How sending ended, in one line."""
-    rows = f"{sent.rows:,} rows in {sent.records:,} records" if sent.rows != sent.records else f"{sent.rows:,} records"
+    records = f"{sent.records:,} record{'' if sent.records == 1 else 's'}"
+    rows = records if sent.rows == sent.records else f"{sent.rows:,} rows in {records}"
     size = human_bytes(sent.value_bytes)
     return f"sent {rows} ({size}) to {sent.topic} in {sent.elapsed_secs:.1f} s, {sent.rows_per_sec:,.0f} rows/s"
 

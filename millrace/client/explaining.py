@@ -1,6 +1,7 @@
 """Explaining a prediction: find its input, score it again with the same model, and compare to the last bit."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -12,12 +13,13 @@ from millrace.client.dead_letters import DeadLetter, letters_of
 from millrace.client.predictions import SUFFIX, Prediction, parse_prediction
 from millrace.codec.dispatch import stream_decoder
 from millrace.codec.limits import Limits
-from millrace.codec.schema_source import GivenSchemas
-from millrace.core.columns import FeatureColumns
+from millrace.codec.schema_source import FirstOf, GivenSchemas, SchemaSource
+from millrace.core.columns import Decoded, FeatureColumns
 from millrace.core.errors import InvalidRecordError, MillraceError, RequestError
 from millrace.core.records import Coordinates, RecordBatch
 from millrace.kafka.reading import Position, Reader, find
-from millrace.process.deployment import Deployment
+from millrace.process.clock import SystemClock
+from millrace.process.deployment import Deployment, Source
 from millrace.process.settings import KafkaSettings
 from millrace.serving.loading import LoadedModel, LoadOptions, load
 from millrace.serving.shelf import Shelf
@@ -195,19 +197,7 @@ def score_again(
         InvalidRecordError: The record cannot be decoded or scored.
         RequestError: The record has no such row, or the deployment's schemas cannot be read.
     """
-    stream = deployment.source
-    decoder = stream_decoder(
-        model.signature,
-        stream.format,
-        limits=Limits(
-            record_bytes=deployment.limits.record_bytes,
-            depth=deployment.limits.depth,
-            rows=deployment.limits.rows,
-        ),
-        id_field=stream.id_field,
-        schemas=GivenSchemas.read(stream.schemas) if stream.schemas else None,
-    )
-    decoded = decoder.decode(record)
+    decoded = _decode(record, model, deployment)
     if decoded.rejections:
         raise decoded.rejections[0].error
     found = np.flatnonzero(decoded.rows == row)
@@ -223,6 +213,32 @@ def score_again(
         return _features(columns), Answer(None, {}, _plain(outputs.scores[0]), bins)
     scores = dict(zip(classes, map(_plain, outputs.scores[0]), strict=True))
     return _features(columns), Answer(classes[int(outputs.labels[0])], scores, None, bins)
+
+
+def _decode(record: RecordBatch, model: LoadedModel, deployment: Deployment) -> Decoded:
+    limits = deployment.limits
+    with _schemas(deployment.source) as schemas:
+        decoder = stream_decoder(
+            model.signature,
+            deployment.source.format,
+            limits=Limits(record_bytes=limits.record_bytes, depth=limits.depth, rows=limits.rows),
+            id_field=deployment.source.id_field,
+            schemas=schemas,
+        )
+        return decoder.decode(record)
+
+
+@contextmanager
+def _schemas(stream: Source) -> Iterator[SchemaSource | None]:
+    """Where the writers' schemas of Avro records are; None where the stream accepts none."""
+    given = GivenSchemas.read(stream.schemas) if stream.schemas else None
+    if stream.registry is None:
+        yield given
+        return
+    from millrace.kafka.schema_registry import SchemaRegistry  # noqa: PLC0415 -- needs the extra `registry`
+
+    with closing(SchemaRegistry(stream.registry, clock=SystemClock())) as registry:
+        yield registry if given is None else FirstOf((given, registry))
 
 
 def _repeated(

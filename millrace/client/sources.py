@@ -26,6 +26,11 @@ Source: TypeAlias = "Path | IO[bytes] | pa.Table | pa.RecordBatch | Iterable[Row
 
 CHUNK_ROWS: Final = 2_000
 
+_PIECE_BYTES: Final = 256 * 1024
+
+_CSV: Final = pyarrow.csv.ReadOptions(block_size=8 * 1024 * 1024)
+"""The first block decides the types of the columns, so it had better be a large one."""
+
 
 class FileFormat(StrEnum):
     """How a file is written."""
@@ -165,12 +170,13 @@ def _stream(stream: IO[bytes], kind: FileFormat, size: int | None, place: str, c
     try:
         match kind:
             case FileFormat.JSONL:
-                yield from _number(_lines(stream, chunk_rows), bytes_read, size)
+                lines = _lines(stream, chunk_rows) if size is not None else _arriving_lines(stream, chunk_rows)
+                yield from _number(lines, bytes_read, size)
             case FileFormat.JSON:
                 rows = _json_rows(stream.read(), place)
                 yield from _number(_slices(iter(rows), chunk_rows), lambda done: done, len(rows))
             case FileFormat.CSV:
-                yield from _number(batches_of_rows(pyarrow.csv.open_csv(stream)), bytes_read, size)
+                yield from _number(batches_of_rows(pyarrow.csv.open_csv(stream, read_options=_CSV)), bytes_read, size)
             case FileFormat.PARQUET:
                 parquet = pyarrow.parquet.ParquetFile(stream)
                 batches = parquet.iter_batches(batch_size=chunk_rows)
@@ -205,6 +211,16 @@ def _slices(rows: Iterator[Any], size: int) -> Iterator[list[Any]]:
 def _lines(stream: IO[bytes], size: int) -> Iterator[list[bytes]]:
     for lines in _slices(iter(stream), size):
         yield list(filter(None, map(bytes.strip, lines)))
+
+
+def _arriving_lines(stream: IO[bytes], size: int) -> Iterator[list[bytes]]:
+    """Lines as they come: whoever writes into a pipe does not have to wait until a chunk is full."""
+    read = getattr(stream, "read1", stream.read)
+    rest = b""
+    while piece := read(_PIECE_BYTES):
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from _slices(filter(None, map(bytes.strip, lines)), size)
+    yield from _slices(filter(None, [rest.strip()]), size)
 
 
 def _table_rows(table: pa.Table | pa.RecordBatch, size: int) -> Iterator[Sequence[Row]]:

@@ -124,9 +124,9 @@ class Writer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Flush after a normal end, and close in any case."""
+        """Flush after a normal end or Ctrl-C, and close in any case."""
         try:
-            if kind is None:
+            if kind is None or issubclass(kind, KeyboardInterrupt):
                 self.flush()
         finally:
             self.close()

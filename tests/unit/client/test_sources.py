@@ -1,5 +1,6 @@
 import io
 import json
+import os
 from pathlib import Path
 
 import fastavro
@@ -111,3 +112,16 @@ def test_an_array_with_something_else_in_it_is_refused(tmp_path: Path) -> None:
     path.write_text('[{"a": 1}, 2]')
     with pytest.raises(RequestError, match="element 2 is not an object"):
         read(path)
+
+
+def test_lines_of_a_pipe_are_given_as_they_come() -> None:
+    inlet, outlet = os.pipe()
+    with os.fdopen(inlet, "rb") as stream, os.fdopen(outlet, "wb", buffering=0) as pipe:
+        arriving = chunks(stream)
+        pipe.write(b'{"a":1}\n\n{"a":2}\n{"a":')
+        assert list(next(arriving).texts) == [b'{"a":1}', b'{"a":2}']
+        pipe.write(b"3}\n")
+        assert list(next(arriving).texts) == [b'{"a":3}']
+        pipe.write(b'{"a":4}')
+        pipe.close()
+        assert [list(chunk.texts) for chunk in arriving] == [[b'{"a":4}']]
