@@ -40,8 +40,8 @@ def in_words(outcome: Outcome) -> list[str]:
     ]
     if fall is not None:
         said.append(
-            f"The labels showed it on day {fall.day:,}: right on {fall.after:.0%} of the year that ended there, where "
-            f"{fall.before:.0%} had been usual and chance hardly ever takes a year below {fall.bound:.0%}."
+            f"The labels showed it on day {fall.day:,}: right on {fall.after:.1%} of the year that ended there, where "
+            f"{fall.before:.1%} had been usual and chance hardly ever takes a year below {fall.bound:.1%}."
         )
     said.append(
         "No part failed: every record was scored, or set aside with its reason, once. The world has changed and the "
