@@ -139,7 +139,7 @@ def _keras(model: Any, inputs: Signature) -> Converted:  # noqa: ANN401 - untype
 
 
 def _onnx(model: onnx.ModelProto, inputs: Signature) -> Converted:
-    found = _read_names(model, ())
+    found = _read_names(model, (), classifies=_answers_label_and_scores(model))
     if len(found.inputs) > 1:
         expected = sorted(each.name for each in inputs.inputs)
         if sorted(found.inputs) != expected:
@@ -151,6 +151,12 @@ def _onnx(model: onnx.ModelProto, inputs: Signature) -> Converted:
     return found
 
 
+def _answers_label_and_scores(model: onnx.ModelProto) -> bool:
+    """Whether the outputs are those of the usual converters' classifiers: a class for each row, then its scores."""
+    types = [value.type.tensor_type.elem_type for value in model.graph.output]
+    return len(types) == 2 and types[0] in _LABEL_TYPES and types[1] in _SCORE_TYPES
+
+
 def _read_names(model: onnx.ModelProto, packages: tuple[str, ...], *, classifies: bool = False) -> Converted:
     """Names as the graph has them; a classifier of the converters answers with its label first."""
     weights = {tensor.name for tensor in model.graph.initializer}
@@ -159,6 +165,9 @@ def _read_names(model: onnx.ModelProto, packages: tuple[str, ...], *, classifies
     label, score = (outputs[0], outputs[1]) if classifies else (None, outputs[0])
     return Converted(model.SerializeToString(), inputs, score, label, packages)
 
+
+_LABEL_TYPES: Final = (onnx.TensorProto.INT64, onnx.TensorProto.STRING)
+_SCORE_TYPES: Final = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
 
 _CONVERTERS: Final[Mapping[str, Callable[[Any, Signature], Converted]]] = {
     "sklearn": _sklearn,

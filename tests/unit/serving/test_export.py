@@ -144,6 +144,19 @@ def test_what_is_no_sample_is_refused(sample: Sample, words: str) -> None:
         read_sample(sample)
 
 
+def test_an_onnx_classifier_that_answers_label_and_scores_can_be_given(iris: tuple[Any, Any], tmp_path: Path) -> None:
+    rows, labels = iris
+    estimator = LogisticRegression(max_iter=500).fit(rows, labels)
+    first = export(estimator, rows, origin=ORIGIN, directory=tmp_path / "first")
+    assert first.model is not None
+    given = onnx.load(first.model)
+    assert len(given.graph.output) == 2  # as the converters write it
+    again = export(given, rows, origin=ORIGIN, directory=tmp_path / "again", classes=estimator.classes_.tolist())
+    outputs = load(again).runtime.infer(FeatureColumns(again.signature, (rows,)))
+    assert outputs.labels is not None
+    assert [again.signature.classes[label] for label in outputs.labels] == estimator.predict(rows).tolist()
+
+
 def test_an_onnx_model_can_be_given(tmp_path: Path) -> None:
     rows = np.random.default_rng(1).normal(size=(50, 3)).astype(np.float32)
     model = linear_model(np.array([1, 2, 3], np.float32))
