@@ -45,11 +45,7 @@ class ErrorDetector:
     log_sums: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.baseline < 1.0 or self.threshold_steps < 1.0:
-            raise RequestError(
-                f"a detector with the baseline {self.baseline} and the threshold {self.threshold_steps}",
-                remedy="the baseline must be between 0 and 1, the threshold 1 or more",
-            )
+        _check(self.baseline, self.threshold_steps)
         if not self.log_sums:
             object.__setattr__(self, "log_sums", (NO_EVIDENCE,) * len(self.alternatives))
 
@@ -101,6 +97,9 @@ class LossDetector:
     baseline: float
     threshold_steps: float
     log_sums: tuple[float, ...] = (NO_EVIDENCE,) * len(BETS)
+
+    def __post_init__(self) -> None:
+        _check(self.baseline, self.threshold_steps)
 
     @property
     def log_evidence(self) -> float:
@@ -161,6 +160,14 @@ class DriftDetector:
     def reset(self) -> Self:
         """Forget the evidence, after an alarm was acted upon."""
         return replace(self, log_sums={})
+
+
+def _check(baseline: float, threshold_steps: float) -> None:
+    if not 0.0 < baseline < 1.0 or threshold_steps < 1.0:
+        raise RequestError(
+            f"a detector with the baseline {baseline} and the threshold {threshold_steps}",
+            remedy="the baseline must be between 0 and 1, the threshold 1 or more",
+        )
 
 
 def _advance(log_sums: tuple[float, ...], log_ratios: Iterable[float]) -> tuple[float, ...]:

@@ -92,12 +92,14 @@ class QualityLimits:
             wrong unit leaves it almost entirely.
         known: Categories that the reference has.
         readable: Predictions whose bins fit the reference profile.
+        predictions: The fewest predictions of a window, as a number; 0 where any volume is right.
     """
 
     completeness: float = 0.95
     in_range: float = 0.2
     known: float = 0.5
     readable: float = 0.99
+    predictions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,11 +221,12 @@ class AuditReport:
         return canonical_json(self.to_dict())
 
 
-def count(pane: Pane) -> dict[str, int]:
-    """The single counts of a window, with what is missing said by name."""
+def count(pane: Pane, stage: Stage) -> dict[str, int]:
+    """The single counts of a window. What has no label awaits one until the window is mature, then it never came."""
     counts = {name: pane.count(name) for name in COUNTERS}
-    counts["expired_unlabelled"] = counts["predictions"] - counts["labelled"] - counts["unknown_labels"]
-    return counts
+    missing = counts["predictions"] - counts["labelled"] - counts["unknown_labels"]
+    is_final = stage in {Stage.MATURE, Stage.AMENDED, Stage.EVICTED}
+    return {**counts, "awaiting": 0 if is_final else missing, "expired_unlabelled": missing if is_final else 0}
 
 
 def cover(pane: Pane) -> Coverage:
@@ -238,11 +241,14 @@ def cover(pane: Pane) -> Coverage:
 
 
 def check_quality(pane: Pane, limits: QualityLimits) -> list[Quality]:
-    """Check every profiled feature of a window, and the readability of its bins; nothing without predictions."""
+    """Check a window's volume, the readability of its bins, and every profiled feature."""
     predictions = pane.count("predictions")
+    checks = []
+    if limits.predictions:
+        checks.append(Quality(WHOLE, "volume", float(predictions), float(limits.predictions)))
     if not predictions:
-        return []
-    checks = [Quality(WHOLE, "readable", 1.0 - pane.count("unreadable_bins") / predictions, limits.readable)]
+        return checks
+    checks.append(Quality(WHOLE, "readable", 1.0 - pane.count("unreadable_bins") / predictions, limits.readable))
     for position, entry in enumerate(pane.layout.cells):
         now, before = pane.feature(position), np.array(entry.counts)
         checks.append(_share(entry.feature, "completeness", now, before, bad=[0], limit=limits.completeness))

@@ -171,7 +171,7 @@ def observe(watch: Watch, state: WatchState, view: View) -> Observation:
         stage=view.stage,
         revision=view.revision,
         watermark_ms=view.watermark_ms,
-        counts=count(pane),
+        counts=count(pane, view.stage),
         coverage=cover(pane),
         performance=performance,
         estimate=_estimate(watch, pane.section("scores")[-1]),

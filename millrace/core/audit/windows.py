@@ -4,7 +4,7 @@ A window is a sum of panes, so that sliding windows cost no more state than tumb
 since 1970; durations of a specification are timedeltas.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
@@ -162,6 +162,12 @@ class Watermarks:
             for partition, newest in newest_ms.items()
         }
         return replace(self, _partitions={**self._partitions, **moved}).advance(now_ms)
+
+    def reassign(self, partitions: Collection[int], now_ms: int) -> Self:
+        """After a rebalance: keep what is known of these partitions, begin the new ones, forget the others."""
+        begun = {partition: _Progress(NO_TIME, now_ms) for partition in partitions}
+        kept = {partition: progress for partition, progress in self._partitions.items() if partition in begun}
+        return replace(self, _partitions={**begun, **kept})
 
     def advance(self, now_ms: int) -> Self:
         """Let wall-clock time pass: partitions fall idle, and when all are, event time follows the clock."""

@@ -23,11 +23,11 @@ def labelled(
 ) -> LabelledColumns:
     count = len(labels)
     return LabelledColumns(
-        np.array(signs or [1] * count),
+        np.array(signs or [1] * count, np.int64),
         (np.array(scores) > 0.5).astype(np.int64),
         np.array(labels, np.float64),
-        np.array(scores).reshape(count, -1),
-        np.array(delays or [0] * count),
+        np.array(scores, np.float64).reshape(count, 1),
+        np.array(delays or [0] * count, np.int64),
     )
 
 

@@ -78,3 +78,11 @@ def test_a_stopped_producer_closes_its_windows_within_the_time_out_and_a_tick() 
 
 def test_an_input_without_any_record_has_no_watermark() -> None:
     assert Watermarks.of(SPEC, {0: 0}).advance(now_ms=10**9).current_ms == NO_TIME
+
+
+def test_a_rebalance_forgets_what_went_and_waits_for_what_came() -> None:
+    watermarks = Watermarks.of(SPEC, {0: 0, 1: 0}).observe({0: 100_000, 1: 30_000}, now_ms=1000)
+    assert watermarks.current_ms == 28_000
+    alone = watermarks.reassign({0}, now_ms=2000).advance(now_ms=2000)
+    assert alone.current_ms == 98_000
+    assert watermarks.reassign({0, 2}, now_ms=2000).advance(now_ms=2000).current_ms == 28_000
