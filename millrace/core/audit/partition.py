@@ -35,7 +35,7 @@ class PartitionAudit:
 
     Args:
         spec: Windows and horizons.
-        layouts: What to count for each version; a version must be added before its first prediction.
+        layouts: What to count for each version that may come; `announce` adds further ones.
         join: The join to continue, None to begin with an empty one.
     """
 
@@ -46,12 +46,26 @@ class PartitionAudit:
         self.panes: Final[dict[PaneKey, Pane]] = {}
         self.changed: Final[set[PaneKey]] = set()
 
+    def announce(self, version: int, layout: Layout) -> None:
+        """Say what to count for a version, before its first prediction.
+
+        Raises:
+            FatalError: Its predictions have more scores than the join keeps.
+        """
+        if layout.score_columns > self.join.score_columns:
+            raise FatalError(
+                f"version {version} has {layout.score_columns} scores and the join keeps {self.join.score_columns}",
+                remedy="deploy a model with other classes as a new deployment",
+            )
+        self._layouts[version] = layout
+
     def add_predictions(self, batch: Predictions, digits: NDArray[np.uint8]) -> Refused:
         """Count predictions, given with their cells as `read_digits` reads them.
 
         Raises:
-            FatalError: The join is full, or a version has no layout.
+            FatalError: The join is full, or a version has no layout; nothing was counted.
         """
+        self._must_know(batch.versions)
         joined = self.join.add_predictions(batch)
         fresh = joined.fresh
         place = Place(batch.event_times_ms[fresh], batch.versions[fresh], batch.segments[fresh])
@@ -82,6 +96,14 @@ class PartitionAudit:
         self.changed.clear()
         return changed
 
+    def _must_know(self, versions: NDArray[np.int64]) -> None:
+        unknown = set(np.unique(versions).tolist()) - self._layouts.keys()
+        if unknown:
+            raise FatalError(
+                f"predictions of version {min(unknown)} came before its entry in the registry",
+                remedy="push the version with `millrace model push`, or let the auditor read millrace.models",
+            )
+
     def _count_joined(self, joined: Joined) -> Refused:
         for keys, rows, groups in self._by_version(joined.labelled_at):
             layout = self._layouts[keys[0].version]
@@ -104,11 +126,6 @@ class PartitionAudit:
         starts = self._spec.pane_starts(place.event_times_ms)
         parts = []
         for version in np.unique(place.versions).tolist():
-            if version not in self._layouts:
-                raise FatalError(
-                    f"predictions of version {version} came before its entry in the registry",
-                    remedy="push the version with `millrace model push`, or let the auditor read millrace.models",
-                )
             rows = np.flatnonzero(place.versions == version)
             starts_of, segments_of = starts[rows], place.segments[rows]
             # Few panes and segments live in a batch: number each, then the pairs of them.

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from millrace.core.audit.columns import Labels, Predictions
+from millrace.core.audit.layout import Layout
 from millrace.core.audit.pane import PaneKey, read_digits
 from millrace.core.audit.partition import PartitionAudit
 from millrace.core.errors import FatalError
+from millrace.core.signature import Task
 from tests.unit.audit.test_join import MINUTE, SPEC
 from tests.unit.audit.test_pane import BINARY
 
@@ -73,7 +75,16 @@ def test_old_panes_are_forgotten_once_their_evidence_is_taken() -> None:
     assert list(partition.panes) == [PaneKey(1, 0, 10 * HOUR)]
 
 
-def test_a_version_that_nobody_announced_stops_with_words() -> None:
+def test_a_version_that_nobody_announced_stops_with_words_and_counts_nothing() -> None:
     partition = PartitionAudit(SPEC, {1: BINARY})
+    batch, digits = predictions([0], version=2), read_digits([b"21"], 2)
     with pytest.raises(FatalError, match="version 2"):
-        partition.add_predictions(predictions([0], version=2), read_digits([b"21"], 2))
+        partition.add_predictions(batch, digits)
+    partition.announce(2, BINARY)
+    partition.add_predictions(batch, digits)
+    assert partition.panes[PaneKey(2, 0, 0)].count("predictions") == 1
+
+
+def test_a_version_with_more_classes_is_refused() -> None:
+    with pytest.raises(FatalError, match="3 scores"):
+        PartitionAudit(SPEC, {1: BINARY}).announce(2, Layout(Task.MULTICLASS, ("a", "b", "c")))

@@ -12,6 +12,7 @@ from millrace.core.audit.decisions import AlertState, Policy, Signal
 from millrace.core.audit.join import Join
 from millrace.core.audit.layout import Layout
 from millrace.core.audit.pane import Pane, count_labels, count_predictions
+from millrace.core.audit.partition import PartitionAudit
 from millrace.core.audit.report import Subject
 from millrace.core.audit.watch import LEARNING_WINDOWS, Baseline, Observation, View, Watch, begin, observe
 from millrace.core.audit.windows import Stage, Window, WindowSpec
@@ -19,7 +20,17 @@ from millrace.core.errors import RequestError
 from millrace.core.profile import NumericCells, ReferenceProfile
 from millrace.core.signature import Task
 from tests.audit_figures.labels import delayed_accuracy, windows_to_request
-from tests.audit_figures.stream import LAYOUT, Events, auditor, error_stream, run, watch_of
+from tests.audit_figures.stream import (
+    LAYOUT,
+    VERSION,
+    Events,
+    add_labels,
+    add_predictions,
+    auditor,
+    error_stream,
+    run,
+    watch_of,
+)
 from tests.unit.audit.test_pane import labelled, one_group
 
 SPEC = WindowSpec(label_horizon=timedelta(minutes=20), size=timedelta(minutes=10), pane=timedelta(minutes=5))
@@ -122,6 +133,40 @@ def test_reports_do_not_depend_on_the_order_of_arrival() -> None:
         final = observe(audit.watch, begin(audit.watch, None), View(window, Stage.MATURE, 10**7, audit.panes(window)))
         reports.append(final.report.to_json())
     assert reports[0] == reports[1]
+
+
+def decisions_of(events: Events, shards: int, order: np.random.Generator) -> list[tuple[bytes, str | None]]:
+    """Every mature report and request, from partitions that each took their events in an order of their own."""
+    merged: dict[int, Pane] = {}
+    for shard in range(shards):
+        partition = PartitionAudit(SPEC, {VERSION: LAYOUT})
+        rows = order.permutation(np.arange(shard, len(events.times_ms), shards))
+        for part in np.array_split(rows, 5):
+            add_labels(partition, events, part[part % 2 == 0])  # half of the labels come before their predictions
+            add_predictions(partition, events, part)
+            add_labels(partition, events, part)  # and those come twice
+        for key, pane in partition.panes.items():
+            merged[key.start_ms] = merged[key.start_ms] + pane if key.start_ms in merged else pane
+    watch, found = watch_of(), []
+    state = begin(watch, Baseline.of_errors(500, 5000))
+    for start in range(0, int(events.times_ms[-1]) + 1, SPEC.size_ms):
+        window = Window(start, start + SPEC.size_ms)
+        panes = {pane: merged[pane] for pane in SPEC.panes_of(window) if pane in merged}
+        observation = observe(watch, state, View(window, Stage.MATURE, window.end_ms + SPEC.retention_ms, panes))
+        state = observation.state
+        request = observation.decision.request
+        found.append((observation.report.to_json(), None if request is None else request.id))
+    return found
+
+
+def test_partitions_and_order_change_no_report_and_ask_once_with_one_id() -> None:
+    """Bar 4, behind the join: the reports' bytes and the request's id."""
+    rng = np.random.default_rng(2)
+    events = error_stream(rng, np.repeat([0.1, 0.3], 3000), delays_ms=rng.integers(0, 1_200_000, 6000))
+    expected = decisions_of(events, 1, rng)
+    assert sum(request is not None for _, request in expected) == 1
+    for shards in (2, 8):
+        assert decisions_of(events, shards, rng) == expected
 
 
 def test_without_a_baseline_the_first_mature_windows_are_learnt_and_said() -> None:
