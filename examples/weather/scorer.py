@@ -96,7 +96,7 @@ def running_scorer(deployment: Path, *, kafka: KafkaSettings, home: Path) -> Ite
     """
     log, port = home / "scorer.log", _free_port()
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.startswith("MILLRACE_KAFKA__")},
         "MILLRACE_HOME": str(home),
         "MILLRACE_KAFKA__BOOTSTRAP": kafka.bootstrap,
         "MILLRACE_HEALTH__PORT": str(port),
