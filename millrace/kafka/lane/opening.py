@@ -61,6 +61,8 @@ def group_config(spec: LaneSpec) -> Mapping[str, str]:
         return {
             "share.auto.offset.reset": spec.start_at.value,
             "share.isolation.level": "read_committed",
+            # After so many deliveries the broker drops a record without a word. This is the most that it allows.
+            "share.delivery.count.limit": "10",
             **_session("share", spec.session_timeout),
         }
     if spec.group_protocol is GroupProtocol.CLASSIC:

@@ -128,6 +128,8 @@ class KafkaReader:
             # With the defaults, a full queue stops fetching for a second, and 64 MiB lie in it.
             "fetch.queue.backoff.ms": 10,
             "queued.max.messages.kbytes": 32 * 1024,
+            # After a rewind the fetch in flight has to come back first, which waits this long for records to come.
+            "fetch.wait.max.ms": 100,
             "log.connection.close": False,
             **self._group_config(),
         }

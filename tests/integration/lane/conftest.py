@@ -20,8 +20,8 @@ def make_world(broker: Broker, topic: TopicFactory) -> Iterator[MakeWorld]:
     with ExitStack() as cleanup:
 
         def make(**spec: Any) -> KafkaWorld:  # noqa: ANN401
-            source = topic("features", PARTITIONS)
+            source = topic("features", PARTITIONS, retention_ms="-1")  # the contract's records are old
             lane = LaneSpec(source.removesuffix(".features"), 0, source, **{"session_timeout": SESSION, **spec})
-            return KafkaWorld(broker.kafka, lane, topic("predictions", PARTITIONS), cleanup)
+            return KafkaWorld(broker.kafka, lane, topic("predictions", PARTITIONS, retention_ms="-1"), cleanup)
 
         yield make
