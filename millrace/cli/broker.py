@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from millrace.cli.options import Json, examples
-from millrace.cli.output import facts, print_json, progress, stdout
+from millrace.cli.output import facts, print_json, progress, say, stdout
 from millrace.client import BrokerStatus, Progress, Stage, broker_status, start_broker, stop_broker
 
 app = typer.Typer()
@@ -65,7 +65,7 @@ def down(*, home: Home = None, json: Json = False) -> None:
     if json:
         print_json({"stopped": stopped.running, "pid": stopped.pid})
     else:
-        stdout().print(f"stopped (process {stopped.pid})" if stopped.running else "no local broker was running")
+        say(f"stopped (process {stopped.pid})" if stopped.running else "no local broker was running")
 
 
 @app.command(

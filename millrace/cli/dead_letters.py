@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from millrace.cli.options import Bootstrap, Json, examples
-from millrace.cli.output import listing, print_json, remark, stdout
+from millrace.cli.output import listing, print_json, remark, say, stdout
 from millrace.client import Client, DeadLetter, Replayed, ReplayFrom, ReplayOptions, parse_start
 from millrace.core.errors import MillraceError, Reason
 from millrace.core.records import Coordinates
@@ -88,7 +88,7 @@ def replay(
     if json:
         print_json({**replay_document(replayed), "refused_letters": [str(letter.at) for letter in refused]})
         return
-    stdout().print(replay_line(replayed))
+    say(replay_line(replayed))
     for letter in refused[:_SHOWN]:
         remark(f"refused {letter.at}: sent back {letter.story.replays} times already ({letter.story.reason})")
 
@@ -136,7 +136,7 @@ def _show(letters: Iterable[DeadLetter], maximum: int) -> None:
 
     newest = nlargest(maximum, counted(), key=lambda letter: (letter.timestamp_ms, letter.at))
     if not newest:
-        console.print("no dead letters")
+        say("no dead letters")
         return
     rows = list(letter_rows(newest[::-1]))
     console.print(

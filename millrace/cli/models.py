@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from millrace.cli.options import Bootstrap, Json, examples
-from millrace.cli.output import facts, human_bytes, listing, print_json, shortened, stderr, stdout
+from millrace.cli.output import facts, human_bytes, listing, print_json, say, shortened, stderr, stdout
 from millrace.client import Client, ModelDetails, ModelVersion
 
 app = typer.Typer()
@@ -62,7 +62,7 @@ def list_versions(
     elif versions:
         stdout().print(versions_table(versions))
     else:
-        stdout().print("no models yet; push one: `millrace model push FOLDER`")
+        say("no models yet; push one: `millrace model push FOLDER`")
 
 
 @model.command(
@@ -149,4 +149,4 @@ def _say(version: ModelVersion, *, json: bool) -> None:
         print_json(version.document())
     else:
         names = f" ({', '.join(version.aliases)})" if version.aliases else ""
-        stdout().print(f"{version.entry.key}{names}  {shortened(version.entry.digest)}")
+        say(f"{version.entry.key}{names}  {shortened(version.entry.digest)}")

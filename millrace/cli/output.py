@@ -39,6 +39,11 @@ def print_error(error: MillraceError) -> None:
         console.print(Text.assemble(("remedy: ", "bold green"), error.remedy), soft_wrap=True)
 
 
+def say(line: str) -> None:
+    """A result of one line, whatever the width."""
+    stdout().print(line, soft_wrap=True, markup=False)
+
+
 def remark(text: str) -> None:
     """A line for the person at the terminal, on stderr."""
     stderr().print(Text(text, style="dim"), soft_wrap=True)

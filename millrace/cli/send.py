@@ -11,7 +11,7 @@ from typing import IO, Annotated, Any
 import typer
 
 from millrace.cli.options import Bootstrap, Json, examples
-from millrace.cli.output import human_bytes, print_json, progress, stdout
+from millrace.cli.output import human_bytes, print_json, progress, say
 from millrace.client import ArrowEncoder, AvroEncoder, Client, Encoder, FileFormat, JsonEncoder, SendOptions, Sent
 from millrace.core.errors import RequestError
 
@@ -46,7 +46,10 @@ def send(
     ] = None,
     timestamp: Annotated[
         str | None,
-        typer.Option(metavar="FIELD", help="Field with the record's time, in milliseconds since 1970 or ISO 8601."),
+        typer.Option(
+            metavar="FIELD",
+            help="Field with the record's time, in milliseconds since 1970 or ISO 8601. Kafka deletes by it.",
+        ),
     ] = None,
     partition: Annotated[int | None, typer.Option(min=0, help="Write everything to this partition.")] = None,
     file_format: Annotated[
@@ -83,7 +86,7 @@ def send(
     if json:
         print_json(sent_document(sent))
     else:
-        stdout().print(sent_line(sent))
+        say(sent_line(sent))
 
 
 def sent_line(sent: Sent) -> str:

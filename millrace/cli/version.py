@@ -5,7 +5,7 @@ from importlib.metadata import version as installed
 import typer
 
 from millrace.cli.options import Json, examples
-from millrace.cli.output import print_json, stdout
+from millrace.cli.output import print_json, say
 
 app = typer.Typer()
 
@@ -16,4 +16,4 @@ def version(*, json: Json = False) -> None:
     if json:
         print_json({"millrace": installed("millrace")})
     else:
-        stdout().print(f"millrace {installed('millrace')}")
+        say(f"millrace {installed('millrace')}")

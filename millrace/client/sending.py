@@ -1,7 +1,7 @@
 """Sending: rows of any source become records of a topic."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TypeAlias
@@ -28,12 +28,13 @@ class SendOptions:
     Attributes:
         key_field: Field whose value is the record's key; equal keys go to one partition. None for no key.
         timestamp_field: Field that holds the record's time (milliseconds since 1970, or ISO 8601); None for the time of
-            sending.
+            sending. Kafka deletes records by this time; records that are too old already are refused.
         partition: Write everything to this partition; by key where absent.
         encoder: The format of values.
         file_format: How a file is written; by its name where absent.
         rate: Rows a second at most; as fast as possible where absent.
-        create_partitions: Make the topic with so many partitions if it does not exist.
+        create_partitions: Make the topic with so many partitions if it does not exist; with a timestamp field it keeps
+            its records for ever.
     """
 
     key_field: str | None = None
@@ -119,6 +120,8 @@ def send(
             if options.rate:
                 time.sleep(pause_secs(sent.rows, time.monotonic() - started, options.rate))
             batch = to_records(topic, chunk, options, place)
+            if options.timestamp_field is not None and not sent.records:
+                refuse_expired(batch, Admin(kafka).topic_config(topic), now_ms=time.time_ns() // 1_000_000)
             writer.write(batch)
             sent = _grown(sent, chunk, batch, time.monotonic() - started)
             if on_sent is not None:
@@ -146,6 +149,29 @@ def to_records(topic: str, chunk: Chunk, options: SendOptions, place: str) -> Ou
     partition = BY_KEY if options.partition is None else options.partition
     headers = None if encoder.headers is None else (list(encoder.headers),) * count  # the client takes lists only
     return OutputBatch(topic, np.full(count, partition, np.int32), timestamps, keys, values, headers)
+
+
+def refuse_expired(batch: OutputBatch, config: Mapping[str, str], *, now_ms: int) -> None:
+    """Refuse records that the topic would delete at once, because they are older than it keeps records.
+
+    Args:
+        batch: The first records of a source.
+        config: The topic's settings.
+        now_ms: The time now, milliseconds since 1970.
+
+    Raises:
+        RequestError: The oldest of them is too old.
+    """
+    retention_ms = int(config.get("retention.ms", "-1"))
+    if retention_ms < 0 or "delete" not in config.get("cleanup.policy", "delete"):
+        return
+    oldest_ms = int(batch.timestamps_ms.min())
+    if oldest_ms < now_ms - retention_ms:
+        raise RequestError(
+            f"{batch.topic!r} keeps records for {retention_ms / 86_400_000:g} days, and the first ones are "
+            f"{(now_ms - oldest_ms) / 86_400_000:,.0f} days old: Kafka would delete them soon",
+            remedy="set retention.ms=-1 on the topic, or leave out the timestamp field",
+        )
 
 
 def pause_secs(rows: int, elapsed_secs: float, rate: float) -> float:
@@ -176,7 +202,9 @@ def _topic(kafka: KafkaSettings, writer: Writer, name: str, options: SendOptions
         topic = choose_topic(existing, name)
     else:
         topic = name if "." in name else f"{name}.features"
-        Admin(kafka).ensure_topics([TopicSpec(topic, options.create_partitions)])
+        # With times of its own a topic may be filled with the past, which Kafka would delete again by default.
+        config = {} if options.timestamp_field is None else {"retention.ms": "-1"}
+        Admin(kafka).ensure_topics([TopicSpec(topic, options.create_partitions, config)])
     partitions = writer.partitions(topic)
     if options.partition is not None and not 0 <= options.partition < partitions:
         raise RequestError(

@@ -89,7 +89,7 @@ def test_send_reads_standard_input(
 def test_watch_writes_a_line_for_each_prediction_in_a_pipe(
     broker: Broker, at: tuple[str, str], topic: TopicFactory, capsys: Capture
 ) -> None:
-    name = topic("predictions")
+    name = topic("predictions", retention_ms="-1")
     write(broker, name, [prediction(1, "yes"), b"junk", prediction(2, "no")])
     assert run(["watch", name, "--since", "earliest", "--until-now", *at]) == 0
     said = capsys.readouterr()
@@ -102,7 +102,7 @@ def test_watch_writes_a_line_for_each_prediction_in_a_pipe(
 def test_watch_stops_after_as_many_as_wanted(
     broker: Broker, at: tuple[str, str], topic: TopicFactory, capsys: Capture
 ) -> None:
-    name = topic("predictions")
+    name = topic("predictions", retention_ms="-1")
     write(broker, name, [prediction(number, "yes") for number in range(10)])
     assert run(["watch", name, "--since", "earliest", "--max", "3", *at]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3

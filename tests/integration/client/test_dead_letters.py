@@ -13,6 +13,7 @@ from millrace.kafka.reading import Reader
 from millrace.kafka.writing import Writer
 from millrace.testing.broker import Broker
 from millrace.testing.plugin import TopicFactory
+from millrace.testing.waiting import eventually
 
 WHERE = Circumstances("rain", "weather/1", "scorer-rain")
 
@@ -22,8 +23,9 @@ class Stream:
 
     def __init__(self, broker: Broker, topic: TopicFactory) -> None:
         self.client = Client(broker.kafka)
-        self.source = topic("features", 2)
-        self.dlq = topic("dlq", 2)
+        # The records are of 1970, which a topic forgets at its next look at its retention.
+        self.source = topic("features", 2, retention_ms="-1")
+        self.dlq = topic("dlq", 2, retention_ms="-1")
 
     def send(self, values: list[bytes]) -> None:
         with Writer(self.client.kafka) as writer:
@@ -44,6 +46,17 @@ class Stream:
         with Reader(self.client.kafka, topic) as reader:
             return RecordBatch.concat([RecordBatch.empty(topic), *reader])
 
+    def await_source(self, count: int) -> RecordBatch:
+        """The source's records, once there are so many: what a commit wrote is readable a little after it."""
+
+        def read() -> RecordBatch | None:
+            batch = self.content(self.source)
+            return batch if len(batch) >= count else None
+
+        batch = eventually(read, what=f"{count} records")
+        assert batch is not None
+        return batch
+
     def replay(self, **options: object) -> Replayed:
         return self.client.replay_dead_letters(self.dlq, ReplayOptions(**options))  # type: ignore[arg-type]
 
@@ -57,7 +70,7 @@ def test_a_letter_goes_back_to_its_partition_as_it_was(stream: Stream) -> None:
     stream.send([b"\xff", b"{"])
     stream.fail(Reason.MALFORMED, newest=2)
     assert stream.replay() == Replayed(sent=2)
-    batch = stream.content(stream.source)
+    batch = stream.await_source(4)
     assert list(batch.values) == [b"\xff", b"{", b"\xff", b"{"]
     assert batch.partitions.tolist() == [1] * 4
     assert batch.timestamps_ms.tolist() == [1_000, 1_001, 1_000, 1_001]
@@ -70,6 +83,7 @@ def test_a_second_replay_takes_only_what_came_since(stream: Stream) -> None:
     stream.fail(Reason.MALFORMED, newest=1)
     assert stream.replay() == Replayed(sent=1)
     assert stream.replay() == Replayed()
+    stream.await_source(2)
     stream.fail(Reason.MALFORMED, newest=1)
     assert stream.replay() == Replayed(sent=1)
     assert stream.replay(begin=ReplayFrom.BEGINNING) == Replayed(sent=2)
@@ -88,13 +102,14 @@ def test_the_loop_guard_refuses_what_came_back_too_often(stream: Stream) -> None
     stream.send([b"bad"])
     refused: list[DeadLetter] = []
     results = []
-    for _ in range(3):
+    for round_trip in range(3):
+        stream.await_source(round_trip + 1)
         stream.fail(Reason.MALFORMED, newest=1)
         options = ReplayOptions(max_replays=2)
         results.append(stream.client.replay_dead_letters(stream.dlq, options, on_refused=refused.append))
     assert results == [Replayed(sent=1), Replayed(sent=1), Replayed(refused=1)]
     assert [letter.story.replays for letter in refused] == [2]
-    assert len(stream.content(stream.source)) == 3
+    assert len(stream.await_source(3)) == 3
 
 
 def test_what_is_no_letter_is_counted(stream: Stream) -> None:

@@ -9,11 +9,15 @@ from confluent_kafka import Producer
 
 from millrace.core.errors import RequestError
 from millrace.core.records import Coordinates, OutputBatch
+from millrace.kafka.admin import Admin
 from millrace.kafka.reading import Position, Reader, Start, Until, find
 from millrace.kafka.writing import Writer
 from millrace.testing.broker import Broker
 from millrace.testing.plugin import TopicFactory
 from millrace.testing.waiting import eventually
+
+FOR_EVER = "-1"
+"""The records are of 1970, which a topic forgets at its next look at its retention."""
 
 
 def write(broker: Broker, topic: str, values: list[bytes], *, partition: int = 0, first_ms: int = 1_000) -> None:
@@ -28,10 +32,16 @@ def read(broker: Broker, topic: str, start: Start = Position.EARLIEST) -> list[b
         return [value for batch in reader for value in batch.values]
 
 
+def await_settled(broker: Broker, topic: str) -> None:
+    """Wait for the marker of a transaction that has ended: it is written a little after the client knows."""
+    admin = Admin(broker.kafka)
+    eventually(lambda: not any(ends.has_open_transaction for ends in admin.ends([topic]).values()))
+
+
 @pytest.fixture
 def transaction(broker: Broker, topic: TopicFactory) -> Iterator[tuple[str, Producer]]:
     """A topic with one committed record, and a producer with an open transaction on it."""
-    name = topic()
+    name = topic(retention_ms=FOR_EVER)
     write(broker, name, [b"before"])
     producer = Producer(broker.kafka.client(**{"transactional.id": f"test-{name}"}))
     producer.init_transactions(10)
@@ -43,7 +53,7 @@ def transaction(broker: Broker, topic: TopicFactory) -> Iterator[tuple[str, Prod
 
 
 def test_everything_of_all_partitions_is_read_once(broker: Broker, topic: TopicFactory) -> None:
-    name = topic(partitions=3)
+    name = topic(partitions=3, retention_ms=FOR_EVER)
     for partition in (0, 2):
         write(broker, name, [b"%d-%d" % (partition, n) for n in range(3_000)], partition=partition)
     found = read(broker, name)
@@ -52,13 +62,13 @@ def test_everything_of_all_partitions_is_read_once(broker: Broker, topic: TopicF
 
 
 def test_an_empty_topic_ends_at_once(broker: Broker, topic: TopicFactory) -> None:
-    with Reader(broker.kafka, topic(partitions=2)) as reader:
+    with Reader(broker.kafka, topic(partitions=2, retention_ms=FOR_EVER)) as reader:
         assert reader.finished
         assert list(reader) == []
 
 
 def test_reading_begins_where_it_is_told(broker: Broker, topic: TopicFactory) -> None:
-    name = topic()
+    name = topic(retention_ms=FOR_EVER)
     write(broker, name, [b"0", b"1", b"2", b"3"], first_ms=1_000)
     assert read(broker, name, {0: 2}) == [b"2", b"3"]
     assert read(broker, name, datetime.fromtimestamp(1.001, UTC)) == [b"1", b"2", b"3"]
@@ -67,7 +77,7 @@ def test_reading_begins_where_it_is_told(broker: Broker, topic: TopicFactory) ->
 
 
 def test_offsets_restrict_the_reading_to_their_partitions(broker: Broker, topic: TopicFactory) -> None:
-    name = topic(partitions=2)
+    name = topic(partitions=2, retention_ms=FOR_EVER)
     for partition in (0, 1):
         write(broker, name, [b"%d" % partition] * 2, partition=partition)
     assert read(broker, name, {1: 1}) == [b"1"]
@@ -77,7 +87,7 @@ def test_offsets_restrict_the_reading_to_their_partitions(broker: Broker, topic:
 
 
 def test_what_is_written_later_is_beyond_the_end(broker: Broker, topic: TopicFactory) -> None:
-    name = topic()
+    name = topic(retention_ms=FOR_EVER)
     write(broker, name, [b"0", b"1"])
     with Reader(broker.kafka, name) as reader:
         write(broker, name, [b"2"])
@@ -86,7 +96,7 @@ def test_what_is_written_later_is_beyond_the_end(broker: Broker, topic: TopicFac
 
 
 def test_a_reader_that_is_to_be_stopped_waits_for_more(broker: Broker, topic: TopicFactory) -> None:
-    name = topic()
+    name = topic(retention_ms=FOR_EVER)
     with Reader(broker.kafka, name, start=Position.LATEST, until=Until.STOPPED) as reader:
         assert len(reader.read(timeout=timedelta(milliseconds=10))) == 0
         write(broker, name, [b"new"])
@@ -100,6 +110,7 @@ def test_an_open_transaction_is_not_shown(broker: Broker, transaction: tuple[str
     name, producer = transaction
     assert read(broker, name) == [b"before"]
     producer.commit_transaction(10)
+    await_settled(broker, name)
     assert read(broker, name) == [b"before", b"open"]
 
 
@@ -108,6 +119,7 @@ def test_an_aborted_transaction_is_not_shown_and_the_end_is_reached(
 ) -> None:
     name, producer = transaction
     producer.abort_transaction(10)
+    await_settled(broker, name)
     assert read(broker, name) == [b"before"]
     assert read(broker, name, {0: 1}) == []
     with pytest.raises(RequestError, match="is no record that a reader may see"):
@@ -115,14 +127,14 @@ def test_an_aborted_transaction_is_not_shown_and_the_end_is_reached(
 
 
 def test_one_record_is_found_by_its_coordinates(broker: Broker, topic: TopicFactory) -> None:
-    name = topic(partitions=2)
+    name = topic(partitions=2, retention_ms=FOR_EVER)
     write(broker, name, [b"0", b"1", b"2"], partition=1)
     batch = find(broker.kafka, Coordinates(name, 1, 1))
     assert (len(batch), batch.values[0], str(batch.coordinates(0))) == (1, b"1", f"{name}-1-1")
 
 
 def test_a_record_that_is_not_there_is_said_why(broker: Broker, topic: TopicFactory) -> None:
-    name = topic()
+    name = topic(retention_ms=FOR_EVER)
     write(broker, name, [b"0"])
     with pytest.raises(RequestError, match=r"is not written yet: .* ends at offset 1"):
         find(broker.kafka, Coordinates(name, 0, 1))

@@ -9,6 +9,7 @@ import pytest
 from millrace.client import ArrowEncoder, Client, Label, SendOptions, Sent
 from millrace.core.errors import RequestError, TransientError
 from millrace.core.records import RecordBatch
+from millrace.kafka.admin import Admin
 from millrace.kafka.reading import Reader
 from millrace.testing.broker import Broker
 from millrace.testing.plugin import TopicFactory
@@ -48,7 +49,7 @@ def test_keys_lie_where_the_java_clients_put_them(client: Client, topic: TopicFa
 
 
 def test_a_file_becomes_records_in_order(client: Client, topic: TopicFactory, tmp_path: Path) -> None:
-    name = topic()
+    name = topic(retention_ms="-1")
     path = tmp_path / "rows.csv"
     path.write_text("station,wind,at\n" + "".join(f"omaha,{n}.5,{1_700_000_000_000 + n}\n" for n in range(5_000)))
     told: list[Sent] = []
@@ -59,6 +60,16 @@ def test_a_file_becomes_records_in_order(client: Client, topic: TopicFactory, tm
     assert [json.loads(value or b"")["wind"] for value in batch.values] == [n + 0.5 for n in range(5_000)]
     assert batch.timestamps_ms.tolist() == [1_700_000_000_000 + n for n in range(5_000)]
     assert set(batch.keys) == {b"omaha"}
+
+
+def test_records_that_the_topic_would_delete_are_refused(client: Client, topic: TopicFactory) -> None:
+    old = [{"at": "1999-12-31"}]
+    with pytest.raises(RequestError, match="keeps records for 7 days"):
+        client.send(topic(), old, SendOptions(timestamp_field="at"))
+    new = topic().replace(".features", "-old.features")
+    options = SendOptions(timestamp_field="at", create_partitions=1)
+    assert client.send(new, old, options).records == 1
+    assert Admin(client.kafka).topic_config(new)["retention.ms"] == "-1"
 
 
 def test_lines_travel_as_they_are(client: Client, topic: TopicFactory) -> None:

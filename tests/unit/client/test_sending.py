@@ -1,7 +1,7 @@
 import pytest
 
 from millrace.client.encoding import ArrowEncoder
-from millrace.client.sending import SendOptions, Sent, choose_topic, pause_secs, to_records
+from millrace.client.sending import SendOptions, Sent, choose_topic, pause_secs, refuse_expired, to_records
 from millrace.client.sources import Chunk
 from millrace.core.errors import RequestError
 from millrace.kafka.writing import BY_KEY, NOW
@@ -62,3 +62,24 @@ def test_a_topic_that_is_not_there_is_said_with_what_is_alike() -> None:
 def test_the_rate_so_far() -> None:
     assert Sent("t", rows=50, elapsed_secs=2.0).rows_per_sec == 25
     assert Sent("t").rows_per_sec == 0
+
+
+DAY = 86_400_000
+WEEK = {"retention.ms": str(7 * DAY), "cleanup.policy": "delete"}
+
+
+@pytest.mark.parametrize(
+    "config", [{}, WEEK, {**WEEK, "retention.ms": "-1"}, {**WEEK, "cleanup.policy": "compact", "retention.ms": "5"}]
+)
+def test_records_that_the_topic_keeps_are_welcome(config: dict[str, str]) -> None:
+    batch = to_records("t", CHUNK, SendOptions(timestamp_field="t"), "x")
+    refuse_expired(batch, config, now_ms=6 * DAY)
+
+
+def test_records_that_the_topic_would_delete_are_refused() -> None:
+    batch = to_records("t", CHUNK, SendOptions(timestamp_field="t"), "x")
+    with pytest.raises(
+        RequestError, match="'t' keeps records for 7 days, and the first ones are 8 days old"
+    ) as refused:
+        refuse_expired(batch, WEEK, now_ms=8 * DAY)
+    assert "retention.ms=-1" in refused.value.remedy
