@@ -8,11 +8,10 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from millrace.core.errors import TransientError
 from millrace.core.records import NextOffsets, OutputBatch
-from millrace.kafka.errors import from_kafka
 from millrace.kafka.lane.ports import Reader
 from millrace.kafka.lane.producing import CLIENT_LOG, PAUSE, producer_config
 from millrace.kafka.lane.spec import LaneSpec
-from millrace.kafka.lane.triage import REFUSALS, Recovery, StepError, kafka_error
+from millrace.kafka.lane.triage import REFUSALS, Recovery, StepError, explain, kafka_error
 from millrace.kafka.messages import enqueue
 from millrace.process.settings import KafkaSettings
 
@@ -98,4 +97,4 @@ class AtLeastOnceWriter:
 
     def _failed(self, error: KafkaError) -> StepError:
         recovery = Recovery.FATAL if error.code() in REFUSALS else Recovery.REBUILD
-        return StepError(recovery, from_kafka(error, f"{self._name}: writing"))
+        return StepError(recovery, explain(error, f"{self._name}: writing"))

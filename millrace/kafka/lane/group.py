@@ -23,7 +23,7 @@ from millrace.core.errors import FatalError, RequestError
 from millrace.core.lane import Discard, LaneStats, Outcome, Polled
 from millrace.core.records import NextOffset, NextOffsets, OutputBatch, TopicPartition
 from millrace.kafka.lane.ports import OpenWriter, Reader, Writer
-from millrace.kafka.lane.triage import Recovery, StepError
+from millrace.kafka.lane.triage import Recovery, StepError, as_fatal
 
 MOST_REPLACEMENTS: Final = 10
 """Writers that may be replaced before the lane gives up, unless commits succeed in between."""
@@ -203,7 +203,7 @@ class GroupLane:
                 self._state = _State.NONE
                 self._count(aborts=1)
             case Recovery.FATAL | Recovery.RETRY:
-                raise error.cause from error
+                raise as_fatal(error.cause) from error
         self._go_back()
 
     def _take_back(self) -> None:

@@ -11,21 +11,19 @@ import numpy as np
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Position
 
-from millrace.core.errors import FatalError, RequestError, TransientError
+from millrace.core.errors import RequestError, TransientError
 from millrace.core.records import NextOffset, NextOffsets, RecordBatch, TopicPartition
 from millrace.kafka.errors import code_of, from_kafka
 from millrace.kafka.lane.ports import Listener
 from millrace.kafka.lane.producing import CLIENT_LOG
 from millrace.kafka.lane.spec import LaneSpec
-from millrace.kafka.lane.triage import REFUSALS, Recovery, StepError
+from millrace.kafka.lane.triage import Recovery, StepError, as_fatal, is_final
 from millrace.kafka.messages import to_batch
 from millrace.process.deployment import GroupProtocol, Start
 from millrace.process.settings import ClientConfig, KafkaSettings
 
 PATIENCE: Final = timedelta(seconds=3)
 """How long one read waits for the committed offsets; it is the next read that asks again."""
-
-_NO_KIP_848: Final = frozenset({KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE})
 
 _NEWS: Final = frozenset({KafkaError._MAX_POLL_EXCEEDED, KafkaError._PARTITION_EOF})
 """Reported as errors, but no more than news: the assignment hooks tell the rest."""
@@ -59,6 +57,7 @@ class KafkaReader:
         self._origin: dict[TopicPartition, int] = {}  # the first offset read since the partition was assigned
         self._next = np.full(0, -1, np.int64)  # by partition: one past the last offset read
         self._paused = False
+        self._was_assigned = False
         self._reported: list[KafkaError] = []
         self._consumer = self._join()
 
@@ -167,6 +166,7 @@ class KafkaReader:
         for partition in partitions:
             self._origin.pop(partition, None)
         self._owned |= partitions
+        self._was_assigned = True
         # Positions of an earlier ownership say nothing about this one.
         size = max((p.partition for p in partitions), default=-1) + 1
         if size > len(self._next):
@@ -248,14 +248,22 @@ class KafkaReader:
     def _judge(self, errors: Sequence[KafkaError], *, has_records: bool) -> None:
         """Raise the worst of what the client reports; a broker that is away matters only when it gave us nothing."""
         for error in errors:
-            if self._protocol is GroupProtocol.AUTO and error.code() in _NO_KIP_848:
+            if self._may_fall_back(error):
                 self._fall_back()
                 return
             judged = from_kafka(error, f"reading {self._spec.topic}")
-            if isinstance(judged, RequestError) or error.fatal() or error.code() in REFUSALS:
-                raise FatalError(judged.message, remedy=judged.remedy)
+            if isinstance(judged, RequestError) or is_final(error):
+                raise as_fatal(judged)
             if error.code() not in _NEWS and not has_records:
                 raise TransientError(judged.message, remedy=judged.remedy)
+
+    def _may_fall_back(self, error: KafkaError) -> bool:
+        """Whether the error can mean that the broker does not know KIP-848, which it says only when asked to assign."""
+        return (
+            self._protocol is GroupProtocol.AUTO
+            and not self._was_assigned
+            and error.code() in {KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE, KafkaError._FATAL}
+        )
 
     def _fall_back(self) -> None:
         """The broker does not know KIP-848: join by the classic protocol instead."""

@@ -17,14 +17,14 @@ import numpy as np
 from confluent_kafka import AcknowledgeType, KafkaError, KafkaException, Message, ShareConsumer
 from numpy.typing import NDArray
 
-from millrace.core.errors import FatalError, MillraceError, RequestError, TransientError
+from millrace.core.errors import MillraceError, RequestError, TransientError
 from millrace.core.lane import Discard, LaneStats, Outcome, Polled
 from millrace.core.records import NextOffsets, OutputBatch, RecordBatch
 from millrace.kafka.errors import from_kafka
 from millrace.kafka.lane.at_least_once import AtLeastOnceWriter
 from millrace.kafka.lane.producing import CLIENT_LOG
 from millrace.kafka.lane.spec import LaneSpec
-from millrace.kafka.lane.triage import REFUSALS, Recovery, StepError
+from millrace.kafka.lane.triage import Recovery, StepError, as_fatal, is_final
 from millrace.kafka.messages import to_batch
 from millrace.process.settings import ClientConfig, KafkaSettings
 
@@ -170,8 +170,8 @@ class SharedLane:
     def _judge(self, errors: Sequence[KafkaError]) -> None:
         for error in errors:
             judged = from_kafka(error, f"reading {self._spec.topic}")
-            if isinstance(judged, RequestError) or error.fatal() or error.code() in REFUSALS:
-                raise FatalError(judged.message, remedy=judged.remedy)
+            if isinstance(judged, RequestError) or is_final(error):
+                raise as_fatal(judged)
             if not self._messages:
                 raise TransientError(judged.message, remedy=judged.remedy)
 
@@ -191,7 +191,7 @@ class SharedLane:
 
     def _recover(self, error: StepError) -> None:
         if error.recovery is Recovery.FATAL:
-            raise error.cause from error
+            raise as_fatal(error.cause) from error
         self._writer.close()
         self._writer = AtLeastOnceWriter(self._kafka, self._spec)
         self._stats = replace(self._stats, producers_rebuilt=self._stats.producers_rebuilt + 1)

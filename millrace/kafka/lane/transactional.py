@@ -10,12 +10,20 @@ from confluent_kafka import KafkaException, Producer
 
 from millrace.core.errors import TransientError
 from millrace.core.records import NextOffsets, OutputBatch
-from millrace.kafka.errors import from_kafka
 from millrace.kafka.lane.ports import Reader
 from millrace.kafka.lane.producing import CLIENT_LOG, PAUSE, producer_config
 from millrace.kafka.lane.reader import positions
 from millrace.kafka.lane.spec import LaneSpec
-from millrace.kafka.lane.triage import Recovery, Step, StepError, kafka_error, triage, when_out_of_time
+from millrace.kafka.lane.triage import (
+    Recovery,
+    Step,
+    StepError,
+    as_fatal,
+    explain,
+    kafka_error,
+    triage,
+    when_out_of_time,
+)
 from millrace.kafka.messages import enqueue
 from millrace.process.settings import ClientConfig, KafkaSettings
 
@@ -61,7 +69,7 @@ class TransactionalWriter:
         except StepError as error:
             self.close()
             if error.recovery is Recovery.FATAL:
-                raise error.cause from error
+                raise as_fatal(error.cause) from error
             raise TransientError(error.cause.message, remedy=error.cause.remedy) from error
 
     def begin(self) -> None:
@@ -140,5 +148,5 @@ class TransactionalWriter:
                 if recovery is Recovery.RETRY and time.monotonic() >= give_up:
                     recovery = when_out_of_time(step)
                 if recovery is not Recovery.RETRY:
-                    raise StepError(recovery, from_kafka(error, f"{self._id}: {step.value}")) from exception
+                    raise StepError(recovery, explain(error, f"{self._id}: {step.value}")) from exception
             time.sleep(PAUSE)

@@ -13,7 +13,8 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
 
-from millrace.core.errors import MillraceError
+from millrace.core.errors import FatalError, MillraceError
+from millrace.kafka.errors import from_kafka
 
 
 class Step(Enum):
@@ -76,6 +77,8 @@ REFUSALS: Final = frozenset(
 )
 """The broker says no, and will say no to a new producer with the same records as well."""
 
+TOO_LARGE: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+
 HOPELESS_TO_ABORT: Final = frozenset({Step.INIT, Step.BEGIN, Step.ABORT})
 """Steps at which there is no transaction to abort, or at which aborting is what failed."""
 
@@ -103,6 +106,26 @@ def when_out_of_time(step: Step) -> Recovery:
     Before the commit the transaction is certainly open, so aborting it is enough; from then on nobody here knows.
     """
     return Recovery.ABORT if step in {Step.SEND, Step.FLUSH, Step.SEND_OFFSETS} else Recovery.REBUILD
+
+
+def explain(error: KafkaError, doing: str) -> MillraceError:
+    """What a producer's error means, said to whoever runs the worker."""
+    if error.code() in TOO_LARGE:
+        return FatalError(
+            f"{doing}: an output is larger than its topic takes: {error.str()}",
+            remedy="raise max.message.bytes of the topic that it names, or make the deployment's outputs smaller",
+        )
+    return from_kafka(error, doing)
+
+
+def is_final(error: KafkaError) -> bool:
+    """Whether a consumer that reports this will report nothing else from now on."""
+    return error.fatal() or error.code() == KafkaError._FATAL or error.code() in REFUSALS
+
+
+def as_fatal(error: MillraceError) -> FatalError:
+    """The same error, for a caller who cannot do anything else about it."""
+    return error if isinstance(error, FatalError) else FatalError(error.message, remedy=error.remedy)
 
 
 def kafka_error(error: KafkaException | SystemError) -> KafkaError:
