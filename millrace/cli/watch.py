@@ -1,5 +1,6 @@
 """`millrace watch`."""
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from rich.live import Live
 from millrace.cli.options import Bootstrap, Json, examples
 from millrace.cli.output import print_json, remark, stdout
 from millrace.cli.watch_view import WatchView
-from millrace.client import Client, Prediction, Until, parse_start
+from millrace.client import Client, Link, Prediction, Until, parse_start
 from millrace.core.errors import InvalidRecordError
 from millrace.core.records import Coordinates
 
@@ -60,11 +61,17 @@ def watch(
         if as_json:
             remark(f"{at} is no prediction: {error.detail}")
 
+    def on_link(link: Link) -> None:
+        view.link = link
+        if as_json:
+            remark("the broker is away; waiting for it" if link is Link.AWAY else "the broker is back")
+
     arrivals = Client(bootstrap).subscribe(
         deployment,
         start=parse_start(since, datetime.now(UTC)),
         until=Until.NOW if until_now else Until.STOPPED,
         on_invalid=on_invalid,
+        on_link=on_link,
     )
     arrivals = arrivals if maximum is None else _first(arrivals, maximum)
     try:
@@ -80,6 +87,7 @@ def _write_lines(arrivals: Iterator[Sequence[Prediction]]) -> None:
     for predictions in arrivals:
         for prediction in predictions:
             print_json(prediction.document())
+        sys.stdout.flush()  # whoever reads the pipe waits for these lines
 
 
 def _draw(console: Console, view: WatchView, arrivals: Iterator[Sequence[Prediction]]) -> None:

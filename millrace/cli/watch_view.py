@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from millrace.cli.output import ACCENT, listing
-from millrace.client import Prediction
+from millrace.client import Link, Prediction
 
 _LATENCIES: Final = 10_000
 _RATE_SPAN: Final = timedelta(seconds=5)
@@ -25,6 +25,11 @@ class WatchView:
         topic: The topic that is watched.
         rows: How many predictions are shown.
         started: When watching began.
+        total: Predictions so far.
+        invalid: Records so far that were none.
+        link: Whether the broker answers.
+        labels: How often each class was predicted.
+        versions: How often each model version answered.
     """
 
     topic: str
@@ -32,6 +37,7 @@ class WatchView:
     started: float
     total: int = 0
     invalid: int = 0
+    link: Link = Link.UP
     labels: Counter[str] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
     _latest: deque[Prediction] = field(default_factory=deque)
@@ -80,6 +86,8 @@ class WatchView:
         ]
         if p50 is not None and p99 is not None:
             pieces += [("   p50 ", "dim"), (milliseconds(p50), "bold"), ("  p99 ", "dim"), (milliseconds(p99), "bold")]
+        if self.link is Link.AWAY:
+            pieces.append(("   the broker is away", "bold red"))
         if self.invalid:
             pieces.append((f"   {self.invalid} unreadable", "bold red"))
         shares = [f"{label} {count / self.total:.0%}" for label, count in self.labels.most_common(4)]

@@ -20,6 +20,7 @@ from millrace.client.predictions import Prediction
 from millrace.client.sending import SendOptions, Sent
 from millrace.client.sources import FileFormat
 from millrace.client.starts import parse_start
+from millrace.kafka.connection import Link
 from millrace.kafka.reading import Position, Start, Until
 from millrace.process.settings import KafkaSettings
 
@@ -38,6 +39,7 @@ __all__ = [
     "KafkaSettings",
     "Label",
     "LabelOperation",
+    "Link",
     "ModelDetails",
     "ModelVersion",
     "Position",

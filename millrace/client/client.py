@@ -19,7 +19,7 @@ from millrace.client.explaining import Explanation, explain, source_of
 from millrace.client.labels import Label, send_labels
 from millrace.client.local import find_kafka
 from millrace.client.models import Models
-from millrace.client.predictions import OnInvalid, Prediction, predictions_topic, read_predictions
+from millrace.client.predictions import OnInvalid, OnLink, Prediction, predictions_topic, read_predictions
 from millrace.client.sending import OnSent, SendOptions, Sent, send
 from millrace.client.sources import Source
 from millrace.core.records import Coordinates
@@ -76,13 +76,14 @@ class Client:
         start: Start = Position.LATEST,
         until: Until = Until.STOPPED,
         on_invalid: OnInvalid | None = None,
+        on_link: OnLink | None = None,
     ) -> Iterator[Sequence[Prediction]]:
         """Committed predictions as they come, several at a time; an empty sequence when none came for 0.2 s.
 
         See `millrace.client.predictions.read_predictions`.
         """
         return read_predictions(
-            self.kafka, predictions_topic(deployment), start=start, until=until, on_invalid=on_invalid
+            self.kafka, predictions_topic(deployment), start=start, until=until, on_invalid=on_invalid, on_link=on_link
         )
 
     def predictions(

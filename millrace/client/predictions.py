@@ -9,6 +9,7 @@ from millrace.codec.reading import read_prediction
 from millrace.core.errors import InvalidRecordError, RequestError
 from millrace.core.records import Coordinates, RecordBatch
 from millrace.kafka.admin import Admin
+from millrace.kafka.connection import Link
 from millrace.kafka.reading import Position, Reader, Start, Until
 from millrace.process.settings import KafkaSettings
 
@@ -85,6 +86,9 @@ OnInvalid: TypeAlias = Callable[[Coordinates, InvalidRecordError], None]
 """Told of a record in a predictions topic that is no prediction."""
 
 
+OnLink: TypeAlias = Callable[[Link], None]
+"""Told when the cluster goes away, and when it is back."""
+
 SUFFIX: Final = ".predictions"
 
 
@@ -100,6 +104,7 @@ def read_predictions(
     start: Start = Position.LATEST,
     until: Until = Until.STOPPED,
     on_invalid: OnInvalid | None = None,
+    on_link: OnLink | None = None,
 ) -> Iterator[Sequence[Prediction]]:
     """Committed predictions as they come, in the order of each partition; an empty sequence when none came for 0.2 s.
 
@@ -109,6 +114,7 @@ def read_predictions(
         start: Where to begin.
         until: Where to stop.
         on_invalid: Told of records that are no predictions, which are then passed over; they are raised where absent.
+        on_link: Told when the cluster goes away, and when it is back; meanwhile nothing comes, and nothing is lost.
 
     Raises:
         RequestError: There is no such topic.
@@ -117,8 +123,13 @@ def read_predictions(
         FatalError: The broker refuses this client.
     """
     with _open(kafka, topic, start, until) as reader:
+        link = reader.link
         while not reader.finished:
-            yield parse_predictions(reader.read(), on_invalid)
+            batch = reader.read()
+            if on_link is not None and reader.link is not link:
+                on_link(reader.link)
+            link = reader.link
+            yield parse_predictions(batch, on_invalid)
 
 
 def _open(kafka: KafkaSettings, topic: str, start: Start, until: Until) -> Reader:

@@ -9,6 +9,7 @@ told to the error callback meanwhile. `ConnectionNotes` brings the two together.
 
 import time
 from datetime import timedelta
+from enum import StrEnum
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -28,6 +29,14 @@ _GIVE_UP: Final = timedelta(seconds=2)
 
 QUIET: Final[ClientConfig] = {"log_level": 2}
 """librdkafka writes its troubles to stderr; ours are raised."""
+
+
+class Link(StrEnum):
+    """Whether a client and its cluster hear each other."""
+
+    UP = "up"
+    AWAY = "away"
+    """No broker answers; the client keeps asking."""
 
 
 class ConnectionNotes:
@@ -51,8 +60,12 @@ class ConnectionNotes:
 
     @property
     def away(self) -> bool:
-        """Whether every address that is known has refused or dropped this client since it was made."""
+        """Whether every address that is known refuses or dropped this client, and none has answered since."""
         return self._away
+
+    def answered(self) -> None:
+        """A broker has answered after all."""
+        self._away = False
 
     def explain(self, error: KafkaException | KafkaError, doing: str) -> MillraceError:
         """The error to raise for a failed call: the refusal behind it where one was heard."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from millrace.core.errors import RequestError, TransientError
 from millrace.core.records import Coordinates, RecordBatch
-from millrace.kafka.connection import QUIET, ConnectionNotes, partitions_of
+from millrace.kafka.connection import QUIET, ConnectionNotes, Link, partitions_of
 from millrace.kafka.messages import to_batch
 from millrace.process.settings import ClientConfig, KafkaSettings
 
@@ -52,6 +52,9 @@ _ANSWER: Final = 10.0
 
 _PAUSE: Final = 0.05
 """Seconds until an answer that was not ready is asked for again."""
+
+_PROBE: Final = 0.2
+"""Seconds to wait for a cluster that is away."""
 
 _SILENCE: Final = timedelta(seconds=30)
 """A finite reading that gets no record for so long has lost its broker."""
@@ -112,6 +115,11 @@ class Reader:
         """Whether every record up to the end was delivered. Never true for a reader that is to be stopped."""
         return self._ends is not None and not self._pending
 
+    @property
+    def link(self) -> Link:
+        """Whether the cluster answered lately. While it is away, `read` gives nothing and goes on when it is back."""
+        return Link.AWAY if self._notes.away else Link.UP
+
     def read(self, limit: int = 1_000, timeout: timedelta = timedelta(milliseconds=200)) -> RecordBatch:
         """At most `limit` records; none when `timeout` passes without any.
 
@@ -125,6 +133,7 @@ class Reader:
             polled = self._consumer.consume(1, timeout.total_seconds())
             # Whatever else has come by now: a larger first request would wait until it is full.
             polled += self._consumer.consume(limit - 1, 0) if polled and limit > 1 else []
+            self._note_link(polled)
         except KafkaException as error:
             raise self._notes.explain(error, self._doing) from error
         return self._bounded(to_batch(self._topic, self._without_errors(polled)))
@@ -183,6 +192,17 @@ class Reader:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+    def _note_link(self, polled: Sequence[Message]) -> None:
+        if not self._notes.away:
+            return
+        if not polled:
+            # Nothing to read is no answer; this asks for one, and raises while there is none.
+            try:
+                self._consumer.list_topics(self._topic, timeout=_PROBE)
+            except KafkaException:
+                return
+        self._notes.answered()
 
     def _choose(self, wanted: Sequence[int] | None) -> tuple[int, ...]:
         existing = partitions_of(self._consumer, self._topic, self._notes, doing=self._doing)

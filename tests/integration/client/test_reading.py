@@ -9,7 +9,9 @@ from confluent_kafka import Producer
 
 from millrace.core.errors import RequestError
 from millrace.core.records import Coordinates, OutputBatch
-from millrace.kafka.admin import Admin
+from millrace.kafka.admin import Admin, TopicSpec
+from millrace.kafka.broker import LocalBroker
+from millrace.kafka.connection import Link
 from millrace.kafka.reading import Position, Reader, Start, Until, find
 from millrace.kafka.writing import Writer
 from millrace.testing.broker import Broker
@@ -20,7 +22,9 @@ FOR_EVER = "-1"
 """The records are of 1970, which a topic forgets at its next look at its retention."""
 
 
-def write(broker: Broker, topic: str, values: list[bytes], *, partition: int = 0, first_ms: int = 1_000) -> None:
+def write(
+    broker: Broker | LocalBroker, topic: str, values: list[bytes], *, partition: int = 0, first_ms: int = 1_000
+) -> None:
     count = len(values)
     times = np.arange(first_ms, first_ms + count, dtype=np.int64)
     with Writer(broker.kafka) as writer:
@@ -142,3 +146,17 @@ def test_a_record_that_is_not_there_is_said_why(broker: Broker, topic: TopicFact
         find(broker.kafka, Coordinates(name, 3, 0))
     with pytest.raises(RequestError, match="there is no topic 'no-such-topic'"):
         find(broker.kafka, Coordinates("no-such-topic", 0, 0))
+
+
+def test_a_reader_outlives_a_broker_that_goes_away_and_says_so(own_broker: LocalBroker) -> None:
+    Admin(own_broker.kafka).ensure_topics([TopicSpec("kept.features", config={"retention.ms": FOR_EVER})])
+    with Reader(own_broker.kafka, "kept.features", until=Until.STOPPED) as reader:
+        assert reader.link is Link.UP
+        own_broker.kill()
+        eventually(lambda: reader.read() is not None and reader.link is Link.AWAY, within=timedelta(seconds=20))
+        own_broker.start()
+        eventually(lambda: reader.read() is not None and reader.link is Link.UP, within=timedelta(seconds=30))
+        write(own_broker, "kept.features", [b"after"])
+        batch = eventually(lambda: found if len(found := reader.read()) else None, within=timedelta(seconds=30))
+        assert batch is not None
+        assert list(batch.values) == [b"after"]

@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 from millrace.cli.output import facts, human_bytes, listing, shortened
 from millrace.cli.send import sent_document, sent_line
 from millrace.cli.watch_view import WatchView, answer, milliseconds
-from millrace.client import Prediction, Sent
+from millrace.client import Link, Prediction, Sent
 from millrace.core.records import Coordinates
 
 
@@ -50,6 +50,12 @@ def test_the_live_table() -> None:
     assert lines[4].split() == ["weather.features-0-2", "omaha", "no", "0.750", "weather/3", "12", "ms"]
     assert lines[5].split()[-3:] == ["degraded", "12", "ms"]
     assert len(lines) == 6
+
+
+def test_the_live_table_says_what_is_wrong() -> None:
+    view = WatchView("rain", rows=2, started=0.0)
+    view.invalid, view.link = 3, Link.AWAY
+    assert shown(view.render(0.0))[0] == "rain   0 predictions   0/s   the broker is away   3 unreadable"
 
 
 def test_the_live_table_before_anything_came() -> None:
