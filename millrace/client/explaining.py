@@ -1,7 +1,6 @@
 """Explaining a prediction: find its input, score it again with the same model, and compare to the last bit."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -11,18 +10,16 @@ import numpy as np
 
 from millrace.client.dead_letters import DeadLetter, letters_of
 from millrace.client.predictions import SUFFIX, Prediction, parse_prediction
-from millrace.codec.dispatch import stream_decoder
-from millrace.codec.limits import Limits
-from millrace.codec.schema_source import FirstOf, GivenSchemas, SchemaSource
 from millrace.core.columns import Decoded, FeatureColumns
 from millrace.core.errors import InvalidRecordError, MillraceError, RequestError
 from millrace.core.records import Coordinates, RecordBatch
 from millrace.kafka.reading import Position, Reader, find
 from millrace.process.clock import SystemClock
-from millrace.process.deployment import Deployment, Source
+from millrace.process.deployment import Deployment
 from millrace.process.settings import KafkaSettings
 from millrace.serving.loading import LoadedModel, LoadOptions, load
 from millrace.serving.shelf import Shelf
+from millrace.serving.streams import StreamCodec
 
 
 class Verdict(StrEnum):
@@ -216,29 +213,8 @@ def score_again(
 
 
 def _decode(record: RecordBatch, model: LoadedModel, deployment: Deployment) -> Decoded:
-    limits = deployment.limits
-    with _schemas(deployment.source) as schemas:
-        decoder = stream_decoder(
-            model.signature,
-            deployment.source.format,
-            limits=Limits(record_bytes=limits.record_bytes, depth=limits.depth, rows=limits.rows),
-            id_field=deployment.source.id_field,
-            schemas=schemas,
-        )
-        return decoder.decode(record)
-
-
-@contextmanager
-def _schemas(stream: Source) -> Iterator[SchemaSource | None]:
-    """Where the writers' schemas of Avro records are; None where the stream accepts none."""
-    given = GivenSchemas.read(stream.schemas) if stream.schemas else None
-    if stream.registry is None:
-        yield given
-        return
-    from millrace.kafka.schema_registry import SchemaRegistry  # noqa: PLC0415 -- needs the extra `registry`
-
-    with closing(SchemaRegistry(stream.registry, clock=SystemClock())) as registry:
-        yield registry if given is None else FirstOf((given, registry))
+    with StreamCodec(deployment, SystemClock()) as codec:
+        return codec.decoder(model.signature).decode(record)
 
 
 def _repeated(

@@ -1,9 +1,11 @@
 """The topics that a scorer writes to: made like their source, so that joins stay local and nothing is too large."""
 
+from typing import Final
+
 from millrace.kafka.admin import Admin, TopicSpec
 from millrace.process.deployment import Deployment
 
-_HEADER_ROOM_BYTES = 65_536
+_HEADER_ROOM_BYTES: Final = 65_536
 """A dead letter is its record and the story of its failure."""
 
 
@@ -15,8 +17,13 @@ def ensure_output_topics(admin: Admin, deployment: Deployment) -> None:
     """
     source = deployment.source.topic
     partitions = admin.partition_counts([source])[source]
-    largest = int(admin.topic_config(source)["max.message.bytes"]) + _HEADER_ROOM_BYTES
+    settings = admin.topic_config(source)
+    config = {
+        "max.message.bytes": str(int(settings["max.message.bytes"]) + _HEADER_ROOM_BYTES),
+        # Outputs have the timestamps of their inputs: kept for less, those of old records would be gone at once.
+        "retention.ms": settings["retention.ms"],
+    }
     names = [deployment.predictions_topic, deployment.dead_letters_topic]
     if deployment.overload.shed_after is not None:
         names.append(deployment.late_topic)
-    admin.ensure_topics([TopicSpec(name, partitions, {"max.message.bytes": str(largest)}) for name in names])
+    admin.ensure_topics([TopicSpec(name, partitions, config) for name in names])
