@@ -19,7 +19,7 @@ from enum import Enum
 from itertools import cycle
 from typing import Final
 
-from millrace.core.errors import FatalError, RequestError
+from millrace.core.errors import FatalError, MillraceError, RequestError
 from millrace.core.lane import Discard, LaneStats, Outcome, Polled
 from millrace.core.records import NextOffset, NextOffsets, OutputBatch, TopicPartition
 from millrace.kafka.lane.ports import OpenWriter, Reader, Writer
@@ -46,7 +46,7 @@ class _Seat:
 
     def __init__(self, open_writer: OpenWriter) -> None:
         self._open = open_writer
-        self._writer: Writer | None = open_writer()
+        self._writer: Writer | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -80,6 +80,12 @@ class GroupLane:
         self._topic = topic
         self._reader = reader
         self._seats = [_Seat(open_writer) for open_writer in open_writers]
+        try:
+            for seat in self._seats:
+                seat.writer()
+        except MillraceError:
+            self._release()
+            raise
         self._turns = cycle(self._seats)
         self._seat = next(self._turns)
         self._state = _State.NONE
@@ -161,9 +167,7 @@ class GroupLane:
             return
         self._closed = True
         self._take_back()
-        self._reader.close()
-        for seat in self._seats:
-            seat.clear()
+        self._release()
 
     def on_revoke(self, partitions: Set[TopicPartition]) -> None:
         """The reader gives partitions away: settle what was written while they are still ours."""
@@ -177,6 +181,11 @@ class GroupLane:
             self._take_back()
             self._go_back()
         self._forget(partitions)
+
+    def _release(self) -> None:
+        self._reader.close()
+        for seat in self._seats:
+            seat.clear()
 
     def _settle(self) -> Outcome:
         """End what is open: by committing it, or by going back."""

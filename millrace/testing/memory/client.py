@@ -24,6 +24,8 @@ from millrace.testing.memory.log import MemoryLog, StoredRecord
 class Point(Enum):
     """Where a process can be stopped."""
 
+    INIT = "init"
+    """A producer is about to take its identity."""
     READ = "read"
     BEGIN = "begin"
     SEND = "send"
@@ -48,8 +50,9 @@ class MemoryClient:
     Args:
         log: The log.
         clock: Moved when the process waits.
-        interrupt: Called at every point where a process can be stopped. It may raise CrashedError, or StepError as
-            the broker would cause it, or let others run and time pass, which is what a frozen process sees.
+        interrupt: Called at every point where a process can be stopped. It may raise CrashedError; or what a broker
+            causes there, which is TransientError at INIT and READ and StepError elsewhere; or let others run and
+            time pass, which is what a frozen process sees when it wakes up.
     """
 
     def __init__(self, log: MemoryLog, clock: ManualClock, interrupt: Callable[[Point], None] = _go_on) -> None:
@@ -200,6 +203,7 @@ class _TransactionalWriter:
 
     def __init__(self, client: MemoryClient, transactional_id: str) -> None:
         self._client = client
+        client.at(Point.INIT)
         self._identity = client.log.take_identity(transactional_id)
 
     def begin(self) -> None:

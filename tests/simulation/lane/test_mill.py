@@ -1,0 +1,73 @@
+"""Each record once and in order, whatever happens to the workers. A failure prints its seed and its shortest schedule.
+
+Again with `pytest tests/simulation --seed SEED`; more of them with `make simulate SEEDS=2000`.
+"""
+
+from collections.abc import Iterable, Sequence, Set
+from random import Random
+
+import pytest
+
+from millrace.core.lane import Delivery, Discard
+from millrace.core.records import TopicPartition
+from millrace.kafka.lane.group import GroupLane
+from millrace.testing.memory import MemoryLog
+from tests.simulation.lane.mill import BrokenPromiseError, LateCommitter, Mill, OpenLoop, Promise, scoring_loop
+from tests.simulation.lane.schedule import Event, draw, shrink
+
+
+def broken(schedule: Sequence[Event], promise: Promise, open_loop: OpenLoop) -> BrokenPromiseError | None:
+    try:
+        Mill(promise, open_loop).run(schedule)
+    except BrokenPromiseError as error:
+        return error
+    return None
+
+
+def first_failure(seeds: Iterable[int], promise: Promise, open_loop: OpenLoop) -> str:
+    """The first seed that breaks the promise, with its shortest schedule; empty when all keep it."""
+    for seed in seeds:
+        schedule = draw(Random(seed))
+        if broken(schedule, promise, open_loop) is None:
+            continue
+        shortest = shrink(schedule, lambda events: broken(events, promise, open_loop) is not None)
+        steps = "\n  ".join(map(repr, shortest))
+        return f"seed {seed}: {broken(shortest, promise, open_loop)}\n  {steps}"
+    return ""
+
+
+@pytest.mark.parametrize("open_loop", [scoring_loop, LateCommitter])
+@pytest.mark.parametrize(
+    "promise",
+    [Promise(), Promise(alternate=False), Promise(Delivery.AT_LEAST_ONCE, Delivery.AT_LEAST_ONCE)],
+    ids=["exactly once", "exactly once with one producer", "at least once"],
+)
+def test_the_promise_is_kept(seeds: range, promise: Promise, open_loop: OpenLoop) -> None:
+    assert not first_failure(seeds, promise, open_loop)
+
+
+class TestTheSimulationFinds:
+    """Every rule of the lane, left out, breaks the promise within a few schedules."""
+
+    def test_a_transaction_that_crosses_a_revoke(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def carry_on(lane: GroupLane, partitions: Set[TopicPartition]) -> None:
+            lane._forget(partitions)
+
+        monkeypatch.setattr(GroupLane, "on_revoke", carry_on)
+        assert "doubled" in first_failure(range(100), Promise(), LateCommitter)
+
+    def test_an_abort_without_going_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def stay(lane: GroupLane) -> None:
+            lane._pending.clear()
+            lane._discard = Discard(everything=True)
+
+        monkeypatch.setattr(GroupLane, "_go_back", stay)
+        assert "lost" in first_failure(range(100), Promise(), scoring_loop)
+
+    def test_going_back_before_an_unknown_outcome_is_settled(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(GroupLane, "_fill_seats", lambda lane: None)
+        monkeypatch.setattr(MemoryLog, "committed", lambda log, group, partition: log.group(group).committed(partition))
+        assert "doubled" in first_failure(range(100), Promise(), scoring_loop)
+
+    def test_lanes_that_promise_less(self) -> None:
+        assert "doubled" in first_failure(range(100), Promise(lanes=Delivery.AT_LEAST_ONCE), scoring_loop)
