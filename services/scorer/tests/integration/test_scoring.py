@@ -41,7 +41,7 @@ def test_each_record_becomes_the_prediction_of_its_model_to_the_bit(stream: Make
     assert len(outputs) == 500
     sent = {(int(p), int(o)): i for i, (p, o) in enumerate(zip(inputs.partitions, inputs.offsets, strict=True))}
     original = {value: index for index, value in enumerate(row(*map(float, each)) for each in values)}
-    for index, document in enumerate(s.predictions()):
+    for index, document in enumerate(map(read_prediction, outputs.values)):
         source = document["source"]
         at = sent[(source["partition"], source["offset"])]
         which = original[inputs.values[at] or b""]
