@@ -107,7 +107,8 @@ def first_linger(policy: BatchPolicy, costs: Costs) -> timedelta:
 def decide(backlog: Backlog, policy: BatchPolicy, costs: Costs) -> Wait | Send:
     """Wait for more records, or send now and how many.
 
-    On time, a batch is never larger than what is predicted to meet the deadline of its oldest record. Late, or with a
+    On time, a batch is never larger than what is predicted to meet the deadline of its oldest record, where a smaller
+    one would help: each batch is a transaction, and cutting what is cheap to score only adds commits. Late, or with a
     deadline that no size can meet, it is as large as allowed: throughput is then the only way back.
     """
     if not backlog.records:
@@ -123,8 +124,10 @@ def decide(backlog: Backlog, policy: BatchPolicy, costs: Costs) -> Wait | Send:
         return Send(whole, Mode.VARIANT)
     if spare >= _NOTHING:
         return Send(whole)
-    in_time = costs.score.largest_within(slack - costs.commit.predict(whole), at_most=whole)
-    return Send(in_time or whole)
+    commit = costs.commit.predict(whole)
+    if costs.score.predict(whole) <= commit:
+        return Send(whole)
+    return Send(costs.score.largest_within(slack - commit, at_most=whole) or whole)
 
 
 def is_commit_due(*, written: int, age: timedelta, backlog: int, policy: BatchPolicy) -> bool:

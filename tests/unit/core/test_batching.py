@@ -63,6 +63,11 @@ def test_what_would_miss_its_deadline_whole_is_sent_in_a_part_that_meets_it() ->
     assert decision == Send(512)
 
 
+def test_what_is_cheap_to_score_is_not_cut_because_each_part_would_cost_a_commit() -> None:
+    decision = decide(Backlog(1000, oldest=ms(60), waited=ms(20)), POLICY, costs(per_record_us=1, commit_ms=50))
+    assert decision == Send(1000)
+
+
 def test_behind_schedule_the_batch_is_as_large_as_allowed() -> None:
     assert decide(Backlog(5000, oldest=ms(5000), waited=ms(1)), POLICY, costs()) == Send(1000)
 
