@@ -8,7 +8,13 @@ from typing import Final
 from docs.pages.asyncapi import asyncapi_document
 from docs.pages.cli import cli_page
 from docs.pages.metrics import metrics_page
-from docs.pages.schemas import deployment_schema, models_schema, weather_avro_schema, weather_schema
+from docs.pages.schemas import (
+    deployment_schema,
+    models_schema,
+    retraining_schema,
+    weather_avro_schema,
+    weather_schema,
+)
 from docs.pages.settings import settings_page
 from docs.pages.topic_files import ROOT
 from docs.pages.topics import topics_page
@@ -17,6 +23,7 @@ GENERATED: Final[Mapping[str, Callable[[], str]]] = {
     # Schemas first: the later ones read them.
     "schemas/deployments/v1/schema.json": deployment_schema,
     "schemas/models/v1/schema.json": models_schema,
+    "schemas/retrain-requests/v1/schema.json": retraining_schema,
     "schemas/features/v1/schema.json": weather_schema,
     "schemas/features/v1/schema.avsc": weather_avro_schema,
     "schemas/asyncapi.yaml": asyncapi_document,

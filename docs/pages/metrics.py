@@ -1,8 +1,15 @@
 """`docs/reference/metrics.md`: every metric of every process."""
 
+from collections.abc import Mapping
+from typing import Final
+
 from docs.pages.markdown import GENERATED, code, table
 from millrace.telemetry.metrics import Kind, Label, MetricSpec
 from millrace.telemetry.scorer import SCORER
+from millrace.telemetry.trainer import TRAINER
+
+SERVICES: Final[Mapping[str, tuple[MetricSpec, ...]]] = {"Scorer": SCORER, "Trainer": TRAINER}
+"""The metrics of each process."""
 
 
 def metrics_page() -> str:
@@ -12,17 +19,26 @@ def metrics_page() -> str:
         GENERATED,
         "Every process serves its metrics in Prometheus' text format on `/metrics`, beside `/livez` and `/readyz`. "
         "Names follow `millrace_<service>_<noun>_<unit>[_total]`. Every series of a deployment's process has the label "
-        "`deployment`.",
-        "## Scorer",
-        table(("metric", "kind", "labels", "meaning"), map(_cells, SCORER)),
+        "`deployment`, every series of a trainer the label `model`.",
+        *map(_section, SERVICES),
         "## Buckets",
         "Upper bounds of the histograms:",
         table(
             ("metric", "bounds"),
-            ((code(spec.name), ", ".join(map(str, spec.buckets))) for spec in SCORER if spec.kind is Kind.HISTOGRAM),
+            (
+                (code(spec.name), ", ".join(map(str, spec.buckets)))
+                for specs in SERVICES.values()
+                for spec in specs
+                if spec.kind is Kind.HISTOGRAM
+            ),
         ),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _section(service: str) -> str:
+    cells = map(_cells, SERVICES[service])
+    return f"## {service}\n\n" + table(("metric", "kind", "labels", "meaning"), cells)
 
 
 def _cells(spec: MetricSpec) -> tuple[str, str, str, str]:

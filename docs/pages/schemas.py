@@ -8,6 +8,7 @@ from pydantic import Field, TypeAdapter
 from millrace.core.feature_schema import DIALECT, avro_schema, json_schema
 from millrace.core.signature import DType, Feature, ModelInput, Signature, Task
 from millrace.process.deployment import Deployment
+from millrace.process.retraining import ADAPTER
 from millrace.serving.catalogue import Entry
 
 WEATHER: Final = Signature(
@@ -57,6 +58,12 @@ def models_schema() -> str:
     entry: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])
     head = {"$schema": DIALECT, "$id": "urn:millrace:models:1", "title": "Registry entry"}
     return _text({**head, **_without_titles(entry.json_schema())})
+
+
+def retraining_schema() -> str:
+    """JSON Schema of retrain requests and their answers."""
+    head = {"$schema": DIALECT, "$id": "urn:millrace:retrain-requests:1", "title": "Record of a loop"}
+    return _text({**head, **_without_titles(ADAPTER.json_schema())})
 
 
 def weather_schema() -> str:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from docs.pages.markdown import GENERATED, code, table
 from millrace.process.deployment import Deployment
 from millrace.process.settings import Settings
+from millrace_trainer.settings import Training
 
 ELSEWHERE: Final = (
     (
@@ -32,6 +33,11 @@ def settings_page() -> str:
         "One YAML or JSON file per deployment. These four lines are enough:",
         "```yaml\ndeployment: rain\nsource:\n  topic: weather.features\nmodel: weather@champion\n```",
         _sections(Deployment),
+        "## The training document",
+        "One YAML or JSON file per model that is trained again. These lines are enough:",
+        "```yaml\nmodel: weather\nsource:\n  topic: weather.features\nlabels: weather.labels\n"
+        "function:\n  name: rain.training:train\n  folders: [.]\n```",
+        _sections(Training),
         "## The environment",
         "Every process reads these variables when it starts, and nothing after that.",
         table(

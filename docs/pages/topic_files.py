@@ -99,7 +99,17 @@ class TopicFile(BaseModel):
         return self.value.subject
 
 
-ORDER: Final = ("features", "predictions", "labels", "dead-letters", "late", "models", "deployments", "history")
+ORDER: Final = (
+    "features",
+    "predictions",
+    "labels",
+    "dead-letters",
+    "late",
+    "models",
+    "deployments",
+    "retrain-requests",
+    "history",
+)
 """As a newcomer wants to read them."""
 
 

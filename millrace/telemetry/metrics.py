@@ -45,6 +45,7 @@ class Unit(StrEnum):
     TRANSACTIONS = "transactions"
     REBALANCES = "rebalances"
     PRODUCERS = "producers"
+    REQUESTS = "requests"
     PARTITIONS = "partitions"
     STATE = "state"
     """1 while it holds, 0 otherwise."""

@@ -13,7 +13,6 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-SCORER: Final = Path("services/scorer/src/millrace_scorer")
 
 PLANTED: Final = [
     ("millrace/core/records.py", "millrace.telemetry.metrics", "Rooms of millrace stand on each other"),
@@ -25,6 +24,8 @@ PLANTED: Final = [
     ("millrace_scorer/logic/loop.py", "confluent_kafka", "Only millrace.kafka knows a Kafka client"),
     ("millrace/cli/app.py", "millrace.serving.manifest", "The command line talks through the client"),
     ("millrace_scorer/logic/pending.py", "millrace_scorer.app", "Inside the scorer"),
+    ("millrace_trainer/logic/labels.py", "millrace_trainer.settings", "Inside the trainer"),
+    ("millrace_trainer/logic/window.py", "millrace_scorer.logic.ports", "Services never import each other"),
 ]
 
 
@@ -34,7 +35,8 @@ def copy(tmp_path: Path) -> Path:
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     shutil.copytree(ROOT / "millrace", tmp_path / "millrace", ignore=ignore)
-    shutil.copytree(ROOT / SCORER, tmp_path / SCORER.name, ignore=ignore)
+    for service in ROOT.glob("services/*/src/millrace_*"):
+        shutil.copytree(service, tmp_path / service.name, ignore=ignore)
     return tmp_path
 
 

@@ -28,6 +28,7 @@ from millrace.core.errors import InvalidRecordError, MillraceError, Reason, Requ
 from millrace.core.records import Coordinates, RecordBatch
 from millrace.kafka.history import HistoryRecord, verify
 from millrace.process.deployment import Deployment
+from millrace.process.retraining import read_loop_record
 from millrace.serving.catalogue import AliasEntry, LatencyEntry, VersionEntry, read_entry
 
 CONFLUENT_FRAME: Final = b"\x00" + (7).to_bytes(4, "big")
@@ -86,6 +87,7 @@ READERS: Final[Mapping[str, Callable[[Any], object]]] = {
     "models": read_registry_entry,
     "deployments": lambda document: Deployment.parse(document, subject="an example"),
     "history": read_history_example,
+    "retrain-requests": lambda document: read_loop_record(json.dumps(document).encode(), subject="an example"),
 }
 """The code that reads a subject's records, in the form that their examples have."""
 

@@ -1,0 +1,1 @@
+"""The trainer: retrain requests to better versions of a model, or to the reason why not."""

@@ -1,0 +1,163 @@
+"""The composition root of the trainer: everything is put together here, and nowhere else."""
+
+import os
+import platform
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from millrace import __version__
+from millrace.core.errors import MillraceError, TransientError
+from millrace.kafka.appending import RETRAIN_TOPIC, AppendLog, Entry
+from millrace.kafka.finding import find_kafka
+from millrace.process.clock import SystemClock
+from millrace.process.health import Health, HealthServer
+from millrace.process.lifecycle import ExitCode, Phase, Shutdown, run
+from millrace.process.settings import KafkaSettings, Settings
+from millrace.serving.catalogue import CHAMPION
+from millrace.serving.registry import Registry
+from millrace.serving.shelf import Shelf
+from millrace.serving.streams import StreamCodec
+from millrace.telemetry import logs
+from millrace.telemetry import trainer as metrics
+from millrace.telemetry.metrics import Instruments
+from millrace_trainer.adapters.running import Bounds, Call
+from millrace_trainer.adapters.telemetry import Telemetry
+from millrace_trainer.adapters.worker import Plan, Worker, read_ledger, utc_now
+from millrace_trainer.logic.ledger import Ledger, next_action
+from millrace_trainer.settings import Training
+
+log = structlog.get_logger()
+
+_TURN: Final = timedelta(milliseconds=200)
+
+
+class _StoppedError(Exception):
+    """This process was asked to stop while a training was at work; the log says where to go on."""
+
+
+def main(*, file: Path) -> ExitCode:
+    """Run one trainer from settings to exit code."""
+    clock = SystemClock()
+    shutdown = Shutdown(clock=clock)
+    constants: dict[str, object] = {"service": "trainer"}
+    logs.configure(environ=os.environ, constants=constants)
+
+    def work() -> None:
+        settings = Settings.load()
+        logs.configure(level=settings.log.level, format=settings.log.format, environ=os.environ, constants=constants)
+        Trainer(settings, find_kafka(settings), Training.load(file), clock=clock).run(shutdown)
+
+    return run(work, shutdown=shutdown, report=_report)
+
+
+@dataclass(frozen=True, slots=True)
+class Trainer:
+    """The trainer of one model, ready to be put together."""
+
+    settings: Settings
+    kafka: KafkaSettings
+    training: Training
+    clock: SystemClock
+
+    def run(self, shutdown: Shutdown) -> None:
+        """Answer requests until asked to stop.
+
+        Raises:
+            RequestError: The training cannot work as written: no such topic, a schema file that cannot be read.
+            TransientError: The broker or a store went away while a request was worked on; a restart goes on with it.
+            FatalError: Another trainer of the model has taken over, or the broker refuses this client.
+        """
+        training, model = self.training, self.training.model
+        health = Health(clock=self.clock)
+        instruments = Instruments(metrics.TRAINER, constants={"model": model})
+        instruments.replace(metrics.BUILD, 1, version=__version__, python=platform.python_version())
+        telemetry = Telemetry(instruments, health, seconds=self.clock.monotonic)
+
+        def keep_alive() -> None:
+            health.turn()
+            if shutdown.phase() is not Phase.RUNNING:
+                raise _StoppedError
+
+        with ExitStack() as stack:
+            where = self.settings.health
+            server = HealthServer(health, instruments.exposition, host=where.host, port=where.port)
+            stack.enter_context(server)
+            log.info("starting", model=model, kafka=self.kafka.bootstrap, health=server.url)
+            registry = stack.enter_context(Registry(self.kafka, Shelf.of(self.settings), who=f"trainer/{model}"))
+            codec = stack.enter_context(StreamCodec(training.deployment(), self.clock))
+            requests = stack.enter_context(
+                AppendLog(self.kafka, RETRAIN_TOPIC, key=model, appender=f"millrace-trainer-{model}")
+            )
+            worker = Worker(
+                kafka=self.kafka,
+                log=requests,
+                registry=registry,
+                codec=codec,
+                plan=plan_of(training),
+                folder=self.settings.home / "training",
+                now=utc_now,
+                keep_alive=keep_alive,
+                telemetry=telemetry,
+            )
+            try:
+                self._answer(requests, worker, registry, telemetry, keep_alive=keep_alive)
+            except _StoppedError:
+                log.info("stopped", phase=shutdown.phase().value)
+
+    def _answer(
+        self,
+        requests: AppendLog,
+        worker: Worker,
+        registry: Registry,
+        telemetry: Telemetry,
+        *,
+        keep_alive: Callable[[], None],
+    ) -> None:
+        policy, model = self.training.intake_policy, self.training.model
+        ledger = read_ledger(requests.read_all(), Ledger(), telemetry.unreadable)
+        while True:
+            keep_alive()
+            ledger = read_ledger(self._read(requests, telemetry), ledger, telemetry.unreadable)
+            if not ledger.is_settled:
+                champion = registry.aliases(model).get(CHAMPION)
+                action = next_action(ledger, policy, champion=champion)
+                ledger = ledger.after(worker.carry_out(action)) if action else ledger
+
+    def _read(self, requests: AppendLog, telemetry: Telemetry) -> list[Entry]:
+        try:
+            entries = requests.read(_TURN)
+        except TransientError as error:
+            telemetry.unreachable(error.message)
+            return []
+        telemetry.reading()
+        return entries
+
+
+def plan_of(training: Training) -> Plan:
+    """How a training document wants its model trained."""
+    function = training.function
+    bounds = Bounds(
+        memory_bytes=function.memory_bytes,
+        cpu=timedelta(seconds=function.cpu_secs),
+        wall=timedelta(seconds=function.wall_secs),
+        file_bytes=function.file_bytes,
+    )
+    return Plan(
+        features=training.source.topic,
+        labels=training.labels,
+        call=Call(function.name, function.folders, function.environment, function.threads, bounds),
+        seed=function.seed,
+        window=training.window_policy,
+        label_events=training.data.label_events,
+        promotion=training.promotion_policy,
+    )
+
+
+def _report(error: MillraceError) -> None:
+    log.error(error.message, remedy=error.remedy or None)

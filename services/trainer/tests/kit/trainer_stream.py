@@ -1,0 +1,169 @@
+"""A stream with a champion, labels and requests on the real broker, and a trainer in this process."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from millrace.client.labels import Label, send_labels
+from millrace.client.retraining import request_retraining
+from millrace.core.errors import MillraceError
+from millrace.core.records import Coordinates, OutputBatch
+from millrace.kafka.admin import Admin, TopicSpec
+from millrace.kafka.appending import RETRAIN_TOPIC
+from millrace.kafka.reading import Reader
+from millrace.kafka.writing import Writer
+from millrace.process.clock import SystemClock
+from millrace.process.lifecycle import Shutdown
+from millrace.process.retraining import Answer, Completed, Requested, read_loop_record
+from millrace.process.settings import Settings
+from millrace.serving.registry import Registry
+from millrace.serving.shelf import Shelf
+from millrace.testing.broker import Broker
+from millrace.testing.models import linear_bundle
+from millrace.testing.waiting import eventually
+from millrace_trainer.app import Trainer
+from millrace_trainer.settings import Training
+
+STARTED_MS = 1_600_000_000_000
+"""Event time of the first record; they follow each other by a second."""
+
+ENDS = ("rejected", "promoted", "proposed", "refused", "failed")
+
+
+@dataclass
+class Loop:
+    """A model that is to be retrained, and what the outside sees of it."""
+
+    broker: Broker
+    settings: Settings
+    name: str
+    partitions: int = 2
+
+    def __post_init__(self) -> None:
+        topics = [TopicSpec(self.features, self.partitions), TopicSpec(self.labels, self.partitions), RETRAIN_TOPIC]
+        Admin(self.broker.kafka).ensure_topics(topics)
+
+    @property
+    def features(self) -> str:
+        return f"{self.name}.features"
+
+    @property
+    def labels(self) -> str:
+        return f"{self.name}.labels"
+
+    def registry(self) -> Registry:
+        return Registry(self.broker.kafka, Shelf.of(self.settings), who="test")
+
+    def push(self, folder: Path, weights: Sequence[float]) -> int:
+        """Push a champion, or a further version: `yes` where the weighted sum of a, b and c is positive."""
+        with self.registry() as registry:
+            return registry.push(linear_bundle(folder, name=self.name, weights=weights).directory).version
+
+    def champion(self) -> int:
+        with self.registry() as registry:
+            return registry.aliases(self.name)["champion"]
+
+    def aliases(self) -> dict[str, int]:
+        with self.registry() as registry:
+            return registry.aliases(self.name)
+
+    def send(self, rows: int, *, weights: Sequence[float] = (1, 1, 0), seed: int = 5) -> None:
+        """Feature records, and labels that follow from other weights than the champion's may be."""
+        values = np.random.default_rng(seed).normal(size=(rows, 3)).astype(np.float32)
+        truth = values @ np.asarray(weights, np.float32) > 0
+        self.send_features(values)
+        self.send_labels(truth)
+
+    def send_features(self, values: NDArray[np.float32]) -> None:
+        count = len(values)
+        numbers = np.arange(count)
+        documents: list[bytes | None] = [orjson.dumps(dict(zip("abc", map(float, row), strict=True))) for row in values]
+        with Writer(self.broker.kafka) as writer:
+            partitions = (numbers % self.partitions).astype(np.int32)
+            times = (STARTED_MS + numbers * 1000).astype(np.int64)
+            writer.write(OutputBatch(self.features, partitions, times, [None] * count, documents))
+
+    def send_labels(self, truth: NDArray[np.bool_]) -> None:
+        labels = [
+            Label(
+                str(Coordinates(self.features, row % self.partitions, row // self.partitions)),
+                "yes" if yes else "no",
+                STARTED_MS,
+            )
+            for row, yes in enumerate(truth.tolist())
+        ]
+        send_labels(self.broker.kafka, self.name, labels)
+
+    def request(self) -> Requested:
+        return request_retraining(self.broker.kafka, self.name, self.champion(), now=datetime.now(UTC))
+
+    def training(self, name: str = "functions:fit", /, **changes: Mapping[str, object]) -> Training:
+        document: dict[str, Any] = {
+            "model": self.name,
+            "source": {"topic": self.features},
+            "labels": self.labels,
+            **changes,
+            "function": {
+                "name": name,
+                "folders": [str(Path(__file__).parent)],
+                **changes.get("function", {}),
+            },
+        }
+        return Training.parse(document, subject="the test")
+
+    def records(self) -> list[Requested | Answer]:
+        with Reader(self.broker.kafka, RETRAIN_TOPIC.name) as reader:
+            return [
+                read_loop_record(value, subject="the test")
+                for batch in reader
+                for key, value in zip(batch.keys, batch.values, strict=True)
+                if key == self.name.encode()
+            ]
+
+    def steps(self, loop_id: str | None = None) -> list[str]:
+        """What happened, in a word each."""
+        return [record.type.split(".")[1] for record in self.records() if loop_id in {None, record.loop_id}]
+
+    def completed(self) -> Completed:
+        [found] = [record for record in self.records() if isinstance(record, Completed)]
+        return found
+
+    def wait_for(self, *steps: str, times: int = 1) -> None:
+        """Wait until one of these steps was taken."""
+        eventually(
+            lambda: sum(step in steps for step in self.steps()) >= times,
+            within=timedelta(seconds=60),
+            what=f"{' or '.join(steps)} of {self.name}",
+        )
+
+    @contextmanager
+    def running(self, training: Training | None = None) -> Iterator[None]:
+        """A trainer at work; whatever ended it early is raised at the end."""
+        clock = SystemClock()
+        shutdown = Shutdown(clock=clock)
+        failures: list[MillraceError] = []
+        trainer = Trainer(self.settings, self.broker.kafka, training or self.training(), clock=clock)
+
+        def work() -> None:
+            try:
+                trainer.run(shutdown)
+            except MillraceError as error:
+                failures.append(error)
+
+        thread = Thread(target=work, name="trainer")
+        thread.start()
+        try:
+            yield
+        finally:
+            shutdown.request()
+            thread.join()
+        if failures:
+            raise failures[0]
