@@ -25,7 +25,7 @@ from millrace.testing.waiting import eventually
 PARTITIONS: Final = 4
 """Partitions of the world's topics."""
 
-WAIT: Final = timedelta(seconds=0.5)
+WAIT: Final = timedelta(seconds=0.2)
 """One poll's wait. Short, because assignments take several polls."""
 
 LIMIT: Final = timedelta(seconds=30)

@@ -11,19 +11,14 @@ from millrace.testing.contracts.lane import GroupLaneContract, LaneContract, Lan
 class TestExactlyOnce(GroupLaneContract):
     @pytest.fixture(params=[GroupProtocol.CONSUMER, GroupProtocol.CLASSIC])
     def world(self, make_world: MakeWorld, request: pytest.FixtureRequest) -> LaneWorld:
-        return make_world(group_protocol=request.param)
-
-
-class TestExactlyOnceWithOneProducer(GroupLaneContract):
-    @pytest.fixture
-    def world(self, make_world: MakeWorld) -> LaneWorld:
-        return make_world(alternate=False)
+        # One producer under the one protocol and two under the other: nothing about them depends on it.
+        return make_world(group_protocol=request.param, alternate=request.param is GroupProtocol.CONSUMER)
 
 
 class TestAtLeastOnce(GroupLaneContract):
-    @pytest.fixture(params=[GroupProtocol.CONSUMER, GroupProtocol.CLASSIC])
-    def world(self, make_world: MakeWorld, request: pytest.FixtureRequest) -> LaneWorld:
-        return make_world(delivery=Delivery.AT_LEAST_ONCE, group_protocol=request.param)
+    @pytest.fixture
+    def world(self, make_world: MakeWorld) -> LaneWorld:
+        return make_world(delivery=Delivery.AT_LEAST_ONCE)
 
 
 class TestShared(LaneContract):
