@@ -1,4 +1,4 @@
-"""`millrace model`: push, list, show, alias."""
+"""`millrace model`: push, list, show, alias, promote, rollback."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from millrace.cli.output import facts, human_bytes, listing, print_json, say, sh
 from millrace.client import Client, ModelDetails, ModelVersion
 
 app = typer.Typer()
-model = typer.Typer(no_args_is_help=True, help="Push models, list and show their versions, and move aliases.")
+model = typer.Typer(no_args_is_help=True, help="Push models, list and show their versions, promote them and roll back.")
 app.add_typer(model, name="model", rich_help_panel="Models", epilog=examples(("millrace model list", "what is there?")))
 
 Reference = Annotated[str, typer.Argument(help="NAME (its champion), NAME@ALIAS or NAME/VERSION.")]
@@ -94,6 +94,33 @@ def alias(
 ) -> None:
     """Let a name mean a version; scorers that follow the name switch at once."""
     _say(Client(bootstrap).models.set_alias(alias, reference), json=json)
+
+
+@model.command(
+    epilog=examples(
+        ("millrace model promote weather", "the challenger, which the trainer proposed"),
+        ("millrace model promote weather/4", "any version"),
+    )
+)
+def promote(
+    reference: Annotated[str, typer.Argument(help="NAME (its challenger), NAME@ALIAS or NAME/VERSION.")],
+    *,
+    bootstrap: Bootstrap = None,
+    json: Json = False,
+) -> None:
+    """Make a version the champion; scorers switch between two micro-batches."""
+    _say(Client(bootstrap).models.promote(reference), json=json)
+
+
+@model.command(epilog=examples(("millrace model rollback weather", "back to the champion before this one")))
+def rollback(
+    name: Annotated[str, typer.Argument(help="The model.")], *, bootstrap: Bootstrap = None, json: Json = False
+) -> None:
+    """Make the version the champion that was it before the current one.
+
+    Which one that was is in the topic millrace.history.
+    """
+    _say(Client(bootstrap).models.rollback(name), json=json)
 
 
 def versions_table(versions: Sequence[ModelVersion]) -> RenderableType:

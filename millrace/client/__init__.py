@@ -22,6 +22,7 @@ from millrace.client.sources import FileFormat
 from millrace.client.starts import parse_start
 from millrace.kafka.connection import Link
 from millrace.kafka.reading import Position, Start, Until
+from millrace.process.retraining import LoopAnswer, Requested
 from millrace.process.settings import KafkaSettings
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Label",
     "LabelOperation",
     "Link",
+    "LoopAnswer",
     "ModelDetails",
     "ModelVersion",
     "Position",
@@ -48,6 +50,7 @@ __all__ = [
     "ReplayFrom",
     "ReplayOptions",
     "Replayed",
+    "Requested",
     "SendOptions",
     "Sent",
     "Stage",

@@ -1,6 +1,7 @@
 """The client: everything a program can ask of millrace, behind one name."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,10 +21,12 @@ from millrace.client.labels import Label, send_labels
 from millrace.client.local import find_kafka
 from millrace.client.models import Models
 from millrace.client.predictions import OnInvalid, OnLink, Prediction, predictions_topic, read_predictions
+from millrace.client.retraining import read_loop, request_retraining
 from millrace.client.sending import OnSent, SendOptions, Sent, send
 from millrace.client.sources import Source
 from millrace.core.records import Coordinates
 from millrace.kafka.reading import Position, Start, Until, find
+from millrace.process.retraining import LoopAnswer, Requested
 from millrace.process.settings import KafkaSettings, Settings
 from millrace.serving.shelf import Shelf
 
@@ -68,6 +71,27 @@ class Client:
     def labels(self, stream: str, labels: Iterable[Label]) -> int:
         """Write labels to `<stream>.labels`. See `millrace.client.labels.send_labels`."""
         return send_labels(self.kafka, stream, labels)
+
+    def retrain(self, model: str, *, since: datetime | None = None) -> Requested:
+        """Ask the trainer of a model for a better version than its champion. Returns at once, with the request.
+
+        Args:
+            model: The model's name.
+            since: Learn from no older records.
+
+        Raises:
+            RequestError: There is no such model.
+            TransientError: No broker answers.
+            FatalError: The broker refuses this client.
+        """
+        champion = self.models.show(model).version.entry.version
+        return request_retraining(self.kafka, model, champion, now=datetime.now(UTC), since=since)
+
+    def retrain_requests(
+        self, model: str, *, loop_id: str | None = None, until: Until = Until.NOW
+    ) -> Iterator[Requested | LoopAnswer]:
+        """Requests for better versions of a model and their answers. See `millrace.client.retraining.read_loop`."""
+        return read_loop(self.kafka, model, loop_id=loop_id, until=until)
 
     def subscribe(
         self,

@@ -1,4 +1,4 @@
-"""Models: push, list, show, alias."""
+"""Models: push, list, show, alias, promote, roll back."""
 
 import getpass
 import socket
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from millrace.client.champions import previous_champion
+from millrace.kafka.history import read_history
 from millrace.process.settings import KafkaSettings, Settings
-from millrace.serving.catalogue import VersionEntry, aliases
+from millrace.serving.catalogue import CHALLENGER, CHAMPION, VersionEntry, aliases
 from millrace.serving.manifest import Manifest
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
@@ -108,6 +110,30 @@ class Models:
         """
         with self._registry() as registry:
             return _named(registry, registry.set_alias(alias, reference))
+
+    def promote(self, reference: str) -> ModelVersion:
+        """Make a version the champion; scorers switch between two micro-batches.
+
+        Args:
+            reference: `name/3` or `name@alias`; a bare name means its challenger.
+
+        Raises:
+            RequestError: There is no such version or no challenger.
+        """
+        wanted = reference if {"@", "/"} & set(reference) else f"{reference}@{CHALLENGER}"
+        return self.set_alias(CHAMPION, wanted)
+
+    def rollback(self, name: str) -> ModelVersion:
+        """Make the version the champion that was it before the current one.
+
+        Raises:
+            RequestError: There is no such model, or no other version ever was its champion.
+        """
+        with self._registry() as registry:
+            current = registry.resolve(f"{name}@{CHAMPION}").version
+            records = read_history(self._kafka, subject=f"model/{name}")
+            previous = previous_champion((record.entry for record in records), name, current)
+            return _named(registry, registry.set_alias(CHAMPION, f"{name}/{previous}"))
 
     def _registry(self) -> Registry:
         return Registry(self._kafka, Shelf.of(self._settings or Settings.load()), who=who_am_i())

@@ -1,5 +1,6 @@
-"""Asking by hand for a better version of a model."""
+"""Asking by hand for a better version of a model, and hearing what came of it."""
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -7,11 +8,13 @@ import numpy as np
 
 from millrace.core.audit.decisions import RetrainReason, RetrainRequest, TrainingData, Trigger
 from millrace.core.audit.report import canonical_json
+from millrace.core.errors import RequestError
 from millrace.core.records import OutputBatch
 from millrace.kafka.admin import Admin
 from millrace.kafka.appending import RETRAIN_TOPIC
+from millrace.kafka.reading import Reader, Until
 from millrace.kafka.writing import Writer, at_writing
-from millrace.process.retraining import Requested, read_loop_record
+from millrace.process.retraining import ENDS, LoopAnswer, Requested, read_loop_record
 from millrace.process.settings import KafkaSettings
 
 _LIFE: Final = timedelta(days=7)
@@ -54,3 +57,37 @@ def request_retraining(
     if not isinstance(written, Requested):
         raise TypeError(f"a request reads as {written.type}")
     return written
+
+
+def read_loop(
+    kafka: KafkaSettings, model: str, *, loop_id: str | None = None, until: Until = Until.NOW
+) -> Iterator[Requested | LoopAnswer]:
+    """Requests of a model and their answers, oldest first. Records that are none are passed over.
+
+    Args:
+        kafka: The cluster.
+        model: The model's name.
+        loop_id: Only of this loop.
+        until: Where to stop. Waiting ends when the loop, where one is named, has its last answer.
+
+    Raises:
+        RequestError: Nobody has ever asked for a better version here.
+        TransientError: No broker answers.
+        FatalError: The broker refuses this client.
+    """
+    with Reader(kafka, RETRAIN_TOPIC.name, until=until) as reader:
+        for batch in reader:
+            for key, value in zip(batch.keys, batch.values, strict=True):
+                record = _read(value) if key == model.encode() else None
+                if record is None or loop_id not in {None, record.loop_id}:
+                    continue
+                yield record
+                if loop_id is not None and isinstance(record, ENDS):
+                    return
+
+
+def _read(value: bytes | None) -> Requested | LoopAnswer | None:
+    try:
+        return read_loop_record(value, subject=RETRAIN_TOPIC.name)
+    except RequestError:
+        return None

@@ -19,7 +19,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from millrace.core.errors import FatalError, TransientError
 from millrace.kafka.admin import Admin, TopicSpec
-from millrace.kafka.connection import QUIET, ConnectionNotes
+from millrace.kafka.connection import QUIET, ConnectionNotes, Link
 from millrace.kafka.errors import code_of
 from millrace.kafka.reading import Reader, Until
 from millrace.process.settings import ClientConfig, KafkaSettings
@@ -113,6 +113,11 @@ class AppendLog:
             return self.read_all()
         batch = self._reader.read(timeout=timeout)
         return self._mine(batch.keys, batch.offsets.tolist(), batch.values)
+
+    @property
+    def link(self) -> Link:
+        """Whether the cluster answered lately."""
+        return Link.UP if self._reader is None else self._reader.link
 
     def append(self, values: Sequence[bytes]) -> list[Entry]:
         """Write records, all or none; blocks until they are committed. Returns them with their offsets.

@@ -249,17 +249,20 @@ class Failed(_LoopRecord):
     """The last lines that the training function wrote."""
 
 
-Answer: TypeAlias = Accepted | Rejected | Completed | Promoted | Proposed | Refused | Failed
+LoopAnswer: TypeAlias = Accepted | Rejected | Completed | Promoted | Proposed | Refused | Failed
 """What the trainer writes."""
 
-LoopRecord: TypeAlias = Annotated[Requested | Answer, Field(discriminator="type")]
+ENDS: Final = (Rejected, Promoted, Proposed, Refused, Failed)
+"""The answers that nothing follows."""
+
+LoopRecord: TypeAlias = Annotated[Requested | LoopAnswer, Field(discriminator="type")]
 """Any record of the topic."""
 
-ADAPTER: Final[TypeAdapter[Requested | Answer]] = TypeAdapter(LoopRecord)
+ADAPTER: Final[TypeAdapter[Requested | LoopAnswer]] = TypeAdapter(LoopRecord)
 """Reads any record of the topic; its JSON Schema is the topic's."""
 
 
-def read_loop_record(value: bytes | None, *, subject: str) -> Requested | Answer:
+def read_loop_record(value: bytes | None, *, subject: str) -> Requested | LoopAnswer:
     """Read a record.
 
     Args:
@@ -277,6 +280,6 @@ def read_loop_record(value: bytes | None, *, subject: str) -> Requested | Answer
         raise refusal(error, subject=subject, remedy="schemas/retrain-requests says what may stand there") from None
 
 
-def write_loop_record(record: Requested | Answer) -> bytes:
+def write_loop_record(record: Requested | LoopAnswer) -> bytes:
     """The value of a record's topic; `read_loop_record` reads it back."""
     return record.model_dump_json(by_alias=True, exclude_none=True).encode()

@@ -14,6 +14,7 @@ import structlog
 from millrace import __version__
 from millrace.core.errors import MillraceError, TransientError
 from millrace.kafka.appending import RETRAIN_TOPIC, AppendLog, Entry
+from millrace.kafka.connection import Link
 from millrace.kafka.finding import find_kafka
 from millrace.process.clock import SystemClock
 from millrace.process.health import Health, HealthServer
@@ -66,7 +67,7 @@ class Trainer:
     clock: SystemClock
 
     def run(self, shutdown: Shutdown) -> None:
-        """Answer requests until asked to stop.
+        """LoopAnswer requests until asked to stop.
 
         Raises:
             RequestError: The training cannot work as written: no such topic, a schema file that cannot be read.
@@ -135,7 +136,10 @@ class Trainer:
         except TransientError as error:
             telemetry.unreachable(error.message)
             return []
-        telemetry.reading()
+        if requests.link is Link.AWAY:
+            telemetry.unreachable("the broker went away")
+        else:
+            telemetry.reading()
         return entries
 
 

@@ -22,7 +22,7 @@ from millrace.kafka.reading import Reader
 from millrace.kafka.writing import Writer
 from millrace.process.clock import SystemClock
 from millrace.process.lifecycle import Shutdown
-from millrace.process.retraining import Answer, Completed, Requested, read_loop_record
+from millrace.process.retraining import Completed, LoopAnswer, Requested, read_loop_record
 from millrace.process.settings import Settings
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
@@ -119,7 +119,7 @@ class Loop:
         }
         return Training.parse(document, subject="the test")
 
-    def records(self) -> list[Requested | Answer]:
+    def records(self) -> list[Requested | LoopAnswer]:
         with Reader(self.broker.kafka, RETRAIN_TOPIC.name) as reader:
             return [
                 read_loop_record(value, subject="the test")

@@ -1,30 +1,33 @@
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import TypeAlias
 
 import pytest
 from loop_records import accepted, completed, promoted, requested
 
 from millrace.core.audit.decisions import RetrainReason
 from millrace.core.errors import RequestError
-from millrace.process.retraining import Answer, Blocker, Requested
+from millrace.process.retraining import Blocker, LoopAnswer, Requested
 from millrace_trainer.logic.ledger import Accept, Action, Conclude, IntakePolicy, Ledger, Reject, Train, next_action
+
+Record: TypeAlias = Requested | LoopAnswer
 
 POLICY = IntakePolicy(cooldown=timedelta(days=1), max_per_day=3)
 
 
-def numbered(*records: Requested | Answer) -> Iterable[tuple[int, Requested | Answer]]:
+def numbered(*records: Record) -> Iterable[tuple[int, Record]]:
     return enumerate(records)
 
 
-def ledger(*records: Requested | Answer) -> Ledger:
+def ledger(*records: Record) -> Ledger:
     return Ledger().after(numbered(*records))
 
 
-def action(*records: Requested | Answer, policy: IntakePolicy = POLICY, champion: int | None = 1) -> Action | None:
+def action(*records: Record, policy: IntakePolicy = POLICY, champion: int | None = 1) -> Action | None:
     return next_action(ledger(*records), policy, champion=champion)
 
 
-def blocker(*records: Requested | Answer, policy: IntakePolicy = POLICY, champion: int | None = 1) -> Blocker | None:
+def blocker(*records: Record, policy: IntakePolicy = POLICY, champion: int | None = 1) -> Blocker | None:
     found = action(*records, policy=policy, champion=champion)
     assert found is not None
     return found.blocker if isinstance(found, Reject) else None
@@ -36,7 +39,7 @@ def test_an_empty_log_asks_for_nothing() -> None:
 
 
 def test_a_loop_is_taken_up_trained_concluded_and_left() -> None:
-    steps: list[Requested | Answer] = [requested("a")]
+    steps: list[Record] = [requested("a")]
     assert isinstance(action(*steps), Accept)
     steps.append(accepted("a"))
     assert isinstance(action(*steps), Train)
@@ -95,7 +98,7 @@ def test_the_cooldown_is_counted_in_event_time(days: float, expected: Blocker | 
 
 def test_no_more_than_so_many_are_taken_up_a_day() -> None:
     policy = IntakePolicy(cooldown=timedelta(), max_per_day=2)
-    records: list[Requested | Answer] = []
+    records: list[Record] = []
     for number in range(2):
         loop_id = str(number)
         records += [requested(loop_id, days=number / 10), accepted(loop_id), promoted(loop_id)]

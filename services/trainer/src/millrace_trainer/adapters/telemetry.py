@@ -7,7 +7,7 @@ import structlog
 
 from millrace.core.errors import MillraceError
 from millrace.process.health import Health
-from millrace.process.retraining import Accepted, Answer, Completed
+from millrace.process.retraining import Accepted, Completed, LoopAnswer
 from millrace.telemetry import trainer as metrics
 from millrace.telemetry.metrics import Instruments
 from millrace.telemetry.trainer import LoopOutcome, TrainingStage
@@ -53,7 +53,7 @@ class Telemetry:
         yield
         self._instruments.observe(metrics.STAGE_DURATION, self._seconds() - started, stage=stage)
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: LoopAnswer) -> None:
         """An answer was committed."""
         step = answer.type.split(".")[1]
         log.info(step, loop_id=answer.loop_id, model=answer.model, version=answer.version, why=_why(answer))
@@ -66,5 +66,5 @@ class Telemetry:
             self._instruments.add(metrics.REQUESTS_ENDED, outcome=LoopOutcome(step))
 
 
-def _why(answer: Answer) -> str | None:
+def _why(answer: LoopAnswer) -> str | None:
     return None if isinstance(answer, Accepted) else answer.why

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, assert_never
+from typing import Any, assert_never
 
 from millrace.core.baseline import Estimate
 from millrace.core.errors import MillraceError, RequestError
@@ -16,12 +16,12 @@ from millrace.core.promotion import Judgement, PromotionPolicy, Verdict, judge
 from millrace.kafka.appending import AppendLog, Entry
 from millrace.process.retraining import (
     Accepted,
-    Answer,
     Completed,
     Dataset,
     Evaluation,
     Failed,
     Interval,
+    LoopAnswer,
     Promoted,
     Proposed,
     Refused,
@@ -33,7 +33,7 @@ from millrace.process.retraining import (
 from millrace.process.settings import KafkaSettings
 from millrace.serving.admission import admit
 from millrace.serving.bundle import Bundle
-from millrace.serving.catalogue import CHAMPION
+from millrace.serving.catalogue import CHALLENGER, CHAMPION
 from millrace.serving.loading import load
 from millrace.serving.manifest import SignatureDocument, TopicRange, TrainingSource
 from millrace.serving.registry import Registry
@@ -46,9 +46,6 @@ from millrace_trainer.adapters.running import Call, TrainingError, run_training
 from millrace_trainer.adapters.telemetry import Telemetry
 from millrace_trainer.logic.ledger import Accept, Action, Conclude, Ledger, Loop, Reject, Train
 from millrace_trainer.logic.window import WindowPolicy, training_window
-
-CHALLENGER: Final = "challenger"
-"""The alias of a candidate that waits for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +97,7 @@ class Worker:
     keep_alive: Callable[[], None]
     telemetry: Telemetry
 
-    def carry_out(self, action: Action) -> list[tuple[int, Answer]]:
+    def carry_out(self, action: Action) -> list[tuple[int, LoopAnswer]]:
         """Do it, and return what was written to the log, with offsets.
 
         Raises:
@@ -119,7 +116,7 @@ class Worker:
             case _:
                 assert_never(action)
 
-    def _accept(self, request: Requested) -> Answer:
+    def _accept(self, request: Requested) -> LoopAnswer:
         start, end = training_window(request.data, request.trigger, self.plan.window)
         try:
             features = feature_ranges(self.kafka, self.plan.features, start, end)
@@ -128,7 +125,7 @@ class Worker:
             return Failed(**_head(request), at=self.now(), why=str(error))
         return Accepted(**_head(request), at=self.now(), features=features, labels=labels, seed=self.plan.seed)
 
-    def _train(self, loop: Loop, accepted: Accepted) -> list[tuple[int, Answer]]:
+    def _train(self, loop: Loop, accepted: Accepted) -> list[tuple[int, LoopAnswer]]:
         self.folder.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="training-", dir=self.folder))
         head = _head(loop.request)
@@ -194,7 +191,7 @@ class Worker:
         with closing(load(champion, version=version)) as old, closing(load(candidate)) as new:
             return evaluate(old, new, made.holdout, self.keep_alive)
 
-    def _conclude(self, completed: Completed) -> list[tuple[int, Answer]]:
+    def _conclude(self, completed: Completed) -> list[tuple[int, LoopAnswer]]:
         head, at, why = _head(completed), self.now(), completed.why
         if completed.candidate is None:
             return self._write(Refused(**head, at=at, why=why))
@@ -209,7 +206,7 @@ class Worker:
         self.registry.set_alias(CHALLENGER, reference)
         return self._write(Proposed(**head, at=at, candidate=completed.candidate, why=why))
 
-    def _write(self, answer: Answer) -> list[tuple[int, Answer]]:
+    def _write(self, answer: LoopAnswer) -> list[tuple[int, LoopAnswer]]:
         [entry] = self.log.append([write_loop_record(answer)])
         self.telemetry.answered(answer)
         return [(entry.offset, answer)]

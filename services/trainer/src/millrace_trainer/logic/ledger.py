@@ -7,20 +7,8 @@ from typing import Self, TypeAlias
 
 from millrace.core.audit.decisions import RetrainReason
 from millrace.core.errors import RequestError
-from millrace.process.retraining import (
-    Accepted,
-    Answer,
-    Blocker,
-    Completed,
-    Failed,
-    Promoted,
-    Proposed,
-    Refused,
-    Rejected,
-    Requested,
-)
+from millrace.process.retraining import ENDS, Accepted, Blocker, Completed, LoopAnswer, Requested
 
-_ENDS = (Rejected, Promoted, Proposed, Refused, Failed)
 _DAY = timedelta(days=1)
 
 
@@ -64,7 +52,7 @@ class Ledger:
         """Whether every request has its last answer."""
         return all(loop.ended_at is not None for loop in self.loops.values())
 
-    def after(self, records: Iterable[tuple[int, Requested | Answer]]) -> Self:
+    def after(self, records: Iterable[tuple[int, Requested | LoopAnswer]]) -> Self:
         """The ledger with further records, given with their offsets, in the order of the log."""
         loops = dict(self.loops)
         for offset, record in records:
@@ -75,8 +63,8 @@ class Ledger:
         return replace(self, loops=loops)
 
 
-def _with_answer(loop: Loop, offset: int, answer: Answer) -> Loop:
-    if isinstance(answer, _ENDS):
+def _with_answer(loop: Loop, offset: int, answer: LoopAnswer) -> Loop:
+    if isinstance(answer, ENDS):
         return loop if loop.ended_at is not None else replace(loop, ended_at=offset)
     if isinstance(answer, Accepted):
         return replace(loop, accepted=loop.accepted or answer)
@@ -105,7 +93,7 @@ class IntakePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Answer that the request is not taken up."""
+    """LoopAnswer that the request is not taken up."""
 
     loop: Loop
     blocker: Blocker
