@@ -1,5 +1,6 @@
 """Where and how commands speak: results on stdout, everything else on stderr."""
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,10 +16,14 @@ from millrace.core.errors import MillraceError
 
 ACCENT: Final = "cyan"
 
+_PIPE_COLUMNS: Final = 200
+"""In a pipe nothing should be shortened that would fit a wide terminal."""
+
 
 def stdout() -> Console:
     """The console for results. Made anew for each command, because tests and pipes replace the stream."""
-    return Console(highlight=False)
+    nobody_looks = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(highlight=False, width=_PIPE_COLUMNS if nobody_looks else None)
 
 
 def stderr() -> Console:
