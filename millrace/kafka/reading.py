@@ -98,6 +98,8 @@ class Reader:
             bounds = {number: self.bounds(number) for number in chosen}
             begins = self._begins(start, bounds)
             self._ends = _ends(bounds) if until is Until.NOW else None
+            self._next: dict[int, int] = dict(begins)
+            self._end_seen: dict[int, int] = {}
             self._pending = {
                 number for number in chosen if until is Until.STOPPED or begins[number] < bounds[number][1]
             }
@@ -120,6 +122,10 @@ class Reader:
         """Whether the cluster answered lately. While it is away, `read` gives nothing and goes on when it is back."""
         return Link.AWAY if self._notes.away else Link.UP
 
+    def reached(self, partition: int) -> int:
+        """The offset before which everything that a committed reader may see has been delivered."""
+        return max(self._end_seen.get(partition, 0), self._next[partition])
+
     def read(self, limit: int = 1_000, timeout: timedelta = timedelta(milliseconds=200)) -> RecordBatch:
         """At most `limit` records; none when `timeout` passes without any.
 
@@ -136,7 +142,9 @@ class Reader:
             self._note_link(polled)
         except KafkaException as error:
             raise self._notes.explain(error, self._doing) from error
-        return self._bounded(to_batch(self._topic, self._without_errors(polled)))
+        batch = to_batch(self._topic, self._without_errors(polled))
+        self._next.update((p.partition, offset) for p, offset in batch.next_offsets().items())
+        return self._bounded(batch)
 
     def bounds(self, partition: int) -> tuple[int, int]:
         """First offset of a partition, and one past the last that a committed reader may see.
@@ -237,6 +245,7 @@ class Reader:
         for notice in polled:
             error, number = notice.error(), notice.partition()
             if error is not None and error.code() == KafkaError._PARTITION_EOF and number is not None:
+                self._end_seen[number] = notice.offset() or 0
                 self._reached(number)
             elif error is not None and not isinstance(
                 judged := self._notes.explain(error, self._doing), TransientError

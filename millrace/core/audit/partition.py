@@ -42,7 +42,9 @@ class PartitionAudit:
     def __init__(self, spec: WindowSpec, layouts: Mapping[int, Layout], join: Join | None = None) -> None:
         self._spec = spec
         self._layouts = dict(layouts)
-        self.join: Final = join or Join(spec, score_columns=max(layout.score_columns for layout in layouts.values()))
+        if join is None:
+            join = Join(spec, score_columns=max(layout.score_columns for layout in layouts.values()))
+        self.join: Final = join
         self.panes: Final[dict[PaneKey, Pane]] = {}
         self.changed: Final[set[PaneKey]] = set()
 

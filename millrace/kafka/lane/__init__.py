@@ -3,7 +3,8 @@
 `open_lane` makes the lane that a `LaneSpec` describes; `millrace.core.lane` says what a lane promises.
 """
 
-from millrace.kafka.lane.opening import open_lane
+from millrace.kafka.lane.group import GroupLane
+from millrace.kafka.lane.opening import open_exactly_once, open_lane
 from millrace.kafka.lane.spec import LaneSpec
 
-__all__ = ["LaneSpec", "open_lane"]
+__all__ = ["GroupLane", "LaneSpec", "open_exactly_once", "open_lane"]

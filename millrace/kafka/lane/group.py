@@ -157,6 +157,10 @@ class GroupLane:
         """See `Lane.resume`."""
         self._reader.resume()
 
+    def assigned(self) -> frozenset[TopicPartition]:
+        """The partitions that are this worker's. Changes inside `poll` only."""
+        return frozenset(self._reader.owned())
+
     def stats(self) -> LaneStats:
         """See `Lane.stats`."""
         return replace(self._stats, assigned=len(self._reader.owned()), lag_records=self._reader.lag(self._done))

@@ -32,18 +32,22 @@ def open_lane(kafka: KafkaSettings, spec: LaneSpec) -> Lane:
         TransientError: No broker answers in time, or it is still busy with what an earlier worker left.
         FatalError: The broker refuses the credentials or the transactional id.
     """
-    _check_topic(kafka, spec.topic)
-    if config := group_config(spec):
-        Admin(kafka).configure_group(spec.group, config)
+    if spec.delivery is Delivery.EXACTLY_ONCE:
+        return open_exactly_once(kafka, spec)
+    _prepare(kafka, spec)
     match spec.delivery:
-        case Delivery.EXACTLY_ONCE:
-            return GroupLane(spec.topic, KafkaReader(kafka, spec), transactional_writers(kafka, spec))
         case Delivery.AT_LEAST_ONCE:
             return GroupLane(spec.topic, KafkaReader(kafka, spec), [lambda: AtLeastOnceWriter(kafka, spec)])
         case Delivery.SHARED:
             return SharedLane(kafka, spec)
         case _:
             assert_never(spec.delivery)
+
+
+def open_exactly_once(kafka: KafkaSettings, spec: LaneSpec) -> GroupLane:
+    """Open a lane that also says which partitions are its own: what a worker with state needs. See `open_lane`."""
+    _prepare(kafka, spec)
+    return GroupLane(spec.topic, KafkaReader(kafka, spec), transactional_writers(kafka, spec))
 
 
 def transactional_writers(kafka: KafkaSettings, spec: LaneSpec) -> list[OpenWriter]:
@@ -68,6 +72,12 @@ def group_config(spec: LaneSpec) -> Mapping[str, str]:
     if spec.group_protocol is GroupProtocol.CLASSIC:
         return {}
     return _session("consumer", spec.session_timeout)
+
+
+def _prepare(kafka: KafkaSettings, spec: LaneSpec) -> None:
+    _check_topic(kafka, spec.topic)
+    if config := group_config(spec):
+        Admin(kafka).configure_group(spec.group, config)
 
 
 def _session(kind: str, timeout: timedelta | None) -> Mapping[str, str]:

@@ -1,0 +1,1 @@
+"""The auditor: predictions joined with the truth become reports, alerts and retrain requests."""

@@ -1,0 +1,184 @@
+"""The composition root of the auditor: everything is put together here, and nowhere else."""
+
+import os
+import platform
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import structlog
+
+from millrace import __version__
+from millrace.core.clock import Clock
+from millrace.core.errors import MillraceError
+from millrace.kafka.admin import Admin
+from millrace.kafka.control import ControlView
+from millrace.kafka.control_writer import DEPLOYMENTS_TOPIC
+from millrace.kafka.finding import find_kafka
+from millrace.kafka.lane import GroupLane, LaneSpec, open_exactly_once
+from millrace.process.clock import SystemClock
+from millrace.process.deployment import Deployment, find_deployment
+from millrace.process.health import Health, HealthServer
+from millrace.process.lifecycle import ExitCode, Phase, Shutdown, run
+from millrace.process.settings import KafkaSettings, Settings
+from millrace.serving.registry import Registry
+from millrace.serving.shelf import Shelf
+from millrace.telemetry import auditor as metrics
+from millrace.telemetry import logs
+from millrace.telemetry.metrics import Instruments
+from millrace_auditor.adapters.columns import RecordColumns
+from millrace_auditor.adapters.logs import EvidenceTopic, LabelTopic, StateTopic
+from millrace_auditor.adapters.telemetry import Telemetry
+from millrace_auditor.adapters.topics import ALERTS, REQUESTS, AuditTopics, ensure_topics
+from millrace_auditor.adapters.versions import Versions, window_spec
+from millrace_auditor.logic.join import JoinLoop, JoinSettings, JoinTopics
+from millrace_auditor.logic.judge import Judge
+from millrace_auditor.logic.judging import JudgeLoop, JudgeTopics
+
+log = structlog.get_logger()
+
+_Step: TypeAlias = Callable[[], None]
+
+BOTH: Final = (metrics.Role.JOIN, metrics.Role.JUDGE)
+
+
+def main(*, file: Path | None, name: str | None, slot: int, roles: tuple[metrics.Role, ...] = BOTH) -> ExitCode:
+    """Run one auditor from settings to exit code. Exactly one of `file` and `name` is given."""
+    clock = SystemClock()
+    shutdown = Shutdown(clock=clock)
+    constants: dict[str, object] = {"service": "auditor", "slot": slot}
+    logs.configure(environ=os.environ, constants=constants)
+
+    def work() -> None:
+        settings = Settings.load()
+        logs.configure(level=settings.log.level, format=settings.log.format, environ=os.environ, constants=constants)
+        kafka = find_kafka(settings)
+        deployment = Deployment.load(file) if file else _named(kafka, name or "")
+        Auditor(settings, kafka, deployment, slot=slot, clock=clock, roles=roles).run(shutdown)
+
+    return run(work, shutdown=shutdown, report=_report)
+
+
+@dataclass(frozen=True, slots=True)
+class Auditor:
+    """One worker of one deployment's audit, ready to be put together."""
+
+    settings: Settings
+    kafka: KafkaSettings
+    deployment: Deployment
+    slot: int
+    clock: Clock
+    roles: tuple[metrics.Role, ...] = BOTH
+
+    def run(self, shutdown: Shutdown) -> None:
+        """Audit until asked to stop.
+
+        Raises:
+            RequestError: The deployment cannot be audited as written: no predictions topic, no such model, windows that
+                panes do not divide.
+            TransientError: The broker or a store is away at the start.
+            FatalError: Something broke that only a restart can mend.
+        """
+        health = Health(clock=self.clock)
+        instruments = Instruments(metrics.AUDITOR, constants={"deployment": self.deployment.deployment})
+        instruments.replace(metrics.BUILD, 1, version=__version__, python=platform.python_version())
+        instruments.set(metrics.EVENTS_HELD_LIMIT, self.deployment.audit.max_events)
+        telemetry = Telemetry(instruments, health)
+        with ExitStack() as stack:
+            server = HealthServer(
+                health, instruments.exposition, host=self.settings.health.host, port=self.settings.health.port
+            )
+            stack.enter_context(server)
+            log.info("starting", deployment=self.deployment.deployment, kafka=self.kafka.bootstrap, health=server.url)
+            turns, finishes = self._assemble(stack, telemetry)
+            while shutdown.phase() is Phase.RUNNING:
+                health.turn()
+                for turn in turns:
+                    turn()
+            if shutdown.phase() is Phase.DRAINING:
+                for finish in finishes:
+                    finish()
+            log.info("stopped", phase=shutdown.phase().value)
+
+    def _assemble(self, stack: ExitStack, telemetry: Telemetry) -> tuple[list[_Step], list[_Step]]:
+        """What each role does in turn, and what it does at the end."""
+        partitions = ensure_topics(Admin(self.kafka), self.deployment)
+        who = f"auditor/{self.deployment.deployment}/{self.slot}"
+        registry = stack.enter_context(Registry(self.kafka, Shelf.of(self.settings), who=who))
+        versions = Versions(registry, self.deployment)
+        turns: list[_Step] = []
+        finishes: list[_Step] = []
+        for role in self.roles:
+            lane = stack.enter_context(closing(open_exactly_once(self.kafka, self._lane_spec(role))))
+            if role is metrics.Role.JOIN:
+                join = self._join(lane, stack, versions, telemetry)
+                turns.append(join.turn)
+                finishes.append(join.finish)
+            else:
+                turns.append(self._judge(lane, versions, partitions, telemetry).turn)
+            turns.append(partial(_tell, telemetry, role, lane))
+        return turns, finishes
+
+    def _lane_spec(self, role: metrics.Role) -> LaneSpec:
+        topics, name = AuditTopics.of(self.deployment), f"auditor-{role}-{self.deployment.deployment}"
+        return LaneSpec(
+            deployment=name,
+            slot=self.slot,
+            topic=topics.predictions if role is metrics.Role.JOIN else topics.evidence,
+            group=name,
+            group_protocol=self.deployment.group.protocol,
+            session_timeout=self.deployment.group.session_timeout,
+            alternate=False,  # transactions are seconds apart
+        )
+
+    def _join(self, lane: GroupLane, stack: ExitStack, versions: Versions, telemetry: Telemetry) -> JoinLoop:
+        topics, audit = AuditTopics.of(self.deployment), self.deployment.audit
+        labels = stack.enter_context(closing(LabelTopic(self.kafka, topics.labels)))
+        log.info("joining", predictions=topics.predictions, labels=topics.labels, evidence=topics.evidence)
+        return JoinLoop(
+            lane,
+            labels,
+            StateTopic(self.kafka, topics.state),
+            columns=RecordColumns(versions),
+            layout_of=versions.layout,
+            spec=window_spec(audit),
+            topics=JoinTopics(versions.model, topics.predictions, topics.evidence, topics.unjoined, topics.state),
+            settings=JoinSettings(max_events=audit.max_events, score_columns=versions.score_columns),
+            clock=self.clock,
+            observer=telemetry,
+        )
+
+    def _judge(self, lane: GroupLane, versions: Versions, partitions: int, telemetry: Telemetry) -> JudgeLoop:
+        topics, spec = AuditTopics.of(self.deployment), window_spec(self.deployment.audit)
+
+        def make_judge() -> Judge:
+            return Judge(spec, topics.predictions, partitions, versions.watch, self.clock.wall_ms())
+
+        log.info("judging", evidence=topics.evidence, audits=topics.audits)
+        return JudgeLoop(
+            lane,
+            EvidenceTopic(self.kafka, topics.evidence),
+            StateTopic(self.kafka, topics.state),
+            make_judge=make_judge,
+            topics=JudgeTopics(
+                self.deployment.deployment, topics.evidence, topics.audits, topics.state, ALERTS, REQUESTS
+            ),
+            clock=self.clock,
+            observer=telemetry,
+        )
+
+
+def _tell(telemetry: Telemetry, role: metrics.Role, lane: GroupLane) -> None:
+    telemetry.lane(role, lane.stats())
+
+
+def _named(kafka: KafkaSettings, name: str) -> Deployment:
+    with ControlView(kafka, DEPLOYMENTS_TOPIC) as view:
+        return find_deployment(view.refresh(), name)
+
+
+def _report(error: MillraceError) -> None:
+    log.error(error.message, remedy=error.remedy or None)

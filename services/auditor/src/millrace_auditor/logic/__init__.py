@@ -1,0 +1,1 @@
+"""What the auditor decides: functions of records and of a given time."""

@@ -1,0 +1,170 @@
+"""The loop of the judge: evidence in, reports, alerts and retrain requests out, one transaction for all of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import numpy as np
+
+from millrace.core.audit.report import Json, canonical_json
+from millrace.core.audit.watch import Observation
+from millrace.core.clock import Clock
+from millrace.core.errors import TransientError
+from millrace.core.lane import Outcome
+from millrace.core.records import NextOffset, OutputBatch, RecordBatch, TopicPartition
+from millrace_auditor.logic.documents import read_evidence
+from millrace_auditor.logic.judge import Judge
+from millrace_auditor.logic.ports import AssignedLane, EvidenceLog, Observer, Shelf
+
+ROLE: Final = "judge"
+_BATCH_RECORDS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeTopics:
+    """Where the judge reads and writes, and for which deployment."""
+
+    deployment: str
+    evidence: str
+    audits: str
+    state: str
+    alerts: str
+    requests: str
+
+
+class JudgeLoop:
+    """The judge of one deployment. One thread; of several such loops in a group one has the evidence's only partition.
+
+    Args:
+        lane: Reads the evidence topic.
+        evidence: The evidence that was read before, for a judge that takes over.
+        shelf: The state topic.
+        make_judge: Makes a judge who has seen nothing.
+        topics: Where to read and write.
+        clock: The clock.
+        observer: Is told what happened.
+    """
+
+    def __init__(
+        self,
+        lane: AssignedLane,
+        evidence: EvidenceLog,
+        shelf: Shelf,
+        *,
+        make_judge: Callable[[], Judge],
+        topics: JudgeTopics,
+        clock: Clock,
+        observer: Observer,
+        idle: timedelta = timedelta(milliseconds=100),
+    ) -> None:
+        self._lane = lane
+        self._evidence = evidence
+        self._shelf = shelf
+        self._make_judge = make_judge
+        self._topics = topics
+        self._clock = clock
+        self._observer = observer
+        self._idle = idle
+        self._judge: Judge | None = None
+        self._next_offset = 0
+
+    def turn(self) -> None:
+        """Take evidence, decide, publish. Blocks for about `idle` at most, or for one transaction.
+
+        Raises:
+            FatalError: The judge cannot go on; nothing that was committed is affected.
+            RequestError: A version is not in the registry, or a record is no evidence.
+        """
+        try:
+            polled = self._lane.poll(_BATCH_RECORDS, self._idle)
+        except TransientError as error:
+            self._observer.unreachable(str(error))
+            return
+        if polled.discard:
+            self._judge = None
+        if not self._lane.assigned():
+            return
+        try:
+            self._judge_evidence(self._judge or self._take_up(), polled.records)
+        except TransientError as error:
+            self._lane.abort()  # what was decided and not written is decided again, from the last commit
+            self._observer.unreachable(str(error))
+
+    def _take_up(self) -> Judge:
+        """Continue from what the last judge committed."""
+        records, judge = self._shelf.load(0), self._make_judge()
+        self._next_offset = int(records.get(_POSITION, b"0"))
+        seen = self._evidence.until(self._next_offset)
+        now_ms = self._clock.wall_ms()
+        judge.restore(records, list(map(read_evidence, seen.values)), now_ms)
+        self._judge = judge
+        self._observer.restored(ROLE, {"evidence": len(seen), "next_offset": self._next_offset})
+        return judge
+
+    def _judge_evidence(self, judge: Judge, records: RecordBatch) -> None:
+        fresh = records.take(np.flatnonzero(records.offsets >= self._next_offset))
+        now_ms = self._clock.wall_ms()
+        judge.take(list(map(read_evidence, fresh.values)), now_ms)
+        observations = list(judge.due(now_ms))
+        if len(fresh) or observations:
+            if len(fresh):
+                self._next_offset = int(fresh.offsets[-1]) + 1
+            self._publish(judge, observations)
+
+    def _publish(self, judge: Judge, observations: Sequence[Observation]) -> None:
+        started = self._clock.monotonic()
+        state = {**judge.dump(), _POSITION: b"%d" % self._next_offset}
+        topics = self._topics
+        outputs = [self._batch(topics.state, list(state.items()))]
+        for topic, documents in (
+            (topics.audits, [(_report_key(o), o.report.to_dict()) for o in observations]),
+            (topics.alerts, [self._alert(alert.to_dict()) for o in observations for alert in o.decision.alerts]),
+            (topics.requests, [self._request(o) for o in observations if o.decision.request is not None]),
+        ):
+            outputs.append(self._batch(topic, [(key, canonical_json(document)) for key, document in documents]))
+        self._lane.write(
+            [batch for batch in outputs if len(batch)],
+            {TopicPartition(topics.evidence, 0): NextOffset(self._next_offset)},
+        )
+        outcome = self._lane.commit()
+        self._observer.settled(ROLE, outcome, seconds=self._clock.monotonic() - started)
+        if outcome is Outcome.COMMITTED:
+            for observation in observations:
+                self._tell(observation)
+
+    def _alert(self, document: Json) -> tuple[bytes, Json]:
+        subject = document["feature"] or document["metric"] or "*"
+        key = f"{self._topics.deployment}/{document['version']}/{document['signal']}/{subject}"
+        return key.encode(), {**document, "deployment": self._topics.deployment}
+
+    def _request(self, observation: Observation) -> tuple[bytes, Json]:
+        request = observation.decision.request
+        document: Json = {} if request is None else request.to_dict()
+        key = observation.report.subject.model.encode()
+        return key, {**document, "deployment": self._topics.deployment, "report_id": observation.report.id}
+
+    def _batch(self, topic: str, records: Sequence[tuple[bytes, bytes]]) -> OutputBatch:
+        count = len(records)
+        now = np.full(count, self._clock.wall_ms(), np.int64)
+        keys, values = zip(*records, strict=True) if records else ((), ())
+        return OutputBatch(topic, np.zeros(count, np.int32), now, keys, values)
+
+    def _tell(self, observation: Observation) -> None:
+        decision, report = observation.decision, observation.report
+        changes = [f"{a.signal.value} {a.feature or a.metric} {a.state.value}".strip() for a in decision.alerts]
+        self._observer.judged(
+            report.stage.value,
+            changes,
+            requests=int(decision.request is not None),
+            blocked=len(decision.blockers),
+        )
+
+
+_POSITION: Final = b"judge-position"
+
+
+def _report_key(observation: Observation) -> bytes:
+    report = observation.report
+    subject, window = report.subject, report.window
+    return f"{subject.model}/{subject.version}/{subject.segment}/{window.start_ms}".encode()

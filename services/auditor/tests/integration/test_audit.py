@@ -1,0 +1,188 @@
+"""An auditor on the real broker: predictions and labels in, reports, alerts and requests out."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from audit_stream import HEALTHY, STARTED_MS, Audited, Event, MakeAudited, events
+
+from millrace.client.labels import LabelOperation
+from millrace.core.audit.report import iso
+from millrace.core.errors import RequestError
+from millrace.core.records import Coordinates
+from millrace.testing.waiting import eventually
+
+
+def finish(a: Audited, after: int) -> None:
+    """Let event time pass on every partition, so that every window before is mature."""
+    a.predict([Event(after + 300 + partition, 0.9, "yes") for partition in range(a.partitions)])
+
+
+def window(number: int) -> str:
+    return iso(STARTED_MS + number * 60_000)
+
+
+def test_labels_after_and_before_their_predictions_count_in_the_window_of_the_event(audited: MakeAudited) -> None:
+    a = audited(partitions=2)
+    made = events(1, 0, 180)
+    with a.running():
+        a.label(made[60:120])
+        a.predict(made)
+        a.label(made[:60] + made[120:])
+        finish(a, 180)
+        reports = {report["window"]["start"]: report for report in a.wait_for("mature", 3)}
+    for number in range(3):
+        inside, report = made[number * 60 : number * 60 + 60], reports[window(number)]
+        right = sum(event.predicted == event.truth for event in inside)
+        assert report["counts"]["predictions"] == report["counts"]["labelled"] == 60
+        assert report["performance"]["accuracy"]["value"] == pytest.approx(right / 60)
+        assert report["inputs"] == {a.topic("predictions"): {str(p): [number * 30, number * 30 + 30] for p in (0, 1)}}
+
+
+def test_labels_twice_corrected_taken_back_late_unknown_and_never(audited: MakeAudited) -> None:
+    a = audited(correction_horizon_secs=60, orphan_ttl_secs=60)
+    made = [Event(number, 0.9, "yes") for number in range(60)]
+    with a.running():
+        a.predict(made)
+        a.label(made[:50])
+        a.label(made[:5])  # twice
+        a.label([Event(number, 0.9, "no") for number in range(5, 8)], revision=1)
+        a.label(made[8:10], revision=1, operation=LabelOperation.RETRACT)
+        a.label(made[50:52], delay_ms=61_000)  # past their horizon
+        a.label([Event(52, 0.9, "perhaps")])
+        a.label([Event(90, 0.9, "yes")])  # an event that was never scored
+        eventually(lambda: len(a.records(a.topic("unjoined"))) >= 2, within=timedelta(seconds=20), what="late labels")
+        finish(a, 60)
+        [report] = [r for r in a.wait_for("mature", 1) if r["window"]["start"] == window(0)]
+        eventually(lambda: len(a.records(a.topic("unjoined"))) == 3, within=timedelta(seconds=20), what="the orphan")
+        aside = {(each["reason"], each["event_id"]) for each in a.documents(a.topic("unjoined"))}
+    counts = report["counts"]
+    assert counts["labelled"] == 48
+    assert (counts["duplicates"], counts["corrections"], counts["late"]) == (5, 5, 2)
+    assert (counts["unknown_labels"], counts["expired_unlabelled"]) == (1, 11)
+    assert report["performance"]["accuracy"]["value"] == pytest.approx(45 / 48)
+    place = Coordinates(a.topic("features"), 0, 50)
+    assert ("late_label", str(place)) in aside
+    assert ("orphan", str(Coordinates(a.topic("features"), 0, 90))) in aside
+
+
+def test_a_correction_of_a_mature_window_amends_its_report(audited: MakeAudited) -> None:
+    a = audited(correction_horizon_secs=3600)
+    made = [Event(number, 0.9, "yes") for number in range(60)]
+    with a.running():
+        a.predict(made)
+        a.label(made)
+        finish(a, 60)
+        [mature] = a.wait_for("mature", 1)
+        a.label([Event(number, 0.9, "no") for number in range(6)], revision=1)
+        [amended] = a.wait_for("amended", 1)
+    assert mature["performance"]["accuracy"]["value"] == 1.0
+    assert amended["performance"]["accuracy"]["value"] == pytest.approx(0.9)
+    assert (mature["revision"], amended["revision"]) == (1, 2)
+    assert mature["id"] != amended["id"]
+
+
+@contextmanager
+def running_until_killed(a: Audited, document: Path, log: Path) -> Iterator[None]:
+    environment = {
+        **os.environ,
+        "MILLRACE_KAFKA__BOOTSTRAP": a.broker.bootstrap,
+        "MILLRACE_HOME": str(a.settings.home),
+    }
+    command = [sys.executable, "-m", "millrace_auditor", "--file", str(document)]
+    with log.open("ab") as output, subprocess.Popen(command, env=environment, stdout=output, stderr=output) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+def wait_for_evidence(a: Audited, predictions: int) -> None:
+    """Until every prediction so far has been counted."""
+
+    def counted() -> int:
+        try:
+            documents = a.documents(a.topic("evidence"))
+        except RequestError:  # the auditor has not made the topic yet
+            return 0
+        newest = {(d["start_ms"], d["partition"]): d["offsets"][1] for d in documents if "offsets" in d}
+        after = dict.fromkeys(range(a.partitions), 0)
+        for (_, partition), offset in newest.items():
+            after[partition] = max(after[partition], offset)
+        return sum(after.values())
+
+    eventually(lambda: counted() == predictions, within=timedelta(seconds=30), what=f"evidence of {predictions}")
+
+
+def test_killed_in_mid_window_it_reports_the_same_bytes(audited: MakeAudited, tmp_path: Path) -> None:
+    killed = audited(partitions=2)
+    calm = audited(partitions=2, model=killed.model)
+    document = killed.write_document(tmp_path)
+    made = events(2, 0, 240)
+    parts = [made[start : start + 80] for start in range(0, 240, 80)]
+    for number, part in enumerate(parts):
+        with running_until_killed(killed, document, tmp_path / "log"):
+            killed.predict(part)
+            if number:
+                killed.label(parts[number - 1])
+            wait_for_evidence(killed, sum(map(len, parts[: number + 1])))
+    killed.label(parts[-1])
+    calm.predict(made)
+    calm.label(made)
+    for a in (killed, calm):
+        finish(a, 240)
+        with a.running():
+            a.wait_for("mature", 4)
+    expected = {at: normal(calm, value) for at, value in calm.newest("mature").items()}
+    assert {at: normal(killed, value) for at, value in killed.newest("mature").items()} == expected
+    assert len(killed.reports("mature")) == len(expected)
+
+
+def normal(a: Audited, value: bytes) -> bytes:
+    """A report without the name that only tells the two deployments apart."""
+    return value.replace(a.topic("predictions").encode(), b"PREDICTIONS")
+
+
+def test_a_drifted_feature_raises_an_alert_that_names_it(audited: MakeAudited) -> None:
+    a = audited()
+    with a.running():
+        healthy = events(3, 0, 180)
+        drifted = events(4, 180, 180, bins=(HEALTHY, "789ab", HEALTHY))
+        a.predict(healthy + drifted)
+        a.label(healthy + drifted)
+        finish(a, 360)
+        a.wait_for("mature", 6)
+        alerts = a.alerts()
+    [raised] = [alert for alert in alerts if alert["signal"] == "drift" and alert["state"] == "raised"]
+    assert raised["feature"] == "b"
+    assert raised["windows"] >= [window(3)]
+    assert a.requests() == []
+
+
+def test_errors_ask_for_retraining_once_and_broken_data_blocks_it(audited: MakeAudited) -> None:
+    worse, broken = audited(), audited()
+    for a, bins in ((worse, (HEALTHY,) * 3), (broken, (HEALTHY, "000002", HEALTHY))):
+        # The first windows are what it learns the baseline from: the bundle has none.
+        a.predict(made := events(5, 0, 420) + events(6, 420, 420, errors=0.6, bins=bins))
+        a.label(made)
+        finish(a, 840)
+        with a.running():
+            a.wait_for("mature", 14)
+    [request] = worse.requests()
+    assert request["reason"] == "performance"
+    assert request["trigger"]["baseline"] < request["trigger"]["observed"]
+    assert broken.requests() == []
+    quality = [alert for alert in broken.alerts() if alert["signal"] == "quality"]
+    assert {alert["feature"] for alert in quality} == {"b"}
+
+
+def test_windows_close_when_the_producer_stops(audited: MakeAudited) -> None:
+    a = audited(partitions=2, idle_after_secs=1, out_of_orderness_secs=0, label_horizon_secs=0)
+    with a.running():
+        a.predict([event for event in events(7, 0, 59) if event.number % 2 == 0])  # nothing in the other partition
+        a.wait_for("closed", 1)
