@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Final
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -12,7 +13,8 @@ from millrace.kafka.connection import QUIET, ConnectionNotes, partitions_of
 from millrace.kafka.reading import Reader, Until
 from millrace.process.settings import KafkaSettings
 
-_ANSWER_SECS = 10.0
+_ANSWER_SECS: Final = 10.0
+_BATCH_RECORDS: Final = 5_000
 
 
 def offsets_at(kafka: KafkaSettings, topic: str, when: datetime) -> dict[int, int]:
@@ -63,9 +65,15 @@ def read_range(
                 f"{topic}-{partition} holds offsets {low} to {high} now, not {first_offset} to {next_offset}",
                 remedy="a longer retention.ms keeps records longer",
             )
+        gathered: list[RecordBatch] = []
         for batch in reader:
             inside = batch.offsets < next_offset
-            if len(batch) and inside.any():
-                yield batch if inside.all() else batch.take(np.flatnonzero(inside))
-            if not inside.all() or int(batch.offsets[-1]) + 1 >= next_offset:
+            gathered.append(batch if inside.all() else batch.take(np.flatnonzero(inside)))
+            is_last = int(batch.offsets[-1]) + 1 >= next_offset
+            if is_last or sum(map(len, gathered)) >= _BATCH_RECORDS:
+                yield RecordBatch.concat(gathered)
+                gathered = []
+            if is_last:
                 return
+        if gathered:  # the range ends in records that nobody may see
+            yield RecordBatch.concat(gathered)

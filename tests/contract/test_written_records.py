@@ -11,11 +11,14 @@ import pytest
 from docs.pages.topic_files import SCHEMAS, load_json
 from millrace.codec.dead_letters import Circumstances, dead_letters
 from millrace.codec.predictions import Identity, JsonPredictionEncoder
+from millrace.core.audit.decisions import RetrainReason, RetrainRequest, TrainingData, Trigger
+from millrace.core.audit.report import canonical_json
 from millrace.core.columns import Decoded, FeatureColumns, Rejection
 from millrace.core.errors import InvalidRecordError, Reason
 from millrace.core.outputs import Outputs
 from millrace.core.records import Headers, OutputBatch, RecordBatch
 from millrace.core.signature import Feature, ModelInput, Signature, Task
+from millrace.process.retraining import read_loop_record, write_loop_record
 from millrace_scorer.logic.shedding import late_output, split_late
 
 BINARY = Signature((Feature("x"),), (ModelInput("x", ("x",)),), Task.BINARY, "scores", classes=("no", "yes"))
@@ -86,6 +89,29 @@ def test_dead_letters(reason: Reason) -> None:
         failed_at_ms=1_767_225_600_042,
     )
     validator("dead-letters").validate(written(output, 0))
+
+
+@pytest.mark.parametrize("log_evidence", [11.775, float("-inf"), 1e4])
+def test_retrain_requests(log_evidence: float) -> None:
+    request = RetrainRequest(
+        model="weather",
+        version=3,
+        reason=RetrainReason.PERFORMANCE,
+        trigger=Trigger("error_rate", 0.2, 0.43, log_evidence, 1e4, (0, 7_776_000_000)),
+        alert_ids=("0d9bb7a5-1f2c-5c56-8a5e-0b1d5a1f1c11",),
+        data=TrainingData(0, 1_000_000, labelled=10, coverage=0.5, by_score_bin=(0.5, None)),
+        at_ms=1_000_000,
+        expires_ms=2_000_000,
+        policy_id="policy",
+    )
+    value = canonical_json(request.to_dict())
+    validator("retrain-requests").validate(json.loads(value))
+    read = read_loop_record(value, subject="the test")
+    assert json.loads(write_loop_record(read))["trigger"]["windows"] == [
+        "1970-01-01T00:00:00Z",
+        "1970-04-01T00:00:00Z",
+    ]
+    assert read_loop_record(write_loop_record(read), subject="the test") == read
 
 
 def test_late_records() -> None:

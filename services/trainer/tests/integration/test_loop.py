@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 import psutil
 import pytest
+from loop_records import accepted, completed
 from trainer_stream import ENDS, Loop
 
 from millrace.core.errors import FatalError
@@ -135,6 +136,33 @@ def test_a_killed_trainer_is_followed_by_one_that_answers_once(loop: Loop, tmp_p
     assert loop.steps(request.loop_id) == ["requested", "accepted", "completed", "promoted"]
     assert loop.steps(second.loop_id)[0] == "requested"
     assert loop.champion() >= 2
+
+
+def test_a_trainer_that_died_before_the_promotion_is_followed_by_one_that_does_it(loop: Loop, tmp_path: Path) -> None:
+    request = loop.request()
+    candidate = loop.push(tmp_path / "candidate", (1, 1, 0))
+    head = {"loop_id": request.loop_id, "model": loop.name}
+    loop.answer(accepted(request.loop_id).model_copy(update=head))
+    loop.answer(completed(request.loop_id).model_copy(update={**head, "candidate": candidate}))
+    assert loop.champion() == 1
+    with loop.running():
+        loop.wait_for(*ENDS)
+    assert loop.steps() == ["requested", "accepted", "completed", "promoted"]
+    assert loop.champion() == candidate
+
+
+def test_a_candidate_is_not_put_over_a_champion_that_it_was_not_compared_with(loop: Loop, tmp_path: Path) -> None:
+    request = loop.request()
+    candidate, other = loop.push(tmp_path / "2", (1, 1, 0)), loop.push(tmp_path / "3", (2, 1, 0))
+    head = {"loop_id": request.loop_id, "model": loop.name}
+    loop.answer(accepted(request.loop_id).model_copy(update=head))
+    loop.answer(completed(request.loop_id).model_copy(update={**head, "candidate": candidate}))
+    with loop.registry() as registry:
+        registry.set_alias("champion", f"{loop.name}/{other}")
+    with loop.running():
+        loop.wait_for(*ENDS)
+    assert loop.steps()[-1] == "refused"
+    assert loop.champion() == other
 
 
 def test_the_newer_trainer_takes_over(loop: Loop) -> None:

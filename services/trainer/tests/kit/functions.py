@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from millrace.serving.training import TrainingContext
+from millrace.testing.models import linear_bundle
 
 
 def fit(table: pa.Table, context: TrainingContext) -> object:
@@ -24,6 +25,17 @@ def guess(table: pa.Table, context: TrainingContext) -> object:
     features = np.column_stack([table[name].to_numpy() for name in context.features])
     shuffled = np.random.default_rng(context.seed).permutation(table[context.label].to_pylist())
     return LogisticRegression().fit(features, shuffled)
+
+
+def fit_values(table: pa.Table, context: TrainingContext) -> object:
+    """What learns a regression."""
+    features = np.column_stack([table[name].to_numpy() for name in context.features])
+    return LinearRegression().fit(features, table[context.label].to_numpy())
+
+
+def bundle(table: pa.Table, context: TrainingContext) -> object:
+    """A model that the function makes a bundle of itself."""
+    return linear_bundle(context.folder / "mine", name=context.model, weights=(1, 1, 0)).directory
 
 
 def fail(table: pa.Table, context: TrainingContext) -> object:

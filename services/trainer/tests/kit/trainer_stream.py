@@ -12,17 +12,17 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from millrace.client.labels import Label, send_labels
+from millrace.client.labels import Label, LabelOperation, Truth, send_labels
 from millrace.client.retraining import request_retraining
 from millrace.core.errors import MillraceError
 from millrace.core.records import Coordinates, OutputBatch
 from millrace.kafka.admin import Admin, TopicSpec
-from millrace.kafka.appending import RETRAIN_TOPIC
+from millrace.kafka.appending import RETRAIN_TOPIC, AppendLog
 from millrace.kafka.reading import Reader
 from millrace.kafka.writing import Writer
 from millrace.process.clock import SystemClock
 from millrace.process.lifecycle import Shutdown
-from millrace.process.retraining import Completed, LoopAnswer, Requested, read_loop_record
+from millrace.process.retraining import Completed, LoopAnswer, Requested, read_loop_record, write_loop_record
 from millrace.process.settings import Settings
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
@@ -92,18 +92,32 @@ class Loop:
             writer.write(OutputBatch(self.features, partitions, times, [None] * count, documents))
 
     def send_labels(self, truth: NDArray[np.bool_]) -> None:
+        self.send_truth(["yes" if yes else "no" for yes in truth.tolist()])
+
+    def send_truth(self, truths: Sequence[Truth | None], *, revision: int = 0, first: int = 0) -> None:
+        """Labels of consecutive records; None takes the label of its record back."""
+        operations = {True: LabelOperation.RETRACT, False: LabelOperation.UPSERT}
         labels = [
-            Label(
-                str(Coordinates(self.features, row % self.partitions, row // self.partitions)),
-                "yes" if yes else "no",
-                STARTED_MS,
-            )
-            for row, yes in enumerate(truth.tolist())
+            Label(self.event(first + row), truth, STARTED_MS, revision, operations[truth is None])
+            for row, truth in enumerate(truths)
         ]
         send_labels(self.broker.kafka, self.name, labels)
 
-    def request(self) -> Requested:
-        return request_retraining(self.broker.kafka, self.name, self.champion(), now=datetime.now(UTC))
+    def event(self, row: int) -> str:
+        """The id of the event whose record was sent in this place."""
+        return str(Coordinates(self.features, row % self.partitions, row // self.partitions))
+
+    def request(self, *, since: datetime | None = None) -> Requested:
+        now = datetime.now(UTC)
+        return request_retraining(self.broker.kafka, self.name, self.champion(), now=now, since=since)
+
+    def answer(self, answer: LoopAnswer) -> None:
+        """Write what an earlier trainer of the model would have written."""
+        with self.log() as log:
+            log.append([write_loop_record(answer)])
+
+    def log(self) -> AppendLog:
+        return AppendLog(self.broker.kafka, RETRAIN_TOPIC, key=self.name, appender=f"millrace-trainer-{self.name}")
 
     def training(self, name: str = "functions:fit", /, **changes: Mapping[str, object]) -> Training:
         document: dict[str, Any] = {

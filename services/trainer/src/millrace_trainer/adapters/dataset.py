@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -25,8 +24,6 @@ from millrace.serving.training import EVENT_ID, EVENT_TIME, LABEL
 from millrace_trainer.logic.fingerprint import Fingerprint
 from millrace_trainer.logic.labels import LabelBook, Truth
 from millrace_trainer.logic.window import WindowPolicy, split_time
-
-_RECORDS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
