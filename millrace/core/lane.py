@@ -37,7 +37,8 @@ class Outcome(Enum):
     COMMITTED = "committed"
     """Every record written since the last commit is visible, and its input will not be polled again."""
     ABORTED = "aborted"
-    """Nothing of it is visible; the inputs will be polled again. The next poll says what to discard."""
+    """Not known to be visible. The next poll says what to discard and goes on from what the broker has committed:
+    inputs whose outputs are not visible come again, others do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,9 @@ class Lane(Protocol):
         the broker; only `commit` does. If writing fails in a way that aborts, the failure is kept for `commit`.
 
         Raises:
+            RequestError: The caller completes records of a partition that it was told to forget.
+            TransientError: The broker cannot be reached, and nothing was written; poll, and write again what the poll
+                does not discard.
             FatalError: As for `poll`.
         """
         ...

@@ -17,7 +17,7 @@ from millrace.kafka.errors import code_of, from_kafka
 from millrace.kafka.lane.ports import Listener
 from millrace.kafka.lane.producing import CLIENT_LOG
 from millrace.kafka.lane.spec import LaneSpec
-from millrace.kafka.lane.triage import Recovery, StepError, as_fatal, is_final
+from millrace.kafka.lane.triage import Recovery, StepError, as_fatal, is_final, kafka_error
 from millrace.kafka.messages import to_batch
 from millrace.process.deployment import GroupProtocol, Start
 from millrace.process.settings import ClientConfig, KafkaSettings
@@ -69,9 +69,13 @@ class KafkaReader:
         """See `ports.Reader`."""
         self._go_back()
         self._reported.clear()
-        messages = self._consumer.consume(1, timeout.total_seconds())
-        if messages and limit > 1:
-            messages += self._consumer.consume(limit - 1, linger.total_seconds())
+        messages: list[Message] = []
+        try:
+            messages += self._consumer.consume(1, timeout.total_seconds())
+            if messages and limit > 1:
+                messages += self._consumer.consume(limit - 1, linger.total_seconds())
+        except KafkaException as error:
+            self._judge([kafka_error(error)], has_records=False)
         errors = [*self._reported, *filter(None, map(Message.error, messages))]
         if errors:
             messages = [message for message in messages if message.error() is None]

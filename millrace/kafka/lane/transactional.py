@@ -39,7 +39,7 @@ TAKE_OVER: Final = timedelta(seconds=30)
 class TransactionalWriter:
     """A transactional producer. See `ports.Writer`.
 
-    Every step is bounded by the transaction timeout: a transaction that takes longer is the broker's to abort.
+    Settling, and every other step, is bounded by the transaction timeout: what takes longer is the broker's to abort.
 
     Args:
         kafka: How to reach the cluster.
@@ -65,7 +65,7 @@ class TransactionalWriter:
         logger: dict[str, Any] = {"logger": CLIENT_LOG}
         self._producer: Producer | None = Producer({**config, **logger})
         try:
-            self._step(Step.INIT, self._client.init_transactions, TAKE_OVER)
+            self._step(Step.INIT, self._client.init_transactions, time.monotonic() + TAKE_OVER.total_seconds())
         except StepError as error:
             self.close()
             if error.recovery is Recovery.FATAL:
@@ -94,19 +94,14 @@ class TransactionalWriter:
         self._step(Step.SEND, queue_rest)
 
     def settle(self, next_offsets: NextOffsets, reader: Reader) -> None:
-        """See `ports.Writer`."""
-        self.send_offsets(next_offsets, reader)
-        self.commit()
-
-    def send_offsets(self, next_offsets: NextOffsets, reader: Reader) -> None:
-        """Flush, then make the offsets part of the transaction. The broker checks that the reader is still a member."""
-        self._step(Step.FLUSH, self._flush)
+        """See `ports.Writer`. The broker checks that the reader is still a member of its group."""
+        give_up = time.monotonic() + self._bound.total_seconds()
+        # Outputs first: one that fails ends the transaction before the group is asked.
+        self._step(Step.FLUSH, self._flush, give_up)
         offsets, membership = positions(next_offsets), reader.membership()
-        self._step(Step.SEND_OFFSETS, lambda t: self._client.send_offsets_to_transaction(offsets, membership, t))
-
-    def commit(self) -> None:
-        """Commit the transaction."""
-        self._step(Step.COMMIT, self._client.commit_transaction)
+        send = self._client.send_offsets_to_transaction
+        self._step(Step.SEND_OFFSETS, lambda patience: send(offsets, membership, patience), give_up)
+        self._step(Step.COMMIT, self._client.commit_transaction, give_up)
 
     def abort(self) -> None:
         """See `ports.Writer`."""
@@ -136,9 +131,10 @@ class TransactionalWriter:
                 TransientError(f"{self._id}: outputs were not acknowledged in time", remedy="check the broker"),
             )
 
-    def _step(self, step: Step, call: Callable[[float], Result], bound: timedelta | None = None) -> Result:
+    def _step(self, step: Step, call: Callable[[float], Result], give_up: float | None = None) -> Result:
         """Call with the seconds that are left, again for as long as the client calls the failure retriable."""
-        give_up = time.monotonic() + (bound or self._bound).total_seconds()
+        if give_up is None:
+            give_up = time.monotonic() + self._bound.total_seconds()
         while True:
             try:
                 return call(max(give_up - time.monotonic(), PAUSE))

@@ -96,7 +96,8 @@ def triage(error: KafkaError, step: Step) -> Recovery:
     if error.txn_requires_abort():
         return Recovery.REBUILD if step in HOPELESS_TO_ABORT else Recovery.ABORT
     if error.retriable():
-        return Recovery.RETRY
+        # A part of the outputs is queued already: sending them again would double it.
+        return Recovery.ABORT if step is Step.SEND else Recovery.RETRY
     return Recovery.REBUILD
 
 

@@ -201,7 +201,9 @@ class TestTransactions:
         )
         worker.lane.write([outputs], records.next_offsets())
         assert worker.lane.commit() is Outcome.COMMITTED
-        assert [int(record.value or b"") for record in world.outputs()] == list(range(10 * copies))
+        # The commit is decided; that readers see it, of so many records, takes the broker a moment longer.
+        written = eventually(world.outputs, within=LIMIT, what="the outputs")
+        assert [int(record.value or b"") for record in written] == list(range(10 * copies))
 
 
 class TestBroker:

@@ -41,6 +41,8 @@ ABORT, REBUILD, RETRY, FATAL = Recovery.ABORT, Recovery.REBUILD, Recovery.RETRY,
         (error(KafkaError._TIMED_OUT, retriable=True), Step.INIT, RETRY),
         (error(KafkaError._TIMED_OUT, retriable=True), Step.COMMIT, RETRY),
         (error(KafkaError._TRANSPORT, retriable=True), Step.SEND_OFFSETS, RETRY),
+        # but outputs that are queued in part are not queued again
+        (error(KafkaError._TIMED_OUT, retriable=True), Step.SEND, ABORT),
         # abortable wins over retriable: the transaction has failed already
         (error(KafkaError._TIMED_OUT, retriable=True, abortable=True), Step.COMMIT, ABORT),
         # without any flag nothing is known of the producer
