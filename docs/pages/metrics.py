@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from docs.pages.markdown import GENERATED, code, table
+from millrace.telemetry.auditor import AUDITOR
 from millrace.telemetry.metrics import Kind, Label, MetricSpec
 from millrace.telemetry.scorer import SCORER
 from millrace.telemetry.trainer import TRAINER
 
-SERVICES: Final[Mapping[str, tuple[MetricSpec, ...]]] = {"Scorer": SCORER, "Trainer": TRAINER}
+SERVICES: Final[Mapping[str, tuple[MetricSpec, ...]]] = {"Scorer": SCORER, "Auditor": AUDITOR, "Trainer": TRAINER}
 """The metrics of each process."""
 
 

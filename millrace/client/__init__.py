@@ -1,5 +1,6 @@
 """What users import: send, subscribe, label, explain, replay, and the models and the local broker behind it."""
 
+from millrace.client.audits import Audit, AuditAlert
 from millrace.client.client import Client
 from millrace.client.dead_letters import DeadLetter, Replayed, ReplayFrom, ReplayOptions
 from millrace.client.doctor import Check, State, examine
@@ -28,6 +29,8 @@ from millrace.process.settings import KafkaSettings
 __all__ = [
     "Answer",
     "ArrowEncoder",
+    "Audit",
+    "AuditAlert",
     "AvroEncoder",
     "BrokerStatus",
     "Check",

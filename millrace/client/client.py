@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from millrace.client.audits import Audit, AuditAlert, read_alerts, read_audits
 from millrace.client.dead_letters import (
     DeadLetter,
     Replayed,
@@ -121,6 +122,18 @@ class Client:
         """Committed predictions, one by one, in the order of each partition. Blocks while there are none."""
         for some in self.subscribe(deployment, start=start, until=until, on_invalid=on_invalid):
             yield from some
+
+    def audits(
+        self, deployment: str, *, start: Start = Position.EARLIEST, until: Until = Until.NOW
+    ) -> Iterator[Audit]:
+        """Reports on a deployment, oldest first. See `millrace.client.audits.read_audits`."""
+        return read_audits(self.kafka, deployment, start=start, until=until)
+
+    def alerts(
+        self, deployment: str, *, start: Start = Position.EARLIEST, until: Until = Until.NOW
+    ) -> Iterator[AuditAlert]:
+        """Changes of a deployment's alerts, oldest first. See `millrace.client.audits.read_alerts`."""
+        return read_alerts(self.kafka, deployment, start=start, until=until)
 
     def dead_letters(
         self,

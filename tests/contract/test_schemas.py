@@ -19,6 +19,7 @@ import pytest
 
 from docs.pages.schemas import WEATHER
 from docs.pages.topic_files import SCHEMAS, Format, load_json, topic_files
+from millrace.client.audits import read_alert, read_audit
 from millrace.codec.dead_letters import read_dead_letter
 from millrace.codec.json import JsonDecoder
 from millrace.codec.limits import Limits
@@ -30,6 +31,7 @@ from millrace.kafka.history import HistoryRecord, verify
 from millrace.process.deployment import Deployment
 from millrace.process.retraining import read_loop_record
 from millrace.serving.catalogue import AliasEntry, LatencyEntry, VersionEntry, read_entry
+from millrace_auditor.logic.documents import Unjoined, read_evidence
 
 CONFLUENT_FRAME: Final = b"\x00" + (7).to_bytes(4, "big")
 TOLERATED: Final = {
@@ -78,6 +80,13 @@ def read_registry_entry(document: Mapping[str, Any]) -> None:
     read_entry(kinds[document["kind"]], document, key="an example")
 
 
+def read_unjoined_example(document: Mapping[str, Any]) -> None:
+    if not isinstance(document.get("event_id"), str):
+        raise RequestError("it names no event")
+    if document["reason"] not in set(Unjoined):
+        raise RequestError("nobody sets records aside for this reason")
+
+
 READERS: Final[Mapping[str, Callable[[Any], object]]] = {
     "features": read_features,
     "predictions": lambda document: read_prediction(json.dumps(document).encode()),
@@ -87,6 +96,10 @@ READERS: Final[Mapping[str, Callable[[Any], object]]] = {
     "models": read_registry_entry,
     "deployments": lambda document: Deployment.parse(document, subject="an example"),
     "history": read_history_example,
+    "evidence": lambda document: read_evidence(json.dumps(document).encode()),
+    "audits": lambda document: read_audit(json.dumps(document).encode()),
+    "alerts": lambda document: read_alert(json.dumps(document).encode()),
+    "unjoined": read_unjoined_example,
     "retrain-requests": lambda document: read_loop_record(json.dumps(document).encode(), subject="an example"),
 }
 """The code that reads a subject's records, in the form that their examples have."""
