@@ -99,6 +99,10 @@ class Requested(_LoopRecord):
     type: Literal["retrain.requested.v1"] = "retrain.requested.v1"
     id: Text
     """Equal for equal requests."""
+    deployment: Text | None = None
+    """Whose predictions were audited; absent where a person asks."""
+    report_id: Text | None = None
+    """The audit report that decided; absent where a person asks."""
     reason: RetrainReason
     trigger: RequestTrigger
     alerts: tuple[str, ...] = ()

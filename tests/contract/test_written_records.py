@@ -104,7 +104,8 @@ def test_retrain_requests(log_evidence: float) -> None:
         expires_ms=2_000_000,
         policy_id="policy",
     )
-    value = canonical_json(request.to_dict())
+    # The auditor adds whose predictions it audited, and the report that decided.
+    value = canonical_json({**request.to_dict(), "deployment": "rain", "report_id": "1e0b1c3a"})
     validator("retrain-requests").validate(json.loads(value))
     read = read_loop_record(value, subject="the test")
     assert json.loads(write_loop_record(read))["trigger"]["windows"] == [
