@@ -12,6 +12,8 @@ from functools import reduce
 from operator import add
 from typing import Any, Final
 
+import numpy as np
+
 from millrace.core.audit.memory import dump_state, load_state
 from millrace.core.audit.pane import Pane, PaneKey
 from millrace.core.audit.policy import PolicyState
@@ -160,7 +162,10 @@ class Judge:
         if evidence.key.start_ms < watched.forgotten_ms:
             return
         shards = watched.panes.setdefault(evidence.key, {})
-        shards[evidence.partition] = (evidence.pane(watched.watch.layout), evidence.span)
+        shard = (evidence.pane(watched.watch.layout), evidence.span)
+        if evidence.partition in shards and _is_same(shards[evidence.partition], shard):
+            return
+        shards[evidence.partition] = shard
         mature = (Stage.MATURE, Stage.AMENDED)
         watched.amended.update(
             window
@@ -229,6 +234,11 @@ _HEAD: Final = b"judge"
 
 def _key(version: int) -> bytes:
     return _HEAD + b"/%d" % version
+
+
+def _is_same(one: tuple[Pane, Span], other: tuple[Pane, Span]) -> bool:
+    (pane, span), (other_pane, other_span) = one, other
+    return span == other_span and pane.sums == other_pane.sums and np.array_equal(pane.counts, other_pane.counts)
 
 
 def _by_start(panes: Mapping[PaneKey, Mapping[int, tuple[Pane, Span]]]) -> dict[int, Pane]:

@@ -1,0 +1,140 @@
+"""The judge by values: evidence in, reports out, whatever the order and however often."""
+
+from datetime import timedelta
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import pytest
+
+from millrace.core.audit.columns import LabelledColumns
+from millrace.core.audit.layout import Layout
+from millrace.core.audit.pane import PaneKey, count_labels, count_predictions
+from millrace.core.audit.report import Subject, canonical_json
+from millrace.core.audit.watch import Baseline, Watch
+from millrace.core.audit.windows import WindowSpec
+from millrace.core.errors import RequestError
+from millrace.core.signature import Task
+from millrace_auditor.logic.documents import PaneEvidence, Progress, Span, pane_value, read_evidence
+from millrace_auditor.logic.judge import Judge
+
+MINUTE = 60_000
+LAYOUT = Layout(Task.BINARY, ("no", "yes"))
+SPEC = WindowSpec(
+    label_horizon=timedelta(minutes=1),
+    size=timedelta(minutes=1),
+    out_of_orderness=timedelta(0),
+    idle_after=timedelta(1),
+)
+
+
+def judge(partitions: int = 2) -> Judge:
+    def watch_of(version: int) -> tuple[Watch, Baseline | None]:
+        return Watch(Subject("loans", version), LAYOUT), Baseline(0.1, 0.12)
+
+    return Judge(SPEC, "loans.predictions", partitions, watch_of, now_ms=0)
+
+
+def pane(minute: int, partition: int, *, right: int, wrong: int = 0) -> PaneEvidence:
+    count = right + wrong
+    groups, zeros = np.zeros(count, np.intp), np.zeros(count, np.int64)
+    scores = np.full((count, 1), 0.9)
+    truth = np.r_[np.ones(right), np.zeros(wrong)]
+    labelled = LabelledColumns(zeros + 1, zeros + 1, truth, scores, zeros)
+    [predicted] = count_predictions(LAYOUT, scores, np.empty((count, 0), np.uint8), groups, 1)
+    [known] = count_labels(LAYOUT, labelled, groups, 1)
+    key = PaneKey(7, 0, minute * MINUTE)
+    written = pane_value("loans", key, partition, Span(minute * 100, minute * 100 + count), predicted + known)
+    evidence = read_evidence(written)
+    assert isinstance(evidence, PaneEvidence)
+    return evidence
+
+
+def progress(minutes: float) -> list[Progress]:
+    return [Progress(partition, round(minutes * MINUTE)) for partition in (0, 1)]
+
+
+def reports(judge: Judge) -> list[dict[str, Any]]:
+    return [dict(observation.report.to_dict()) for observation in judge.due(0)]
+
+
+EVIDENCE = (pane(0, 0, right=9, wrong=1), pane(0, 1, right=30), pane(1, 0, right=5), pane(1, 1, right=2, wrong=3))
+
+
+def test_partitions_are_added_up_and_each_window_is_shown_closed_and_then_mature() -> None:
+    watching = judge()
+    watching.take([*EVIDENCE, *progress(1)], 0)
+    [closed] = reports(watching)
+    assert (closed["stage"], closed["counts"]["predictions"], closed["revision"]) == ("closed", 40, 0)
+    watching.take(progress(2), 0)
+    second, first = reports(watching)
+    assert [(r["stage"], r["window"]["start"][14:16]) for r in (second, first)] == [("mature", "00"), ("closed", "01")]
+    assert second["performance"]["accuracy"]["value"] == pytest.approx(39 / 40)
+    assert second["inputs"] == {"loans.predictions": {"0": (0, 10), "1": (0, 30)}}
+    assert reports(watching) == []
+
+
+def test_order_and_repetition_of_evidence_change_no_byte() -> None:
+    written = set()
+    for order in permutations(EVIDENCE):
+        watching = judge()
+        watching.take([*order, *order[:2], *progress(4)], 0)
+        written.add(b"\n".join(map(canonical_json, reports(watching))))
+    assert len(written) == 1
+
+
+def test_catching_up_decides_as_being_there() -> None:
+    there, late = judge(), judge()
+    seen = []
+    for minutes in (0.5, 1, 1.5, 2, 2.5, 3):
+        there.take([*EVIDENCE, *progress(minutes)], 0)
+        seen += reports(there)
+    late.take([*EVIDENCE, *progress(3)], 0)
+    assert reports(late) == seen
+    assert len(seen) == 4
+
+
+def test_a_pane_that_changes_after_maturity_amends_its_window_once() -> None:
+    watching = judge()
+    watching.take([*EVIDENCE, *progress(2)], 0)
+    reports(watching)
+    watching.take([pane(0, 1, right=29, wrong=1)], 0)
+    [amended] = reports(watching)
+    assert (amended["stage"], amended["revision"]) == ("amended", 2)
+    assert amended["performance"]["accuracy"]["value"] == pytest.approx(38 / 40)
+    assert reports(watching) == []
+
+
+def test_a_restored_judge_goes_on_where_the_last_one_was() -> None:
+    calm, first, second = judge(), judge(), judge()
+    for watching in (calm, first):
+        watching.take([*EVIDENCE, *progress(1)], 0)
+        reports(watching)
+    second.restore(first.dump(), EVIDENCE, 0)
+    assert second.dump() == first.dump()
+    for watching in (calm, second):
+        watching.take(progress(3), 0)
+    assert reports(second) == reports(calm)
+
+
+def test_old_evidence_is_not_reported_again_by_a_restored_judge() -> None:
+    first, second = judge(), judge()
+    first.take([*EVIDENCE, *progress(60)], 0)
+    assert len(reports(first)) == 4
+    second.restore(first.dump(), EVIDENCE, 0)
+    assert reports(second) == []
+
+
+def test_a_silent_partition_holds_windows_open_until_it_is_idle() -> None:
+    watching = judge()
+    watching.take([*EVIDENCE, progress(5)[0]], 0)
+    assert reports(watching) == []
+    idle = SPEC.idle_after // timedelta(milliseconds=1)
+    watching.take([Progress(0, 5 * MINUTE + 1)], idle)
+    assert len(list(watching.due(idle))) == 4
+
+
+@pytest.mark.parametrize("value", [None, b"", b"{}", b"[]", b'{"type": "audit.evidence.v1"}', b'{"type": "x"}'])
+def test_what_is_no_evidence_is_refused(value: bytes | None) -> None:
+    with pytest.raises(RequestError, match="evidence"):
+        read_evidence(value)
