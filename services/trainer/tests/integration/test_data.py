@@ -123,3 +123,13 @@ def test_a_window_of_the_past_is_all_that_is_read(loop: Loop) -> None:
     with loop.running():
         loop.wait_for(*ENDS)
     assert loop.completed().dataset.rows == 400
+
+
+def test_records_that_cannot_be_read_are_counted_and_no_labels_at_all_are_said(loop: Loop, tmp_path: Path) -> None:
+    loop.send_features(np.full((10, 3), np.nan, np.float32))
+    with pytest.raises(RequestError, match="none of 0 records has a label"):
+        materialise(loop, accepted(loop, 10, labels=0), tmp_path / "a")
+    loop.send_features(np.ones((990, 3), np.float32))
+    loop.send_truth(["no", "yes"] * 500)
+    made = materialise(loop, accepted(loop, 1000, labels=500), tmp_path / "b")
+    assert (made.facts.rows, made.facts.invalid) == (990, 10)

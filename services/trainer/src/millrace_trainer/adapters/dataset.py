@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
 
@@ -69,47 +69,44 @@ class Materialiser:
             TransientError: The broker or a schema registry cannot be reached.
             FatalError: The broker refuses this client.
         """
-        book = LabelBook(self.label_events)
-        for batch in self._records(accepted.labels):
-            book.add(batch.values)
-        columns = (EVENT_ID, EVENT_TIME, LABEL, *(feature.name for feature in self.signature.features))
-        fingerprint = Fingerprint((*accepted.features, *accepted.labels), columns)
-        whole = folder / "rows.parquet"
-        times: list[NDArray[np.int64]] = []
-        unlabelled, invalid = 0, book.invalid
-        with ExitStack() as stack:
-            writer: pq.ParquetWriter | None = None
-            for batch in self._records(accepted.features):
-                decoded = self.decoder.decode(batch)
-                table = self._labelled(batch, decoded, book)
-                invalid += len(decoded.rejections)
-                unlabelled += len(decoded.source) - len(table)
-                if not len(table):
-                    continue
-                writer = writer or stack.enter_context(pq.ParquetWriter(whole, table.schema))
-                writer.write_table(table)
-                times.append(table[EVENT_TIME].to_numpy())
-                for name in columns:
-                    fingerprint.add(name, _hashable(table[name]))
-        if not times:
-            raise RequestError(
-                f"none of {unlabelled} records has a label", remedy="check that labels name the records' event ids"
-            )
-        cut = split_time(np.concatenate(times), self.window)
-        train, holdout = folder / "train.parquet", folder / "holdout.parquet"
+        whole, train, holdout = (folder / f"{name}.parquet" for name in ("rows", "train", "holdout"))
+        gathered = self._gather(accepted, whole)
+        cut = split_time(np.concatenate(gathered.times_ms), self.window)
         early, late = _split(whole, cut, train, holdout)
         whole.unlink()
         if self.signature.task is not Task.REGRESSION:
             _require_classes(train)
         facts = Dataset(
-            fingerprint=fingerprint.digest(),
+            fingerprint=gathered.fingerprint.digest(),
             rows=early + late,
             train=early,
             holdout=late,
-            unlabelled=unlabelled,
-            invalid=invalid,
+            unlabelled=gathered.unlabelled,
+            invalid=gathered.invalid,
         )
         return Materialised(train, holdout, facts)
+
+    def _gather(self, accepted: Accepted, target: Path) -> "_Gathered":
+        """Write every labelled row of the ranges into one file, in the order of the log."""
+        book = LabelBook(self.label_events)
+        for batch in self._records(accepted.labels):
+            book.add(batch.values)
+        columns = (EVENT_ID, EVENT_TIME, LABEL, *(feature.name for feature in self.signature.features))
+        gathered = _Gathered(Fingerprint((*accepted.features, *accepted.labels), columns), invalid=book.invalid)
+        with ExitStack() as stack:
+            writer: pq.ParquetWriter | None = None
+            for batch in self._records(accepted.features):
+                decoded = self.decoder.decode(batch)
+                table = self._labelled(batch, decoded, book)
+                gathered.add(table, decoded)
+                writer = writer or stack.enter_context(pq.ParquetWriter(target, table.schema))
+                writer.write_table(table)
+        if not any(map(len, gathered.times_ms)):
+            raise RequestError(
+                f"none of {gathered.unlabelled} records has a label",
+                remedy="check that labels name the records' event ids",
+            )
+        return gathered
 
     def _records(self, ranges: tuple[OffsetRange, ...]) -> Iterator[RecordBatch]:
         for each in ranges:
@@ -131,6 +128,24 @@ class Materialiser:
         for feature in self.signature.features:
             columns[feature.name] = _to_arrow(rows.column(feature.name))
         return pa.table(columns)
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What is known of the rows that were written."""
+
+    fingerprint: Fingerprint
+    times_ms: list[NDArray[np.int64]] = field(default_factory=list)
+    unlabelled: int = 0
+    invalid: int = 0
+
+    def add(self, table: pa.Table, decoded: Decoded) -> None:
+        """Take the labelled rows of a batch in."""
+        self.invalid += len(decoded.rejections)
+        self.unlabelled += len(decoded.source) - len(table)
+        self.times_ms.append(table[EVENT_TIME].to_numpy())
+        for name in table.column_names:
+            self.fingerprint.add(name, _hashable(table[name]))
 
 
 def event_ids(records: RecordBatch, decoded: Decoded) -> list[str]:
