@@ -8,11 +8,13 @@ from millrace.core.paired import PairedTest
 from millrace.core.promotion import Verdict
 from millrace.process.retraining import (
     Accepted,
+    Blocker,
     Completed,
     Dataset,
     Evaluation,
     Interval,
     Promoted,
+    Rejected,
     RequestData,
     Requested,
     RequestTrigger,
@@ -44,6 +46,10 @@ def requested(
 
 def accepted(loop_id: str) -> Accepted:
     return Accepted(**_head(loop_id), at=START, features=(), labels=(), seed=7)
+
+
+def rejected(loop_id: str, blocker: Blocker, why: str) -> Rejected:
+    return Rejected(**_head(loop_id), at=START, blocker=blocker, why=why)
 
 
 def promoted(loop_id: str) -> Promoted:
