@@ -1,5 +1,6 @@
 """An auditor on the real broker: predictions and labels in, reports, alerts and requests out."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,10 +9,12 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from audit_stream import HEALTHY, STARTED_MS, Audited, Event, MakeAudited, events
+from scorer_stream import Stream
 
-from millrace.client.labels import LabelOperation
+from millrace.client.labels import Label, LabelOperation, send_labels
 from millrace.core.audit.report import iso
 from millrace.core.errors import RequestError
 from millrace.core.records import Coordinates
@@ -186,3 +189,46 @@ def test_windows_close_when_the_producer_stops(audited: MakeAudited) -> None:
     with a.running():
         a.predict([event for event in events(7, 0, 59) if event.number % 2 == 0])  # nothing in the other partition
         a.wait_for("closed", 1)
+
+
+def test_partitions_that_change_hands_are_counted_once(audited: MakeAudited) -> None:
+    a = audited(partitions=4)
+    made = events(8, 0, 240)
+    with a.running(slot=0):
+        a.predict(made[:120])
+        a.label(made[:60])
+        wait_for_evidence(a, 120)
+        with a.running(slot=1):
+            a.predict(made[120:180])
+            a.label(made[60:180])
+            wait_for_evidence(a, 180)
+    with a.running(slot=1):
+        a.predict(made[180:])
+        a.label(made[180:])
+        finish(a, 240)
+        reports = {report["window"]["start"]: report for report in a.wait_for("mature", 4)}
+    for number in range(4):
+        inside, report = made[number * 60 : number * 60 + 60], reports[window(number)]
+        right = sum(event.predicted == event.truth for event in inside)
+        assert report["counts"]["predictions"] == report["counts"]["labelled"] == 60
+        assert report["counts"]["duplicates"] == 0
+        assert report["performance"]["accuracy"]["value"] == pytest.approx(right / 60)
+
+
+def test_what_a_scorer_wrote_is_audited_by_the_bundle_alone(audited: MakeAudited) -> None:
+    a = audited()
+    scored = Stream(a.broker, a.settings, a.name)
+    values = np.random.default_rng(9).normal(size=(400, 3))
+    values[:, 1] += 3  # the reference has no such feature b
+    rows: list[bytes | None] = [json.dumps(dict(zip("abc", row, strict=True))).encode() for row in values.tolist()]
+    with scored.running(), a.running():
+        scored.send(rows, at_ms=STARTED_MS)
+        scored.wait_for(400)
+        truth = [Label(each["event_id"], each["outputs"]["label"], STARTED_MS + 1) for each in scored.predictions()]
+        send_labels(a.broker.kafka, a.name, truth)
+        scored.send(rows[:1], at_ms=STARTED_MS + 300_000)
+        [report] = a.wait_for("mature", 1)
+    assert report["counts"]["predictions"] == report["counts"]["labelled"] == 400
+    assert report["counts"]["unreadable_bins"] == 0
+    assert report["performance"]["accuracy"]["value"] == 1.0
+    assert report["drift"][0]["feature"] == "b"
