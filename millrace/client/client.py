@@ -123,9 +123,7 @@ class Client:
         for some in self.subscribe(deployment, start=start, until=until, on_invalid=on_invalid):
             yield from some
 
-    def audits(
-        self, deployment: str, *, start: Start = Position.EARLIEST, until: Until = Until.NOW
-    ) -> Iterator[Audit]:
+    def audits(self, deployment: str, *, start: Start = Position.EARLIEST, until: Until = Until.NOW) -> Iterator[Audit]:
         """Reports on a deployment, oldest first. See `millrace.client.audits.read_audits`."""
         return read_audits(self.kafka, deployment, start=start, until=until)
 
