@@ -3,7 +3,7 @@
 The key is the model's name. All records of one loop have the same `loop_id`, in this order::
 
     requested -> rejected                                  not taken up: says which check said no
-    requested -> accepted -> failed                        no candidate came of it: says why
+    requested -> (accepted ->) failed                      no candidate came of it: says why
     requested -> accepted -> completed -> promoted         the candidate is the champion
                                        -> proposed         it is the challenger, and a person decides
                                        -> refused          it is not better: says by how much

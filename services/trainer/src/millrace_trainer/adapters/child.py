@@ -18,6 +18,7 @@ from typing import Any, Final
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
+_WHY_CHARACTERS: Final = 500
 
 
 def confine(*, memory_bytes: int, cpu_secs: int, file_bytes: int) -> None:
@@ -49,7 +50,7 @@ def main() -> int:
         making.make_candidate(task)
     except BaseException as error:  # noqa: BLE001 - whatever a user's function raises is told to the parent
         traceback.print_exc()
-        _tell(task, f"{type(error).__name__}: {error}".splitlines()[0])
+        _tell(task, f"{type(error).__name__}: {error}".splitlines()[0][:_WHY_CHARACTERS])
         return 1
     return 0
 

@@ -19,6 +19,7 @@ from millrace.core.errors import MillraceError
 from millrace.serving.bundle import Bundle, open_bundle
 
 _TURN_SECS: Final = 0.2
+_PATIENCE_SECS: Final = 5.0
 _LOG_LINES: Final = 40
 _LINE_BYTES: Final = 500
 
@@ -178,13 +179,14 @@ class _Tail:
     def __init__(self, output: IO[bytes] | None) -> None:
         self._output = output
         self._lines: deque[bytes] = deque(maxlen=_LOG_LINES)
-        self._thread = threading.Thread(target=self._read, name="training log")
+        self._thread = threading.Thread(target=self._read, name="training log", daemon=True)
         self._thread.start()
 
     def close(self) -> tuple[str, ...]:
-        """Wait for the end of the output; the last lines."""
-        self._thread.join()
-        return tuple(line.decode(errors="replace").rstrip() for line in self._lines)
+        """The last lines, once the output has ended."""
+        # A process that left the killed session may hold the output open for ever.
+        self._thread.join(_PATIENCE_SECS)
+        return tuple(line.decode(errors="replace").rstrip() for line in tuple(self._lines))
 
     def _read(self) -> None:
         if self._output is None:
