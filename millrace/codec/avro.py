@@ -97,8 +97,9 @@ class AvroDecoder:
         """Rows of the values, with their places among them, and the values that are none."""
         cursors = Cursors(values, skip=HEADER_BYTES, widest=plan.widest)
         fields = _Fields(self._signature, len(values), has_id=plan.has_id)
-        for step in plan.steps:
-            fields.read(step, cursors)
+        with np.errstate(invalid="ignore"):  # damage may be a NaN that signals when it is copied
+            for step in plan.steps:
+                fields.read(step, cursors)
         cursors.field = UNWANTED
         cursors.fail(EVERYWHERE, cursors.remaining() > 0, Fault.MALFORMED)
         tensors = fields.tensors(cursors)

@@ -126,7 +126,9 @@ class ScoreHistogram:
     def bins(self, scores: NDArray[np.float32]) -> NDArray[np.intp]:
         """The bin of each score, same shape; scores beyond the edges are in the outermost bins."""
         width = max(self.upper - self.lower, np.finfo(np.float64).tiny)
-        scaled = (scores.astype(np.float64) - self.lower) * (SCORE_BINS / width)
+        # Where all reference scores are equal, every other score is infinitely far from them.
+        with np.errstate(over="ignore"):
+            scaled = (scores.astype(np.float64) - self.lower) / width * SCORE_BINS
         return np.clip(scaled, 0, SCORE_BINS - 1).astype(np.intp)
 
 

@@ -278,7 +278,7 @@ class LocalBroker:
     def _await_ready(self, state: "_State", limit: timedelta) -> None:
         deadline = time.monotonic() + limit.total_seconds()
         while time.monotonic() < deadline:
-            if self._process(state) is None:
+            if _has_ended(state.pid):
                 raise FatalError(f"the broker died: {_last_lines(self._log_text())}", remedy=f"read {self.log}")
             if answers(HOST, state.ports.internal, patience=timedelta(seconds=5)):
                 return
@@ -343,6 +343,21 @@ class _State:
         partial = file.with_suffix(".partial")
         partial.write_text(json.dumps(asdict(self), indent=1))
         partial.replace(file)
+
+
+def _has_ended(child: int) -> bool:
+    """Whether a child of this process is over.
+
+    Not by its command line, which is empty for a moment while the new program takes the place of this one.
+    """
+    try:
+        process = psutil.Process(child)
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return False
+        process.wait(0)
+    except (psutil.NoSuchProcess, psutil.TimeoutExpired):
+        pass
+    return True
 
 
 def _java() -> Path:

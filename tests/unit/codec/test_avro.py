@@ -289,3 +289,17 @@ def test_a_schema_is_asked_for_until_it_is_known_and_never_again() -> None:
     for _ in range(2):
         assert reasons(decoder.decode(record_batch([GOOD]))) == {}
     assert source.calls == 3
+
+
+def test_a_signalling_nan_is_a_nan() -> None:
+    signature = Signature(
+        (Feature("a", DType.FLOAT64, shape=(2,)),),
+        (ModelInput("x", ("a",)),),
+        Task.REGRESSION,
+        "y",
+        not_finite=NotFinite.ALLOW,
+    )
+    signalling = b"\x01\x00\x80\x7f"
+    value = b"\x00\x00\x00\x00\x07" + b"\x04" + signalling + bytes(4) + b"\x00"
+    decoded = decode(value, schemas={7: schema(a={"type": "array", "items": "float"})}, signature=signature)
+    assert np.isnan(decoded.columns.tensors[0]).tolist() == [[True, False]]

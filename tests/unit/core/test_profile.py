@@ -180,3 +180,9 @@ def test_a_profile_of_other_features_is_refused() -> None:
 def test_what_is_no_profile_is_refused(document: bytes) -> None:
     with pytest.raises(RequestError, match=r"profile|histogram"):
         ReferenceProfile.from_json(document)
+
+
+def test_a_constant_prediction_has_a_histogram() -> None:
+    counts = ((0,) * SCORE_BINS,)
+    found = ScoreHistogram(2.5, 2.5, counts).bins(np.array([2.5, 2.0, 1e30, -1e30], np.float32))
+    assert found.tolist() == [0, 0, SCORE_BINS - 1, 0]
