@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from millrace.core.signature import DType, ExtraFields, Feature, ModelInput, NotFinite, Signature, Task
 from millrace.process.refusal import refusal
+from millrace.process.retraining import OffsetRange
 
 STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False)
 """Documents that machines write: no coercion, no unknown keys."""
@@ -134,30 +135,12 @@ class Environment(BaseModel):
     """Versions of the packages that took part."""
 
 
-class TopicRange(BaseModel):
-    """Consecutive records of one partition."""
-
-    model_config = STRICT
-
-    topic: str
-    partition: Count
-    first_offset: Count
-    next_offset: Count
-    """One past the last record."""
-
-    @model_validator(mode="after")
-    def _ascend(self) -> Self:
-        if self.next_offset < self.first_offset:
-            raise ValueError("next_offset is before first_offset")
-        return self
-
-
 class TrainingSource(BaseModel):
     """Which rows the model learned from."""
 
     model_config = STRICT
 
-    topics: tuple[TopicRange, ...] = ()
+    topics: tuple[OffsetRange, ...] = ()
     files: tuple[str, ...] = ()
     rows: Count | None = None
     """Absent where it is not known."""

@@ -6,7 +6,8 @@ import pytest
 
 from millrace.core.errors import RequestError
 from millrace.core.signature import DType, ExtraFields, Feature, ModelInput, NotFinite, Signature, Task
-from millrace.serving.manifest import Manifest, SignatureDocument, TopicRange, TrainingSource
+from millrace.process.retraining import OffsetRange
+from millrace.serving.manifest import Manifest, SignatureDocument, TrainingSource
 from millrace.testing.models import linear_bundle
 
 SIGNATURE = Signature(
@@ -41,7 +42,7 @@ def test_a_manifest_survives_its_form(document: dict[str, Any]) -> None:
     with_source = manifest.model_copy(
         update={
             "training": TrainingSource(
-                topics=(TopicRange(topic="t", partition=0, first_offset=1, next_offset=9),), files=("a.csv",), rows=8
+                topics=(OffsetRange(topic="t", partition=0, first_offset=1, next_offset=9),), files=("a.csv",), rows=8
             )
         }
     )

@@ -35,7 +35,7 @@ from millrace.serving.admission import admit
 from millrace.serving.bundle import Bundle
 from millrace.serving.catalogue import CHALLENGER, CHAMPION
 from millrace.serving.loading import load
-from millrace.serving.manifest import SignatureDocument, TopicRange, TrainingSource
+from millrace.serving.manifest import SignatureDocument, TrainingSource
 from millrace.serving.registry import Registry
 from millrace.serving.streams import StreamCodec
 from millrace.telemetry.trainer import TrainingStage
@@ -171,7 +171,7 @@ class Worker:
         return materialiser.materialise(accepted, folder)
 
     def _task(self, request: Requested, accepted: Accepted, champion: Bundle, made: Materialised) -> dict[str, Any]:
-        ranges = tuple(TopicRange(**each.model_dump()) for each in (*accepted.features, *accepted.labels))
+        ranges = (*accepted.features, *accepted.labels)
         training = TrainingSource(topics=ranges, rows=made.facts.train)
         return {
             "model": request.model,
