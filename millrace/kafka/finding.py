@@ -1,7 +1,10 @@
-"""Which Kafka is meant, where nobody says so."""
+"""What is meant: which Kafka where nobody says so, and which deployment by its name."""
 
 from millrace.core.errors import RequestError
 from millrace.kafka.broker import LocalBroker
+from millrace.kafka.control import ControlView
+from millrace.kafka.control_writer import DEPLOYMENTS_TOPIC
+from millrace.process.deployment import Deployment, find_deployment
 from millrace.process.settings import KafkaSettings, Settings
 
 
@@ -20,3 +23,15 @@ def find_kafka(settings: Settings) -> KafkaSettings:
         "no broker is named, and no local one runs",
         remedy="run `millrace up`, or name one: --bootstrap HOST:PORT or MILLRACE_KAFKA__BOOTSTRAP",
     )
+
+
+def read_deployment(kafka: KafkaSettings, name: str) -> Deployment:
+    """The deployment of this name, from the topic `millrace.deployments`.
+
+    Raises:
+        RequestError: There is no such topic or deployment, or its document is not valid.
+        TransientError: No broker answers.
+        FatalError: The broker refuses this client.
+    """
+    with ControlView(kafka, DEPLOYMENTS_TOPIC) as view:
+        return find_deployment(view.refresh(), name)

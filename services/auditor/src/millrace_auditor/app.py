@@ -15,12 +15,10 @@ from millrace import __version__
 from millrace.core.clock import Clock
 from millrace.core.errors import MillraceError
 from millrace.kafka.admin import Admin
-from millrace.kafka.control import ControlView
-from millrace.kafka.control_writer import DEPLOYMENTS_TOPIC
-from millrace.kafka.finding import find_kafka
+from millrace.kafka.finding import find_kafka, read_deployment
 from millrace.kafka.lane import GroupLane, LaneSpec, open_exactly_once
 from millrace.process.clock import SystemClock
-from millrace.process.deployment import Deployment, find_deployment
+from millrace.process.deployment import Deployment
 from millrace.process.health import Health, HealthServer
 from millrace.process.lifecycle import ExitCode, Phase, Shutdown, run
 from millrace.process.settings import KafkaSettings, Settings
@@ -56,7 +54,7 @@ def main(*, file: Path | None, name: str | None, slot: int, roles: tuple[metrics
         settings = Settings.load()
         logs.configure(level=settings.log.level, format=settings.log.format, environ=os.environ, constants=constants)
         kafka = find_kafka(settings)
-        deployment = Deployment.load(file) if file else _named(kafka, name or "")
+        deployment = Deployment.load(file) if file else read_deployment(kafka, name or "")
         Auditor(settings, kafka, deployment, slot=slot, clock=clock, roles=roles).run(shutdown)
 
     return run(work, shutdown=shutdown, report=_report)
@@ -173,11 +171,6 @@ class Auditor:
 
 def _tell(telemetry: Telemetry, role: metrics.Role, lane: GroupLane) -> None:
     telemetry.lane(role, lane.stats())
-
-
-def _named(kafka: KafkaSettings, name: str) -> Deployment:
-    with ControlView(kafka, DEPLOYMENTS_TOPIC) as view:
-        return find_deployment(view.refresh(), name)
 
 
 def _report(error: MillraceError) -> None:

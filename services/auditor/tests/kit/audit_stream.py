@@ -6,26 +6,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from threading import Thread
 from typing import Any, Protocol
 
 import numpy as np
 import yaml
 
 from millrace.client.labels import Label, send_labels
-from millrace.core.errors import MillraceError
 from millrace.core.records import Coordinates, OutputBatch, RecordBatch
 from millrace.kafka.admin import Admin, TopicSpec
 from millrace.kafka.reading import Reader
 from millrace.kafka.writing import Writer
 from millrace.process.clock import SystemClock
 from millrace.process.deployment import Deployment
-from millrace.process.lifecycle import Shutdown
 from millrace.process.settings import Settings
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
 from millrace.testing.broker import Broker
 from millrace.testing.models import linear_bundle
+from millrace.testing.running import at_work
 from millrace.testing.waiting import eventually
 from millrace_auditor.app import Auditor
 
@@ -165,27 +163,10 @@ class Audited:
     @contextmanager
     def running(self, *, slot: int = 0) -> Iterator[None]:
         """An auditor at work; whatever ended it early is raised at the end."""
-        clock = SystemClock()
-        shutdown = Shutdown(clock=clock)
-        failures: list[MillraceError] = []
         deployment = Deployment.parse(self.document(), subject="the test")
-        auditor = Auditor(self.settings, self.broker.kafka, deployment, slot=slot, clock=clock)
-
-        def work() -> None:
-            try:
-                auditor.run(shutdown)
-            except MillraceError as error:
-                failures.append(error)
-
-        thread = Thread(target=work, name=f"auditor-{slot}")
-        thread.start()
-        try:
+        auditor = Auditor(self.settings, self.broker.kafka, deployment, slot=slot, clock=SystemClock())
+        with at_work(auditor.run, name=f"auditor-{slot}"):
             yield
-        finally:
-            shutdown.request()
-            thread.join()
-        if failures:
-            raise failures[0]
 
     def _prediction(self, event: Event) -> bytes:
         place = self.place(event)

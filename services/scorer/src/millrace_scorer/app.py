@@ -12,12 +12,10 @@ from millrace import __version__
 from millrace.core.batching import BatchPolicy
 from millrace.core.errors import MillraceError
 from millrace.kafka.admin import Admin
-from millrace.kafka.control import ControlView
-from millrace.kafka.control_writer import DEPLOYMENTS_TOPIC
-from millrace.kafka.finding import find_kafka
+from millrace.kafka.finding import find_kafka, read_deployment
 from millrace.kafka.lane import LaneSpec, open_lane
 from millrace.process.clock import SystemClock
-from millrace.process.deployment import Deployment, find_deployment
+from millrace.process.deployment import Deployment
 from millrace.process.health import Health, HealthServer
 from millrace.process.lifecycle import ExitCode, Phase, Shutdown, run
 from millrace.process.settings import KafkaSettings, Settings
@@ -47,7 +45,7 @@ def main(*, file: Path | None, name: str | None, slot: int) -> ExitCode:
         settings = Settings.load()
         logs.configure(level=settings.log.level, format=settings.log.format, environ=os.environ, constants=constants)
         kafka = find_kafka(settings)
-        deployment = Deployment.load(file) if file else _named(kafka, name or "")
+        deployment = Deployment.load(file) if file else read_deployment(kafka, name or "")
         Scorer(settings, kafka, deployment, slot=slot, clock=clock).run(shutdown)
 
     return run(work, shutdown=shutdown, report=_report)
@@ -136,11 +134,6 @@ def lane_spec(deployment: Deployment, slot: int) -> LaneSpec:
         start_at=deployment.source.start,
         session_timeout=deployment.group.session_timeout,
     )
-
-
-def _named(kafka: KafkaSettings, name: str) -> Deployment:
-    with ControlView(kafka, DEPLOYMENTS_TOPIC) as view:
-        return find_deployment(view.refresh(), name)
 
 
 def _report(error: MillraceError) -> None:

@@ -27,6 +27,18 @@ def row(a: float, b: float = 0.0, c: float = 0.0) -> bytes:
     return json.dumps({"a": a, "b": b, "c": c}).encode()
 
 
+def good_in_avro(kind: str) -> tuple[str, bytes]:
+    """A schema whose fields are of this type, and the values of `GOOD` written with it."""
+    schema = {"type": "record", "name": "Row", "fields": [{"name": name, "type": kind} for name in "abc"]}
+    body = BytesIO()
+    fastavro.schemaless_writer(body, fastavro.parse_schema(schema), json.loads(GOOD))
+    return json.dumps(schema), body.getvalue()
+
+
+def framed(schema_id: int, body: bytes) -> bytes:
+    return b"\x00" + schema_id.to_bytes(4, "big") + body
+
+
 def test_each_record_becomes_the_prediction_of_its_model_to_the_bit(stream: MakeStream, tmp_path: Path) -> None:
     s = stream(partitions=2)
     values = np.random.default_rng(1).normal(size=(500, 3)).astype(np.float32)
@@ -109,24 +121,16 @@ def test_each_bad_record_is_a_dead_letter_once_with_its_reason_and_neighbours_ar
 
 def test_avro_and_arrow_records_are_scored_like_json(stream: MakeStream, tmp_path: Path) -> None:
     s = stream()
-    schema = {
-        "type": "record",
-        "name": "Row",
-        "fields": [{"name": name, "type": "double"} for name in "abc"],
-    }
-    (tmp_path / "row.avsc").write_text(json.dumps(schema))
-    avro = BytesIO()
-    fastavro.schemaless_writer(avro, fastavro.parse_schema(schema), {"a": 0.5, "b": -1.25, "c": 3.0})
-    framed = b"\x00" + (7).to_bytes(4, "big") + avro.getvalue()
+    schema, avro = good_in_avro("double")
+    (tmp_path / "row.avsc").write_text(schema)
     rows = {"a": [0.5, 1], "b": [-1.25, 0], "c": [3, 0]}
     table = pa.table({name: pa.array(values, pa.float32()) for name, values in rows.items()})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     arrow = sink.getvalue().to_pybytes()
-    unknown = framed[:1] + (8).to_bytes(4, "big") + framed[5:]
     s.send(
-        [framed, GOOD, arrow, unknown],
+        [framed(7, avro), GOOD, arrow, framed(8, avro)],
         headers=[
             None,
             [("content-type", b"application/json")],
@@ -144,12 +148,10 @@ def test_avro_and_arrow_records_are_scored_like_json(stream: MakeStream, tmp_pat
 
 def test_a_schema_registry_knows_the_records_and_gets_to_know_the_predictions(stream: MakeStream) -> None:
     s = stream()
-    schema = {"type": "record", "name": "Row", "fields": [{"name": name, "type": "float"} for name in "abc"]}
-    avro = BytesIO()
-    fastavro.schemaless_writer(avro, fastavro.parse_schema(schema), {"a": 0.5, "b": -1.25, "c": 3.0})
+    schema, avro = good_in_avro("float")
     with running_registry() as registry:
-        known = registry.register(json.dumps(schema))
-        s.send([b"\x00" + known.to_bytes(4, "big") + avro.getvalue(), b"\x00\x00\x00\x00\x63" + avro.getvalue()])
+        known = registry.register(schema)
+        s.send([framed(known, avro), framed(99, avro)])
         with s.running(s.deployment(source={"format": "avro", "registry": registry.url}, sink={"format": "avro"})):
             s.wait_for(1)
             s.wait_for(1, f"{s.name}.dlq")
@@ -163,13 +165,11 @@ def test_a_schema_registry_knows_the_records_and_gets_to_know_the_predictions(st
 
 def test_while_the_schema_registry_is_away_records_wait(stream: MakeStream) -> None:
     s = stream()
-    schema = {"type": "record", "name": "Row", "fields": [{"name": name, "type": "float"} for name in "abc"]}
-    avro = BytesIO()
-    fastavro.schemaless_writer(avro, fastavro.parse_schema(schema), {"a": 0.5, "b": -1.25, "c": 3.0})
+    schema, avro = good_in_avro("float")
     with running_registry() as registry:
-        known = registry.register(json.dumps(schema))
+        known = registry.register(schema)
         registry.status = 500
-        s.send([b"\x00" + known.to_bytes(4, "big") + avro.getvalue()] * 3)
+        s.send([framed(known, avro)] * 3)
         with s.running(s.deployment(source={"format": "avro", "registry": registry.url})):
             eventually(lambda: len(registry.asked) > 2, what="three questions")
             registry.status = None

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from threading import Thread
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +25,7 @@ from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
 from millrace.testing.broker import Broker
 from millrace.testing.models import linear_bundle
+from millrace.testing.running import at_work
 from millrace.testing.waiting import eventually
 from millrace_scorer.app import Scorer
 
@@ -117,26 +117,10 @@ class Stream:
     @contextmanager
     def running(self, deployment: Deployment | None = None, *, slot: int = 0) -> Iterator[None]:
         """A scorer at work; whatever ended it early is raised at the end."""
-        clock = SystemClock()
-        shutdown = Shutdown(clock=clock)
-        failures: list[MillraceError] = []
-        scorer = Scorer(self.settings, self.broker.kafka, deployment or self.deployment(), slot=slot, clock=clock)
-
-        def work() -> None:
-            try:
-                scorer.run(shutdown)
-            except MillraceError as error:
-                failures.append(error)
-
-        thread = Thread(target=work, name=f"scorer-{slot}")
-        thread.start()
-        try:
+        chosen = deployment or self.deployment()
+        scorer = Scorer(self.settings, self.broker.kafka, chosen, slot=slot, clock=SystemClock())
+        with at_work(scorer.run, name=f"scorer-{slot}"):
             yield
-        finally:
-            shutdown.request()
-            thread.join()
-        if failures:
-            raise failures[0]
 
     def refuses(self, deployment: Deployment) -> MillraceError:
         """The error with which a scorer of this deployment ends at its start."""

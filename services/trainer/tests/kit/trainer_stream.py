@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -14,20 +13,19 @@ from numpy.typing import NDArray
 
 from millrace.client.labels import Label, LabelOperation, Truth, send_labels
 from millrace.client.retraining import request_retraining
-from millrace.core.errors import MillraceError
 from millrace.core.records import Coordinates, OutputBatch
 from millrace.kafka.admin import Admin, TopicSpec
 from millrace.kafka.appending import RETRAIN_TOPIC, AppendLog
 from millrace.kafka.reading import Reader
 from millrace.kafka.writing import Writer
 from millrace.process.clock import SystemClock
-from millrace.process.lifecycle import Shutdown
 from millrace.process.retraining import Completed, LoopAnswer, Requested, read_loop_record, write_loop_record
 from millrace.process.settings import Settings
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
 from millrace.testing.broker import Broker
 from millrace.testing.models import linear_bundle
+from millrace.testing.running import at_work
 from millrace.testing.waiting import eventually
 from millrace_trainer.app import Trainer
 from millrace_trainer.settings import Training
@@ -161,23 +159,6 @@ class Loop:
     @contextmanager
     def running(self, training: Training | None = None) -> Iterator[None]:
         """A trainer at work; whatever ended it early is raised at the end."""
-        clock = SystemClock()
-        shutdown = Shutdown(clock=clock)
-        failures: list[MillraceError] = []
-        trainer = Trainer(self.settings, self.broker.kafka, training or self.training(), clock=clock)
-
-        def work() -> None:
-            try:
-                trainer.run(shutdown)
-            except MillraceError as error:
-                failures.append(error)
-
-        thread = Thread(target=work, name="trainer")
-        thread.start()
-        try:
+        trainer = Trainer(self.settings, self.broker.kafka, training or self.training(), clock=SystemClock())
+        with at_work(trainer.run, name="trainer"):
             yield
-        finally:
-            shutdown.request()
-            thread.join()
-        if failures:
-            raise failures[0]
