@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Final
 
-from millrace.telemetry.metrics import Kind, Label, MetricSpec, Unit
+from millrace.telemetry.metrics import Kind, Label, MetricSpec, Unit, build_info
 from millrace.telemetry.scorer import DURATION_BUCKETS, TransactionOutcome
 
 
@@ -114,9 +114,7 @@ LAG: Final = MetricSpec(
     (_ROLE,),
 )
 READY: Final = MetricSpec("auditor", "ready", Unit.STATE, Kind.GAUGE, "Whether the broker answers.")
-BUILD: Final = MetricSpec(
-    "auditor", "build", Unit.INFO, Kind.GAUGE, "What is running.", (Label("version"), Label("python"))
-)
+BUILD: Final = build_info("auditor")
 
 AUDITOR: Final = (
     RECORDS_JOINED,

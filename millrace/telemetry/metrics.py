@@ -101,6 +101,12 @@ class MetricSpec:
 _LabelValues: TypeAlias = tuple[str, ...]
 
 
+def build_info(service: str) -> MetricSpec:
+    """The metric by which every service says which version runs."""
+    labels = (Label("version"), Label("python"))
+    return MetricSpec(service, "build", Unit.INFO, Kind.GAUGE, "What is running.", labels)
+
+
 @dataclass(slots=True)
 class _Histogram:
     counts: NDArray[np.int64]

@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Final
 
 from millrace.core.errors import Reason
-from millrace.telemetry.metrics import Kind, Label, MetricSpec, Unit
+from millrace.telemetry.metrics import Kind, Label, MetricSpec, Unit, build_info
 
 
 class Stage(StrEnum):
@@ -98,9 +98,7 @@ MODEL: Final = MetricSpec(
     "The model version that scores.",
     (Label("model"), Label("version"), Label("digest")),
 )
-BUILD: Final = MetricSpec(
-    "scorer", "build", Unit.INFO, Kind.GAUGE, "What is running.", (Label("version"), Label("python"))
-)
+BUILD: Final = build_info("scorer")
 CONSUMER_LAG: Final = MetricSpec(
     "lane",
     "consumer_lag",

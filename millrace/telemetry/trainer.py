@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Final
 
-from millrace.telemetry.metrics import Kind, Label, MetricSpec, Unit
+from millrace.telemetry.metrics import Kind, Label, MetricSpec, Unit, build_info
 
 
 class TrainingStage(StrEnum):
@@ -54,9 +54,7 @@ RECORDS_INVALID: Final = MetricSpec(
     "trainer", "invalid", Unit.RECORDS, Kind.GAUGE, "Features and labels of the last training that cannot be read."
 )
 READY: Final = MetricSpec("trainer", "ready", Unit.STATE, Kind.GAUGE, "Whether the trainer reads requests.")
-BUILD: Final = MetricSpec(
-    "trainer", "build", Unit.INFO, Kind.GAUGE, "What is running.", (Label("version"), Label("python"))
-)
+BUILD: Final = build_info("trainer")
 
 TRAINER: Final = (
     REQUESTS_ENDED,

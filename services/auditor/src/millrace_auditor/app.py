@@ -1,7 +1,5 @@
 """The composition root of the auditor: everything is put together here, and nowhere else."""
 
-import os
-import platform
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -11,22 +9,17 @@ from typing import Final, TypeAlias
 
 import structlog
 
-from millrace import __version__
 from millrace.core.clock import Clock
-from millrace.core.errors import MillraceError
 from millrace.kafka.admin import Admin
-from millrace.kafka.finding import find_kafka, read_deployment
+from millrace.kafka.finding import read_deployment
 from millrace.kafka.lane import GroupLane, LaneSpec, open_exactly_once
-from millrace.process.clock import SystemClock
 from millrace.process.deployment import Deployment
-from millrace.process.health import Health, HealthServer
-from millrace.process.lifecycle import ExitCode, Phase, Shutdown, run
+from millrace.process.lifecycle import ExitCode, Phase, Shutdown
 from millrace.process.settings import KafkaSettings, Settings
+from millrace.service import Surroundings, run_service, watched
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
 from millrace.telemetry import auditor as metrics
-from millrace.telemetry import logs
-from millrace.telemetry.metrics import Instruments
 from millrace_auditor.adapters.columns import RecordColumns
 from millrace_auditor.adapters.logs import EvidenceTopic, LabelTopic, StateTopic
 from millrace_auditor.adapters.telemetry import Telemetry
@@ -45,19 +38,13 @@ BOTH: Final = (metrics.Role.JOIN, metrics.Role.JUDGE)
 
 def main(*, file: Path | None, name: str | None, slot: int, roles: tuple[metrics.Role, ...] = BOTH) -> ExitCode:
     """Run one auditor from settings to exit code. Exactly one of `file` and `name` is given."""
-    clock = SystemClock()
-    shutdown = Shutdown(clock=clock)
-    constants: dict[str, object] = {"service": "auditor", "slot": slot}
-    logs.configure(environ=os.environ, constants=constants)
 
-    def work() -> None:
-        settings = Settings.load()
-        logs.configure(level=settings.log.level, format=settings.log.format, environ=os.environ, constants=constants)
-        kafka = find_kafka(settings)
-        deployment = Deployment.load(file) if file else read_deployment(kafka, name or "")
-        Auditor(settings, kafka, deployment, slot=slot, clock=clock, roles=roles).run(shutdown)
+    def work(around: Surroundings) -> None:
+        deployment = Deployment.load(file) if file else read_deployment(around.kafka, name or "")
+        auditor = Auditor(around.settings, around.kafka, deployment, slot=slot, clock=around.clock, roles=roles)
+        auditor.run(around.shutdown)
 
-    return run(work, shutdown=shutdown, report=_report)
+    return run_service("auditor", work, slot=slot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +67,17 @@ class Auditor:
             TransientError: The broker or a store is away at the start.
             FatalError: Something broke that only a restart can mend.
         """
-        health = Health(clock=self.clock)
-        instruments = Instruments(metrics.AUDITOR, constants={"deployment": self.deployment.deployment})
-        instruments.replace(metrics.BUILD, 1, version=__version__, python=platform.python_version())
-        instruments.set(metrics.EVENTS_HELD_LIMIT, self.deployment.audit.max_events)
-        telemetry = Telemetry(instruments, health)
+        name = self.deployment.deployment
         with ExitStack() as stack:
-            server = HealthServer(
-                health, instruments.exposition, host=self.settings.health.host, port=self.settings.health.port
+            told = stack.enter_context(
+                watched("auditor", metrics.AUDITOR, self.settings, clock=self.clock, constants={"deployment": name})
             )
-            stack.enter_context(server)
-            log.info("starting", deployment=self.deployment.deployment, kafka=self.kafka.bootstrap, health=server.url)
+            told.instruments.set(metrics.EVENTS_HELD_LIMIT, self.deployment.audit.max_events)
+            telemetry = Telemetry(told.instruments, told.health)
+            log.info("starting", deployment=name, kafka=self.kafka.bootstrap, health=told.url)
             turns, finishes = self._assemble(stack, telemetry)
             while shutdown.phase() is Phase.RUNNING:
-                health.turn()
+                told.health.turn()
                 for turn in turns:
                     turn()
             if shutdown.phase() is Phase.DRAINING:
@@ -171,7 +155,3 @@ class Auditor:
 
 def _tell(telemetry: Telemetry, role: metrics.Role, lane: GroupLane) -> None:
     telemetry.lane(role, lane.stats())
-
-
-def _report(error: MillraceError) -> None:
-    log.error(error.message, remedy=error.remedy or None)

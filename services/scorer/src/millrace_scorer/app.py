@@ -1,30 +1,24 @@
 """The composition root of the scorer: everything is put together here, and nowhere else."""
 
-import os
-import platform
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from millrace import __version__
 from millrace.core.batching import BatchPolicy
-from millrace.core.errors import MillraceError
 from millrace.kafka.admin import Admin
-from millrace.kafka.finding import find_kafka, read_deployment
+from millrace.kafka.finding import read_deployment
 from millrace.kafka.lane import LaneSpec, open_lane
 from millrace.process.clock import SystemClock
 from millrace.process.deployment import Deployment
-from millrace.process.health import Health, HealthServer
-from millrace.process.lifecycle import ExitCode, Phase, Shutdown, run
+from millrace.process.lifecycle import ExitCode, Phase, Shutdown
 from millrace.process.settings import KafkaSettings, Settings
+from millrace.service import Surroundings, run_service, watched
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
 from millrace.serving.streams import StreamCodec
-from millrace.telemetry import logs
 from millrace.telemetry import scorer as metrics
-from millrace.telemetry.metrics import Instruments
 from millrace_scorer.adapters.compiling import Compiler
 from millrace_scorer.adapters.models import ServedModels
 from millrace_scorer.adapters.telemetry import Telemetry
@@ -36,19 +30,12 @@ log = structlog.get_logger()
 
 def main(*, file: Path | None, name: str | None, slot: int) -> ExitCode:
     """Run one scorer from settings to exit code. Exactly one of `file` and `name` is given."""
-    clock = SystemClock()
-    shutdown = Shutdown(clock=clock)
-    constants: dict[str, object] = {"service": "scorer", "slot": slot}
-    logs.configure(environ=os.environ, constants=constants)
 
-    def work() -> None:
-        settings = Settings.load()
-        logs.configure(level=settings.log.level, format=settings.log.format, environ=os.environ, constants=constants)
-        kafka = find_kafka(settings)
-        deployment = Deployment.load(file) if file else read_deployment(kafka, name or "")
-        Scorer(settings, kafka, deployment, slot=slot, clock=clock).run(shutdown)
+    def work(around: Surroundings) -> None:
+        deployment = Deployment.load(file) if file else read_deployment(around.kafka, name or "")
+        Scorer(around.settings, around.kafka, deployment, slot=slot, clock=around.clock).run(around.shutdown)
 
-    return run(work, shutdown=shutdown, report=_report)
+    return run_service("scorer", work, slot=slot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +57,14 @@ class Scorer:
             FatalError: Something broke that only a restart can mend.
         """
         deployment, clock = self.deployment, self.clock
-        health = Health(clock=clock)
-        instruments = Instruments(metrics.SCORER, constants={"deployment": deployment.deployment})
-        instruments.replace(metrics.BUILD, 1, version=__version__, python=platform.python_version())
-        instruments.set(metrics.BACKLOG_LIMIT, deployment.batch.transaction_records)
-        telemetry = Telemetry(instruments, health)
+        constants = {"deployment": deployment.deployment}
         with ExitStack() as stack:
-            server = HealthServer(
-                health, instruments.exposition, host=self.settings.health.host, port=self.settings.health.port
+            told = stack.enter_context(
+                watched("scorer", metrics.SCORER, self.settings, clock=clock, constants=constants)
             )
-            stack.enter_context(server)
-            log.info("starting", deployment=deployment.deployment, kafka=self.kafka.bootstrap, health=server.url)
+            told.instruments.set(metrics.BACKLOG_LIMIT, deployment.batch.transaction_records)
+            telemetry = Telemetry(told.instruments, told.health)
+            log.info("starting", deployment=deployment.deployment, kafka=self.kafka.bootstrap, health=told.url)
             ensure_output_topics(Admin(self.kafka), deployment)
             who = f"scorer/{deployment.deployment}/{self.slot}"
             registry = Registry(self.kafka, Shelf.of(self.settings), who=who)
@@ -101,7 +85,7 @@ class Scorer:
             log.info("scoring", source=deployment.source.topic, predictions=deployment.predictions_topic)
 
             while shutdown.phase() is Phase.RUNNING:
-                health.turn()
+                told.health.turn()
                 telemetry.lane(lane.stats())
                 loop.turn()
             if shutdown.phase() is Phase.DRAINING:
@@ -134,7 +118,3 @@ def lane_spec(deployment: Deployment, slot: int) -> LaneSpec:
         start_at=deployment.source.start,
         session_timeout=deployment.group.session_timeout,
     )
-
-
-def _report(error: MillraceError) -> None:
-    log.error(error.message, remedy=error.remedy or None)

@@ -1,7 +1,5 @@
 """The composition root of the trainer: everything is put together here, and nowhere else."""
 
-import os
-import platform
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,22 +9,18 @@ from typing import Final
 
 import structlog
 
-from millrace import __version__
-from millrace.core.errors import MillraceError, TransientError
+from millrace.core.errors import TransientError
 from millrace.kafka.appending import RETRAIN_TOPIC, AppendLog, Entry
 from millrace.kafka.connection import Link
-from millrace.kafka.finding import find_kafka
 from millrace.process.clock import SystemClock
-from millrace.process.health import Health, HealthServer
-from millrace.process.lifecycle import ExitCode, Phase, Shutdown, run
+from millrace.process.lifecycle import ExitCode, Phase, Shutdown
 from millrace.process.settings import KafkaSettings, Settings
+from millrace.service import Surroundings, run_service, watched
 from millrace.serving.catalogue import CHAMPION
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
 from millrace.serving.streams import StreamCodec
-from millrace.telemetry import logs
 from millrace.telemetry import trainer as metrics
-from millrace.telemetry.metrics import Instruments
 from millrace_trainer.adapters.running import Bounds, Call
 from millrace_trainer.adapters.telemetry import Telemetry
 from millrace_trainer.adapters.worker import Plan, Worker, read_ledger, utc_now
@@ -44,17 +38,11 @@ class _StoppedError(Exception):
 
 def main(*, file: Path) -> ExitCode:
     """Run one trainer from settings to exit code."""
-    clock = SystemClock()
-    shutdown = Shutdown(clock=clock)
-    constants: dict[str, object] = {"service": "trainer"}
-    logs.configure(environ=os.environ, constants=constants)
 
-    def work() -> None:
-        settings = Settings.load()
-        logs.configure(level=settings.log.level, format=settings.log.format, environ=os.environ, constants=constants)
-        Trainer(settings, find_kafka(settings), Training.load(file), clock=clock).run(shutdown)
+    def work(around: Surroundings) -> None:
+        Trainer(around.settings, around.kafka, Training.load(file), clock=around.clock).run(around.shutdown)
 
-    return run(work, shutdown=shutdown, report=_report)
+    return run_service("trainer", work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +63,18 @@ class Trainer:
             FatalError: Another trainer of the model has taken over, or the broker refuses this client.
         """
         training, model = self.training, self.training.model
-        health = Health(clock=self.clock)
-        instruments = Instruments(metrics.TRAINER, constants={"model": model})
-        instruments.replace(metrics.BUILD, 1, version=__version__, python=platform.python_version())
-        telemetry = Telemetry(instruments, health, seconds=self.clock.monotonic)
-
-        def keep_alive() -> None:
-            health.turn()
-            if shutdown.phase() is not Phase.RUNNING:
-                raise _StoppedError
-
         with ExitStack() as stack:
-            where = self.settings.health
-            server = HealthServer(health, instruments.exposition, host=where.host, port=where.port)
-            stack.enter_context(server)
-            log.info("starting", model=model, kafka=self.kafka.bootstrap, health=server.url)
+            told = stack.enter_context(
+                watched("trainer", metrics.TRAINER, self.settings, clock=self.clock, constants={"model": model})
+            )
+            telemetry = Telemetry(told.instruments, told.health, seconds=self.clock.monotonic)
+            log.info("starting", model=model, kafka=self.kafka.bootstrap, health=told.url)
+
+            def keep_alive() -> None:
+                told.health.turn()
+                if shutdown.phase() is not Phase.RUNNING:
+                    raise _StoppedError
+
             registry = stack.enter_context(Registry(self.kafka, Shelf.of(self.settings), who=f"trainer/{model}"))
             codec = stack.enter_context(StreamCodec(training.deployment(), self.clock))
             requests = stack.enter_context(
@@ -161,7 +146,3 @@ def plan_of(training: Training) -> Plan:
         label_events=training.data.label_events,
         promotion=training.promotion_policy,
     )
-
-
-def _report(error: MillraceError) -> None:
-    log.error(error.message, remedy=error.remedy or None)
