@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from itertools import product
 from threading import Lock
 from typing import Final, TypeAlias
@@ -101,8 +102,9 @@ class MetricSpec:
 _LabelValues: TypeAlias = tuple[str, ...]
 
 
+@cache
 def build_info(service: str) -> MetricSpec:
-    """The metric by which every service says which version runs."""
+    """The metric by which every service says which version runs; one value per service, as specs are compared so."""
     labels = (Label("version"), Label("python"))
     return MetricSpec(service, "build", Unit.INFO, Kind.GAUGE, "What is running.", labels)
 

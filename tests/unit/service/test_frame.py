@@ -1,8 +1,8 @@
 import os
 import signal
-import urllib.request
 from pathlib import Path
 
+import httpx
 import pytest
 
 from millrace.core.errors import RequestError
@@ -62,6 +62,4 @@ def test_health_and_metrics_are_served_meanwhile() -> None:
 
 
 def fetch(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        text: str = answer.read().decode()
-    return text
+    return httpx.get(url, timeout=10).text
