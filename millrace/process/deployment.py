@@ -12,6 +12,7 @@ The document is the desired state: it is read from a file, or from the topic `mi
 """
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
@@ -22,6 +23,7 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError, model
 
 from millrace.core.errors import RequestError
 from millrace.core.lane import Delivery
+from millrace.core.rollout import RolloutMode, SequentialTest
 from millrace.process.document import read_document
 from millrace.process.refusal import refusal
 from millrace.process.settings import FROZEN
@@ -275,6 +277,56 @@ class Audit(BaseModel):
     """Data is broken when fewer of a feature's values are present."""
 
 
+class Follow(StrEnum):
+    """What follows when a challenger is shown to be better."""
+
+    PROMOTE = "promote"
+    """It becomes the champion."""
+    PROPOSE = "propose"
+    """It stays the challenger, and a person decides: `millrace model promote`."""
+
+
+class Rollout(BaseModel):
+    """How a challenger is tried. A rollout is on while the challenger's alias names another version than the champion.
+
+    The probability that a challenger is promoted which is not better than `margin`, or rolled back which is not worse
+    than `tolerance`, is at most `alpha`, over the whole rollout. Both count in shares of labelled events on which one
+    version alone was right (for numbers: nearer).
+    """
+
+    model_config = FROZEN
+
+    mode: RolloutMode = RolloutMode.NONE
+    """`shadow`: it scores everything and answers nothing. `canary`: it answers a share of the keys."""
+    share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Share of the keys that a canary answers."""
+    challenger: ModelReference | None = None
+    """Which version is tried; the alias `challenger` of the model where absent."""
+    follow: Follow = Follow.PROMOTE
+    """What follows when it is shown to be better."""
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """Probability of a false promotion, and of a false rollback, at most."""
+    margin: Annotated[float, Field(gt=-1, lt=1)] = 0.0
+    """The gain to be exceeded. 0 is better; -0.01 is not worse by one event in a hundred."""
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The loss to be exceeded before it is rolled back."""
+    min_pairs: Count = 200
+    """No end before so many labelled events that both versions scored."""
+    max_pairs: Count = 100_000
+    """The end at so many: the champion stays."""
+
+    @property
+    def test(self) -> SequentialTest:
+        """When the rollout ends."""
+        return SequentialTest(self.alpha, self.margin, self.tolerance, self.min_pairs, self.max_pairs)
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.max_pairs < self.min_pairs:
+            raise ValueError(f"max_pairs ({self.max_pairs}) is smaller than min_pairs ({self.min_pairs})")
+        return self
+
+
 class Deployment(BaseModel):
     """A model at work on a topic: the desired state of one deployment."""
 
@@ -304,6 +356,8 @@ class Deployment(BaseModel):
     """Membership of the consumer group."""
     audit: Audit = Audit()
     """How predictions are compared with the truth."""
+    rollout: Rollout = Rollout()
+    """How a challenger is tried."""
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -352,6 +406,21 @@ class Deployment(BaseModel):
     def late_topic(self) -> str:
         """Topic of records that were shed."""
         return self.sink.late or f"{self.deployment}.late"
+
+    @property
+    def shadows_topic(self) -> str:
+        """Topic of what the version that did not answer said."""
+        return f"{self.deployment}.shadows"
+
+    @property
+    def handovers_topic(self) -> str:
+        """Topic of the offsets from which versions answer."""
+        return f"{self.deployment}.handovers"
+
+    @property
+    def challenger(self) -> str:
+        """Reference of the version that a rollout tries."""
+        return self.rollout.challenger or f"{re.split('[@/]', self.model)[0]}@challenger"
 
     @property
     def labels_topic(self) -> str:
