@@ -1,0 +1,11 @@
+"""The metrics of a gateway: the whole list."""
+
+from typing import Final
+
+from millrace.telemetry.metrics import Kind, MetricSpec, Unit, build_info
+
+READY: Final = MetricSpec("gateway", "ready", Unit.STATE, Kind.GAUGE, "Whether the gateway answers requests.")
+BUILD: Final = build_info("gateway")
+
+GATEWAY: Final = (READY, BUILD)
+"""Every metric of a gateway process; the others in its exposition are prometheus-client's own."""

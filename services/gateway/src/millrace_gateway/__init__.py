@@ -1,0 +1,1 @@
+"""The doors: REST and gRPC around the same engine that scores topics."""

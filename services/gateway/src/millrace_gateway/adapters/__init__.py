@@ -1,0 +1,1 @@
+"""What the gateway touches: HTTP, gRPC, Kafka, the registry, the clock."""

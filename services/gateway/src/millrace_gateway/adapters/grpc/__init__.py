@@ -1,0 +1,1 @@
+"""The doors over gRPC, one module each; `millrace_gateway.app` lists them."""

@@ -1,0 +1,69 @@
+"""gRPC on a port that several gateways of one machine may share, with the standard health service."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Self
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from millrace.core.errors import RequestError
+from millrace_gateway.settings import Grpc, Limits
+
+
+class GrpcServer:
+    """Serves handlers over gRPC while inside `async with`; leaving ends what is being answered, at most `drain` long.
+
+    Args:
+        handlers: One of each door.
+        address: Where to listen.
+        limits: Bounds of a request.
+        drain: Longest wait for calls that are being answered.
+
+    Raises:
+        RequestError: The address is in use by something else, or not this machine's. Raised on entering.
+    """
+
+    def __init__(
+        self, handlers: Sequence[grpc.GenericRpcHandler], address: Grpc, limits: Limits, *, drain: timedelta
+    ) -> None:
+        self._address = address
+        self._drain = drain
+        self._handlers = handlers
+        self._limits = limits
+        self._port = 0
+
+    @property
+    def target(self) -> str:
+        """Where it listens."""
+        return f"{self._address.host}:{self._port}"
+
+    async def set_ready(self, services: Sequence[str], *, ready: bool) -> None:
+        """Let the health service say of these services, and of the whole server, whether they are ready."""
+        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", *services):
+            await self._health.set(service, status)
+
+    async def __aenter__(self) -> Self:
+        options = (
+            ("grpc.so_reuseport", 1),
+            ("grpc.max_receive_message_length", self._limits.body_bytes),
+            ("grpc.max_send_message_length", -1),
+        )
+        self._server = grpc.aio.server(options=options)
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._server.add_generic_rpc_handlers(tuple(self._handlers))
+        where = f"{self._address.host}:{self._address.port}"
+        try:
+            self._port = self._server.add_insecure_port(where)
+        except RuntimeError as error:
+            raise RequestError(
+                f"gRPC cannot be served on {where}: {error}",
+                remedy="set MILLRACE_GATEWAY__GRPC__PORT to a free port, or to 0 for any",
+            ) from None
+        await self._server.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.stop(self._drain.total_seconds())

@@ -1,0 +1,110 @@
+"""The composition root of the gateway: everything is put together here, and nowhere else."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import grpc
+import structlog
+import uvloop
+
+from millrace.kafka.finding import read_deployment
+from millrace.process.clock import SystemClock
+from millrace.process.deployment import Deployment
+from millrace.process.lifecycle import DRAIN, ExitCode, Phase, Shutdown
+from millrace.process.settings import KafkaSettings, Settings
+from millrace.service import Surroundings, Watched, run_service, watched
+from millrace.telemetry import gateway as metrics
+from millrace_gateway.adapters.grpc.server import GrpcServer
+from millrace_gateway.adapters.rest.doors import RestDoor, application
+from millrace_gateway.adapters.rest.health import health_door
+from millrace_gateway.adapters.rest.server import RestServer
+from millrace_gateway.settings import GatewaySettings
+
+log = structlog.get_logger()
+
+_TURN: Final = timedelta(milliseconds=50)
+
+
+def main(*, files: Sequence[Path], names: Sequence[str], slot: int) -> ExitCode:
+    """Run one gateway from settings to exit code. Serves the deployments of all files and names."""
+
+    def work(around: Surroundings) -> None:
+        named = (read_deployment(around.kafka, name) for name in names)
+        deployments = (*map(Deployment.load, files), *named)
+        options = GatewaySettings.load()
+        Gateway(around.settings, options, around.kafka, deployments, slot=slot, clock=around.clock).run(around.shutdown)
+
+    return run_service("gateway", work, slot=slot)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """One gateway, ready to be put together."""
+
+    settings: Settings
+    options: GatewaySettings
+    kafka: KafkaSettings
+    deployments: tuple[Deployment, ...]
+    slot: int
+    clock: SystemClock
+
+    def run(self, shutdown: Shutdown) -> None:
+        """Answer until asked to stop, and then what has been asked before.
+
+        Raises:
+            RequestError: It cannot work as written: no such model, an address in use.
+            TransientError: The broker or a store is away at the start.
+            FatalError: Something broke that only a restart can mend.
+        """
+        with (
+            watched("gateway", metrics.GATEWAY, self.settings, clock=self.clock, constants={}) as told,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            log.info("starting", kafka=self.kafka.bootstrap, health=told.url)
+            runner.run(self._serve(told, shutdown))
+
+    async def _serve(self, told: Watched, shutdown: Shutdown) -> None:
+        async with AsyncExitStack() as stack:
+            parts = await self._open(told, stack)
+            options = self.options
+            app = application(parts.rest_doors())
+            rest = await stack.enter_async_context(RestServer(app, options.rest, drain=DRAIN))
+            rpc = await stack.enter_async_context(
+                GrpcServer(parts.grpc_doors(), options.grpc, options.limits, drain=DRAIN)
+            )
+            told.health.ready()
+            told.instruments.set(metrics.READY, 1)
+            await rpc.set_ready((), ready=True)
+            log.info("serving", rest=rest.url, grpc=rpc.target)
+            while shutdown.phase() is Phase.RUNNING:
+                told.health.turn()
+                await asyncio.sleep(_TURN.total_seconds())
+            told.health.not_ready("stopping")
+            told.instruments.set(metrics.READY, 0)
+            await rpc.set_ready((), ready=False)
+        log.info("stopped", phase=shutdown.phase().value)
+
+    async def _open(self, told: Watched, stack: AsyncExitStack) -> "_Parts":
+        """Open what the doors stand on, in the order of need; `stack` closes it in reverse."""
+        return _Parts(self, told)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the doors stand on. A new door is one line in one of the lists below."""
+
+    gateway: Gateway
+    told: Watched
+
+    def rest_doors(self) -> Sequence[RestDoor]:
+        """Every door over HTTP; the first route that fits a path answers."""
+        return (health_door(self.told.health, self.told.instruments.exposition),)
+
+    def grpc_doors(self) -> Sequence[grpc.GenericRpcHandler]:
+        """Every door over gRPC."""
+        return ()

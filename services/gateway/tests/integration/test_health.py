@@ -1,0 +1,27 @@
+"""The gateway as a process: it starts, says how it is, and stops."""
+
+import grpc
+from gateway_stage import GatewayStage
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+
+def test_it_says_that_it_lives_and_what_it_is(stage: GatewayStage) -> None:
+    with stage.running() as client:
+        assert client.get("/v2/health/live").status_code == 200
+        assert client.get("/v2").json()["name"] == "millrace"
+        assert "millrace_gateway_ready_state 1.0" in client.get("/metrics").text
+        assert client.get("/openapi.json").json()["info"]["title"] == "millrace gateway"
+
+
+def test_every_error_has_one_shape(stage: GatewayStage) -> None:
+    with stage.running() as client:
+        unknown, method = client.get("/nothing"), client.post("/v2")
+        assert (unknown.status_code, method.status_code) == (404, 405)
+        for answer in (unknown, method):
+            assert set(answer.json()) == {"error", "remedy", "code"}
+
+
+def test_grpc_has_the_standard_health_service(stage: GatewayStage) -> None:
+    with stage.running(), grpc.insecure_channel(stage.target) as channel:
+        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
