@@ -8,7 +8,9 @@ The key is the model's name. All records of one loop have the same `loop_id`, in
                                        -> proposed         it is the challenger, and a person decides
                                        -> refused          it is not better: says by how much
 
-The auditor or a person writes the request; everything after it is the trainer's.
+The auditor or a person writes the request; everything after it is the trainer's, but for one record::
+
+    requested -> ... -> (any end) -> noted                 the auditor has heard it, at this event time
 """
 
 from enum import StrEnum
@@ -253,11 +255,26 @@ class Failed(_LoopRecord):
     """The last lines that the training function wrote."""
 
 
-LoopAnswer: TypeAlias = Accepted | Rejected | Completed | Promoted | Proposed | Refused | Failed
-"""What the trainer writes."""
+class Noted(_LoopRecord):
+    """The auditor of a deployment has heard how a loop ended.
+
+    Answers come by the clock and decisions are made in event time. This record fixes where the answer lies between the
+    windows, so that whoever judges them again decides the same.
+    """
+
+    type: Literal["retrain.noted.v1"] = "retrain.noted.v1"
+    deployment: Text
+    """Whose auditor it was."""
+    event_time: AwareDatetime
+    """Windows that were due by then were decided without the answer, all later ones with it."""
+    why: Text
+
+
+LoopAnswer: TypeAlias = Accepted | Rejected | Completed | Promoted | Proposed | Refused | Failed | Noted
+"""What follows a request: the trainer's answers, and the auditor's note of their end."""
 
 ENDS: Final = (Rejected, Promoted, Proposed, Refused, Failed)
-"""The answers that nothing follows."""
+"""The answers that no other answer follows."""
 
 LoopRecord: TypeAlias = Annotated[Requested | LoopAnswer, Field(discriminator="type")]
 """Any record of the topic."""

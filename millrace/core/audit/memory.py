@@ -9,7 +9,7 @@ from millrace.core.audit.decisions import AlertKey, OpenAlert, Signal
 from millrace.core.audit.evidence import DriftDetector, ErrorDetector, LossDetector
 from millrace.core.audit.layout import Layout
 from millrace.core.audit.pane import Pane
-from millrace.core.audit.policy import Guard, PolicyState
+from millrace.core.audit.policy import Guard, OpenRequest, PolicyState
 from millrace.core.audit.report import canonical_json
 from millrace.core.audit.watch import Baseline, WatchState
 from millrace.core.errors import RequestError
@@ -85,6 +85,9 @@ def _policy_document(state: PolicyState) -> Mapping[str, object]:
             for key, alert in sorted(state.alerts.items())
         ],
         "guard": None if state.guard is None else [state.guard.until_ms, state.guard.baseline],
+        "open_request": None
+        if state.open_request is None
+        else [state.open_request.loop_id, state.open_request.until_ms],
         **{name: getattr(state, name) for name in _PLAIN},
     }
 
@@ -92,7 +95,6 @@ def _policy_document(state: PolicyState) -> Mapping[str, object]:
 _TUPLES: Final = ("suspicions", "degraded_ms", "requests_ms")
 _PLAIN: Final = (
     *_TUPLES,
-    "open_request_until_ms",
     "cooldown_until_ms",
     "from_ms",
     "predictions",
@@ -109,8 +111,13 @@ def _read_policy(document: Mapping[str, Any]) -> PolicyState:
         for signal, feature, metric, effect, *alert in document["alerts"]
     }
     plain: dict[str, Any] = {name: tuple(document[name]) if name in _TUPLES else document[name] for name in _PLAIN}
-    guard = document["guard"]
-    return PolicyState(alerts=alerts, guard=None if guard is None else Guard(*guard), **plain)
+    guard, asked = document["guard"], document["open_request"]
+    return PolicyState(
+        alerts=alerts,
+        guard=None if guard is None else Guard(*guard),
+        open_request=None if asked is None else OpenRequest(*asked),
+        **plain,
+    )
 
 
 def _write(value: float) -> float | str:

@@ -63,6 +63,14 @@ class Guard:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenRequest:
+    """A request that nobody has answered yet: its loop, and until when it counts as open."""
+
+    loop_id: str
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyState:
     """What the rules remember about one model version.
 
@@ -70,7 +78,7 @@ class PolicyState:
         alerts: Alerts that are raised.
         suspicions: Whether each of the last closed windows was suspicious by estimate and drift, newest last.
         degraded_ms: Starts of the latest mature windows in a row whose effect was large enough.
-        open_request_until_ms: Until when an unanswered request counts as open; None where none is.
+        open_request: The request that waits for its answer; None where none does.
         requests_ms: When requests were made in the last day.
         cooldown_until_ms: Before this time there is no further request.
         from_ms: Start of the first mature window; None before there is one.
@@ -85,7 +93,7 @@ class PolicyState:
     alerts: Mapping[AlertKey, OpenAlert] = field(default_factory=dict)
     suspicions: tuple[bool, ...] = ()
     degraded_ms: tuple[int, ...] = ()
-    open_request_until_ms: int | None = None
+    open_request: OpenRequest | None = None
     requests_ms: tuple[int, ...] = ()
     cooldown_until_ms: int = NO_TIME
     from_ms: int | None = None
@@ -96,9 +104,13 @@ class PolicyState:
     has_labels: bool = False
     guard: Guard | None = None
 
+    def has_open_request(self, at_ms: int) -> bool:
+        """Whether a request waits for its answer at this event time."""
+        return self.open_request is not None and at_ms < self.open_request.until_ms
+
     def health(self, at_ms: int) -> Health:
         """One word for it, at this event time."""
-        if self.open_request_until_ms is not None and at_ms < self.open_request_until_ms:
+        if self.has_open_request(at_ms):
             return Health.RETRAIN_REQUESTED
         if at_ms < self.cooldown_until_ms:
             return Health.COOLDOWN
@@ -136,14 +148,15 @@ def decide(state: PolicyState, report: AuditReport, policy: Policy) -> Decision:
     return Decision(state)
 
 
-def close_request(state: PolicyState) -> PolicyState:
-    """The trainer has answered: promoted, refused, rejected or failed."""
-    return replace(state, open_request_until_ms=None)
+def close_request(state: PolicyState, loop_id: str) -> PolicyState:
+    """The trainer has ended a loop, in whatever way; nothing changes unless it is the one that is waited for."""
+    is_ours = state.open_request is not None and state.open_request.loop_id == loop_id
+    return replace(state, open_request=None) if is_ours else state
 
 
-def begin_guarded(at_ms: int, previous_baseline: float, policy: Policy) -> PolicyState:
+def begin_guarded(state: PolicyState, at_ms: int, previous_baseline: float, policy: Policy) -> PolicyState:
     """The state of a version that was just promoted over another."""
-    return PolicyState(guard=Guard(at_ms + milliseconds(policy.guard), previous_baseline))
+    return replace(state, guard=Guard(at_ms + milliseconds(policy.guard), previous_baseline))
 
 
 def _decide_closed(state: PolicyState, report: AuditReport, policy: Policy) -> Decision:
@@ -176,10 +189,12 @@ def _decide_mature(state: PolicyState, report: AuditReport, policy: Policy) -> D
         has_labels=report.coverage.overall >= policy.min_coverage,
         degraded_ms=degraded,
     )
-    findings = []
-    if evidence is not None and evidence.is_alarm and effect >= policy.min_effect:
-        findings.append(_Finding(Signal.PERFORMANCE, "", policy.metric, effect, policy.min_effect, evidence))
-    findings += _hard_fall(state, evidence, report, policy)
+    if _is_guarded(state, report):
+        findings = _hard_fall(state, evidence, report, policy)
+    elif evidence is not None and evidence.is_alarm and effect >= policy.min_effect:
+        findings = [_Finding(Signal.PERFORMANCE, "", policy.metric, effect, policy.min_effect, evidence)]
+    else:
+        findings = []
     quiet = {(Signal.PERFORMANCE, "", policy.metric): effect}
     state, alerts = _update_alerts(
         state, report, findings, policy, of=(Signal.PERFORMANCE, Signal.ROLLBACK_ADVICE), effects=quiet
@@ -251,10 +266,15 @@ def _estimate_finding(report: AuditReport, policy: Policy) -> _Finding:
     return _Finding(Signal.ESTIMATE, "", "error_rate", effect, policy.min_effect, evidence, LIMITS)
 
 
+def _is_guarded(state: PolicyState, report: AuditReport) -> bool:
+    """Whether the window lies in the time after a promotion in which only a hard fall counts."""
+    return state.guard is not None and report.window.end_ms <= state.guard.until_ms
+
+
 def _hard_fall(state: PolicyState, evidence: Evidence | None, report: AuditReport, policy: Policy) -> list[_Finding]:
     """Advice to roll back: a guarded version that is far worse than the one before it."""
     guard = state.guard
-    if guard is None or evidence is None or report.window.end_ms > guard.until_ms:
+    if guard is None or evidence is None:
         return []
     fall = replace(evidence, baseline=guard.baseline)
     if report.counts["labelled"] < policy.min_samples or fall.effect < policy.hard_fall:
@@ -361,7 +381,7 @@ def _request(
     passed = (
         not any(key[0] is Signal.QUALITY for key in state.alerts) and all(check.is_ok for check in report.quality),
         at_ms >= state.cooldown_until_ms,
-        state.open_request_until_ms is None or at_ms >= state.open_request_until_ms,
+        not state.has_open_request(at_ms),
         len(recent) < policy.max_requests_per_day,
         state.labelled >= policy.min_samples,
     )
@@ -387,7 +407,7 @@ def _request(
     )
     asked = replace(
         state,
-        open_request_until_ms=request.expires_ms,
+        open_request=OpenRequest(request.loop_id, request.expires_ms),
         requests_ms=(*recent, at_ms),
         cooldown_until_ms=at_ms + milliseconds(policy.cooldown),
         labelled_at_request=state.labelled,

@@ -148,10 +148,10 @@ class Observation:
     decision: Decision
 
 
-def begin(watch: Watch, baseline: Baseline | None, policy_state: PolicyState | None = None) -> WatchState:
-    """Begin to watch a version: fresh detectors; `policy_state` as `begin_guarded` makes it after a promotion."""
+def begin(watch: Watch, baseline: Baseline | None) -> WatchState:
+    """Begin to watch a version: fresh detectors, nothing remembered."""
     drift = DriftDetector(watch.policy.drift_threshold_steps)
-    return WatchState(baseline, _detector(watch, baseline), drift, policy_state or PolicyState())
+    return WatchState(baseline, _detector(watch, baseline), drift)
 
 
 def observe(watch: Watch, state: WatchState, view: View) -> Observation:

@@ -169,12 +169,12 @@ def test_one_request_at_a_time_then_a_cooldown_then_so_many_a_day() -> None:
     first = follow(degraded(0))
     assert first.request is not None
     assert follow(degraded(1), state=first.state).blockers == ("cooldown_ok", "no_open_request")
-    assert follow(degraded(1), state=close_request(first.state)).blockers == ("cooldown_ok",)
+    assert follow(degraded(1), state=close_request(first.state, first.request.loop_id)).blockers == ("cooldown_ok",)
     assert follow(degraded(6), state=first.state).blockers == ("cooldown_ok",)
     second = follow(degraded(11), state=first.state)
     assert second.request is not None
-    assert follow(degraded(22), state=close_request(second.state)).blockers == ("daily_limit_ok",)
-    assert follow(degraded(25), state=close_request(second.state)).request is not None
+    assert follow(degraded(22), state=close_request(second.state, second.request.loop_id)).blockers == ("daily_limit_ok",)
+    assert follow(degraded(25), state=close_request(second.state, second.request.loop_id)).request is not None
 
 
 def test_volume_and_schedule_need_no_signal() -> None:
@@ -187,7 +187,7 @@ def test_volume_and_schedule_need_no_signal() -> None:
 
 
 def test_a_promoted_version_that_falls_hard_is_to_be_rolled_back() -> None:
-    state = begin_guarded(0, previous_baseline=0.10, policy=POLICY)
+    state = begin_guarded(PolicyState(), 0, previous_baseline=0.10, policy=POLICY)
     decision = follow(mature(0, error_rate=0.16), state=state)
     assert states(decision) == [(AlertState.RAISED, Signal.ROLLBACK_ADVICE, "")]
     assert decision.request is None

@@ -21,7 +21,7 @@ from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
 from millrace.telemetry import auditor as metrics
 from millrace_auditor.adapters.columns import RecordColumns
-from millrace_auditor.adapters.logs import EvidenceTopic, LabelTopic, StateTopic
+from millrace_auditor.adapters.logs import AnswerTopic, EvidenceTopic, LabelTopic, StateTopic
 from millrace_auditor.adapters.telemetry import Telemetry
 from millrace_auditor.adapters.topics import ALERTS, REQUESTS, AuditTopics, ensure_topics
 from millrace_auditor.adapters.versions import Versions, window_spec
@@ -100,7 +100,7 @@ class Auditor:
                 turns.append(join.turn)
                 finishes.append(join.finish)
             else:
-                turns.append(self._judge(lane, versions, partitions, telemetry).turn)
+                turns.append(self._judge(lane, stack, versions, partitions, telemetry).turn)
             turns.append(partial(_tell, telemetry, role, lane))
         return turns, finishes
 
@@ -133,7 +133,9 @@ class Auditor:
             observer=telemetry,
         )
 
-    def _judge(self, lane: GroupLane, versions: Versions, partitions: int, telemetry: Telemetry) -> JudgeLoop:
+    def _judge(
+        self, lane: GroupLane, stack: ExitStack, versions: Versions, partitions: int, telemetry: Telemetry
+    ) -> JudgeLoop:
         topics, spec = AuditTopics.of(self.deployment), window_spec(self.deployment.audit)
 
         def make_judge() -> Judge:
@@ -143,10 +145,18 @@ class Auditor:
         return JudgeLoop(
             lane,
             EvidenceTopic(self.kafka, topics.evidence),
+            stack.enter_context(closing(AnswerTopic(self.kafka, REQUESTS, versions.model))),
             StateTopic(self.kafka, topics.state),
             make_judge=make_judge,
             topics=JudgeTopics(
-                self.deployment.deployment, topics.evidence, topics.audits, topics.state, ALERTS, REQUESTS
+                deployment=self.deployment.deployment,
+                model=versions.model,
+                labels=topics.labels,
+                evidence=topics.evidence,
+                audits=topics.audits,
+                state=topics.state,
+                alerts=ALERTS,
+                requests=REQUESTS,
             ),
             clock=self.clock,
             observer=telemetry,

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from millrace.client.labels import Label, LabelOperation, send_labels
 from millrace.core.audit.report import iso
 from millrace.core.errors import RequestError
 from millrace.core.records import Coordinates
+from millrace.process.retraining import Refused
 from millrace.testing.waiting import eventually
 
 
@@ -182,6 +183,31 @@ def test_errors_ask_for_retraining_once_and_broken_data_blocks_it(audited: MakeA
     assert broken.requests() == []
     quality = [alert for alert in broken.alerts() if alert["signal"] == "quality"]
     assert {alert["feature"] for alert in quality} == {"b"}
+
+
+def test_an_answer_is_heard_once_and_lets_the_next_request_be_made(audited: MakeAudited) -> None:
+    a = audited(cooldown_secs=60)
+    a.predict(made := events(5, 0, 420) + events(6, 420, 420, errors=0.6))
+    a.label(made)
+    finish(a, 840)
+    with a.running():
+        a.wait_for("mature", 14)
+    [request] = a.requests()
+    assert request["data"]["label_snapshot_offsets"] == {a.topic("labels"): {"0": 840}}
+    refused = Refused(loop_id=request["loop_id"], model=a.model, version=1, at=datetime.now(UTC), why="worse")
+    a.answer(refused)
+    a.answer(refused.model_copy(update={"loop_id": "of somebody else"}))
+    with a.running():
+        eventually(lambda: a.steps()[-1] == "noted", within=timedelta(seconds=30), what="the note")
+    a.predict(more := events(7, 1200, 420, errors=0.6))
+    a.label(more)
+    finish(a, 1620)
+    with a.running():
+        a.wait_for("mature", 22)
+    assert a.steps() == ["requested", "refused", "refused", "noted", "requested"]
+    noted = a.requests()[3]
+    assert (noted["loop_id"], noted["deployment"]) == (request["loop_id"], a.name)
+    assert noted["event_time"] >= request["not_before"]
 
 
 def test_windows_close_when_the_producer_stops(audited: MakeAudited) -> None:

@@ -18,6 +18,7 @@ from millrace.kafka.reading import Reader
 from millrace.kafka.writing import Writer
 from millrace.process.clock import SystemClock
 from millrace.process.deployment import Deployment
+from millrace.process.retraining import LoopAnswer, write_loop_record
 from millrace.process.settings import Settings
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
@@ -154,6 +155,16 @@ class Audited:
 
     def requests(self) -> list[dict[str, Any]]:
         return [each for each in self.documents("millrace.retrain-requests") if each["model"] == self.model]
+
+    def steps(self) -> list[str]:
+        """What happened to retrain requests, in a word each."""
+        return [each["type"].split(".")[1] for each in self.requests()]
+
+    def answer(self, answer: LoopAnswer) -> None:
+        """Write what the model's trainer would."""
+        value = write_loop_record(answer)
+        zero, now = np.zeros(1, np.int32), np.full(1, SystemClock().wall_ms(), np.int64)
+        self._write(OutputBatch("millrace.retrain-requests", zero, now, [self.model.encode()], [value]))
 
     def wait_for(self, stage: str, count: int, *, within: timedelta = timedelta(seconds=30)) -> list[dict[str, Any]]:
         what = f"{count} reports of stage {stage} of {self.name}"

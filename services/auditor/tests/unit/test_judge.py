@@ -1,5 +1,6 @@
 """The judge by values: evidence in, reports out, whatever the order and however often."""
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import permutations
 from typing import Any
@@ -8,15 +9,16 @@ import numpy as np
 import pytest
 
 from millrace.core.audit.columns import LabelledColumns
+from millrace.core.audit.decisions import Policy
 from millrace.core.audit.layout import Layout
 from millrace.core.audit.pane import PaneKey, count_labels, count_predictions
 from millrace.core.audit.report import Subject, canonical_json
 from millrace.core.audit.watch import Baseline, Watch
-from millrace.core.audit.windows import WindowSpec
+from millrace.core.audit.windows import NO_TIME, WindowSpec
 from millrace.core.errors import RequestError
 from millrace.core.signature import Task
 from millrace_auditor.logic.documents import PaneEvidence, Progress, Span, pane_value, read_evidence
-from millrace_auditor.logic.judge import Judge
+from millrace_auditor.logic.judge import Judge, LoopEnd
 
 MINUTE = 60_000
 LAYOUT = Layout(Task.BINARY, ("no", "yes"))
@@ -30,7 +32,8 @@ SPEC = WindowSpec(
 
 def judge(partitions: int = 2) -> Judge:
     def watch_of(version: int) -> tuple[Watch, Baseline | None]:
-        return Watch(Subject("loans", version), LAYOUT), Baseline(0.1, 0.12)
+        policy = Policy(cooldown=timedelta(minutes=2), max_requests_per_day=100)
+        return Watch(Subject("loans", version), LAYOUT, policy=policy), Baseline(0.1, 0.12)
 
     return Judge(SPEC, "loans.predictions", partitions, watch_of, now_ms=0)
 
@@ -132,6 +135,87 @@ def test_a_silent_partition_holds_windows_open_until_it_is_idle() -> None:
     idle = SPEC.idle_after // timedelta(milliseconds=1)
     watching.take([Progress(0, 5 * MINUTE + 1)], idle)
     assert len(list(watching.due(idle))) == 4
+
+
+def degraded(minutes: range) -> list[PaneEvidence]:
+    return [pane(minute, partition, right=100, wrong=200) for minute in minutes for partition in (0, 1)]
+
+
+def asked(watching: Judge) -> list[str]:
+    """The loops of the requests that are made now."""
+    return [o.decision.request.loop_id for o in watching.due(0) if o.decision.request is not None]
+
+
+def test_a_request_is_open_until_its_answer_is_heard() -> None:
+    deaf, hearing = judge(), judge()
+    for watching in (deaf, hearing):
+        watching.take([*degraded(range(6)), *progress(7)], 0)
+    [loop_id] = asked(hearing)
+    assert asked(deaf) == [loop_id]
+    end = LoopEnd(hearing.watermark_ms, loop_id, version=7)
+    assert hearing.hear([end]) == [end]
+    assert hearing.hear([end]) == []
+    for watching in (deaf, hearing):
+        watching.take([*degraded(range(6, 12)), *progress(13)], 0)
+    assert asked(deaf) == []
+    assert len(asked(hearing)) == 1
+
+
+def test_another_loops_answer_changes_nothing() -> None:
+    watching = judge()
+    watching.take([*degraded(range(6)), *progress(7)], 0)
+    assert len(asked(watching)) == 1
+    before = watching.dump()
+    assert watching.hear([LoopEnd(watching.watermark_ms, "another", 7), LoopEnd(watching.watermark_ms, "x", 9)]) == []
+    assert watching.dump() == before
+
+
+def test_a_judge_who_begins_again_decides_with_an_answer_where_the_first_one_did() -> None:
+    """The second one reads all evidence at once, and is told when the first one heard the answer."""
+    evidence, first, second = degraded(range(30)), judge(), judge()
+    loops, heard = [], []
+    for minute in range(2, 32):
+        first.take([*evidence[: 2 * minute], *progress(minute)], 0)
+        made = asked(first)
+        loops += made
+        if minute in {20, 25}:
+            heard += first.hear([LoopEnd(first.watermark_ms, loops[-1], 7)])
+    assert len(loops) == 3
+    assert len(heard) == 2
+    second.hear(heard)
+    second.take([*evidence, *progress(31)], 0)
+    assert asked(second) == loops
+    assert second.dump() == first.dump()
+
+
+def test_an_answer_that_nobody_noted_answers_the_request_when_it_is_made_again() -> None:
+    first, second = judge(), judge()
+    first.take([*degraded(range(6)), *progress(7)], 0)
+    [loop_id] = asked(first)
+    assert second.hear([LoopEnd(NO_TIME, loop_id, 7)]) == []
+    second.take([*degraded(range(12)), *progress(13)], 0)
+    assert asked(second)[0] == loop_id
+    assert len(second.hear([])) == 0
+
+
+def test_a_promoted_version_is_guarded_by_the_baseline_of_the_one_before() -> None:
+    watching = judge()
+    watching.take([*degraded(range(6)), *progress(7)], 0)
+    [loop_id] = asked(watching)
+    watching.hear([LoopEnd(watching.watermark_ms, loop_id, 7, promoted=8)])
+    new = [replace(each, key=replace(each.key, version=8)) for each in degraded(range(8, 12))]
+    watching.take([*new, *progress(14)], 0)
+    alerts = [(a.version, a.signal.value) for o in watching.due(0) for a in o.decision.alerts]
+    assert alerts == [(8, "rollback_advice")]
+
+
+def test_a_restored_judge_remembers_what_it_has_heard() -> None:
+    first, second = judge(), judge()
+    first.hear([LoopEnd(10 * MINUTE, "later", 7), LoopEnd(NO_TIME, "early", 7)])
+    first.take([Progress(0, MINUTE, 17), Progress(1, MINUTE, 4)], 0)
+    second.restore(first.dump(), (), 0)
+    assert second.dump() == first.dump()
+    assert second.next_labels == {0: 17, 1: 4}
 
 
 @pytest.mark.parametrize("value", [None, b"", b"{}", b"[]", b'{"type": "audit.evidence.v1"}', b'{"type": "x"}'])

@@ -17,6 +17,7 @@ _PATIENCE_SECS: Final = 30.0
 """Longer than the transaction timeout of a lane and the interval in which the broker looks for such transactions."""
 
 _PAUSE_SECS: Final = 0.05
+_AT_ONCE: Final = timedelta(0)
 
 
 class LabelTopic:
@@ -88,6 +89,52 @@ class StateTopic:
                     remedy="wait for the broker to abort it, or look for another auditor of this deployment",
                 )
             time.sleep(_PAUSE_SECS)
+
+
+class AnswerTopic:
+    """Reads the records of one model in the topic of retrain requests. See `millrace_auditor.logic.ports.AnswerLog`."""
+
+    def __init__(self, kafka: KafkaSettings, topic: str, model: str) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._key = model.encode()
+        self._reader: Reader | None = None
+        self._next_offset = 0
+
+    @property
+    def next_offset(self) -> int:
+        """Where to go on after what was read."""
+        return self._next_offset
+
+    def start(self, next_offset: int) -> None:
+        """Read from this offset on."""
+        self.close()
+        self._next_offset = next_offset
+        self._reader = Reader(self._kafka, self._topic, start={0: next_offset}, until=Until.STOPPED)
+
+    def read(self) -> list[bytes | None]:
+        """The values that have come since."""
+        return self._mine(
+            RecordBatch.empty(self._topic) if self._reader is None else self._reader.read(timeout=_AT_ONCE)
+        )
+
+    def read_until_now(self) -> list[bytes | None]:
+        """All values up to what is the end when it is called."""
+        with Reader(self._kafka, self._topic, start={0: self._next_offset}) as reader:
+            values = self._mine(RecordBatch.concat([RecordBatch.empty(self._topic), *reader]))
+        self.start(self._next_offset)
+        return values
+
+    def close(self) -> None:
+        """Release the connection. May be called twice."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _mine(self, records: RecordBatch) -> list[bytes | None]:
+        if len(records):
+            self._next_offset = int(records.offsets[-1]) + 1
+        return [value for key, value in zip(records.keys, records.values, strict=True) if key == self._key]
 
 
 class EvidenceTopic:

@@ -46,10 +46,17 @@ class PaneEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far one partition has come: its newest event time whose labels have been read as far as they are there."""
+    """How far one partition has come.
+
+    Attributes:
+        partition: The partition.
+        newest_ms: Its newest event time whose labels have been read as far as they are there.
+        next_label: The offset of the first label that has not been read.
+    """
 
     partition: int
     newest_ms: int
+    next_label: int = 0
 
 
 class Unjoined(StrEnum):
@@ -93,7 +100,14 @@ def progress_key(partition: int) -> bytes:
 
 def progress_value(progress: Progress) -> bytes:
     """The record value of a partition's progress."""
-    return canonical_json({"newest_ms": progress.newest_ms, "partition": progress.partition, "type": PROGRESS_TYPE})
+    return canonical_json(
+        {
+            "newest_ms": progress.newest_ms,
+            "next_label": progress.next_label,
+            "partition": progress.partition,
+            "type": PROGRESS_TYPE,
+        }
+    )
 
 
 def read_evidence(value: bytes | None) -> PaneEvidence | Progress:
@@ -105,7 +119,7 @@ def read_evidence(value: bytes | None) -> PaneEvidence | Progress:
     try:
         document = json.loads(value or b"")
         if document["type"] == PROGRESS_TYPE:
-            return Progress(int(document["partition"]), int(document["newest_ms"]))
+            return Progress(int(document["partition"]), int(document["newest_ms"]), int(document["next_label"]))
         if document["type"] != PANE_TYPE:
             raise RequestError(f"type {document['type']!r} is no evidence", remedy=_REMEDY)
         key = PaneKey(int(document["version"]), int(document["segment"]), int(document["start_ms"]))

@@ -293,7 +293,8 @@ class JoinLoop:
             if state.position.reached_ms != NO_TIME:
                 # After its panes: whoever sees how far a partition has come has seen what it counted until then.
                 keys.append(progress_key(state.number))
-                values.append(progress_value(Progress(state.number, state.position.reached_ms)))
+                position = state.position
+                values.append(progress_value(Progress(state.number, position.reached_ms, position.next_label)))
         return self._batch(self._topics.evidence, [0] * len(keys), keys, values)
 
     def _snapshots(self, states: Sequence[PartitionState]) -> OutputBatch:

@@ -3,20 +3,23 @@
 A window is shown twice: when it closes, and when it matures; then again for every amendment. What is due is ordered by
 when it became due in event time, so that a judge who catches up decides in the order of one who was always there. A
 report's watermark is that moment, too.
+
+The ends of loops come by the clock. Each is given the event time at which it was heard: windows that are due later are
+decided with it. A judge who begins again is told that time, and decides the same.
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from functools import reduce
-from operator import add
+from operator import add, attrgetter
 from typing import Any, Final
 
 import numpy as np
 
 from millrace.core.audit.memory import dump_state, load_state
 from millrace.core.audit.pane import Pane, PaneKey
-from millrace.core.audit.policy import PolicyState
+from millrace.core.audit.policy import begin_guarded, close_request
 from millrace.core.audit.report import canonical_json
 from millrace.core.audit.watch import Baseline, Observation, View, Watch, WatchState, begin, observe
 from millrace.core.audit.windows import NO_TIME, Stage, Watermarks, Window, WindowSpec, milliseconds
@@ -37,6 +40,23 @@ class _Due:
     window: Window
     version: int
     stage: Stage
+
+
+@dataclass(frozen=True, slots=True)
+class LoopEnd:
+    """A loop of retraining has ended.
+
+    Attributes:
+        at_ms: The event time at which it was heard: windows that are due later are decided with it.
+        loop_id: The loop.
+        version: The version that was to be replaced.
+        promoted: The version that replaced it; None where none did.
+    """
+
+    at_ms: int
+    loop_id: str
+    version: int
+    promoted: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +101,19 @@ class Judge:
         self._watch_of = watch_of
         self._watched: dict[int, _Watched] = {}
         self._newest: dict[int, int] = {}
+        self._next_labels: dict[int, int] = {}
+        self._ends: list[LoopEnd] = []
         self._watermarks = Watermarks.of(spec, dict.fromkeys(range(partitions), now_ms))
 
     @property
     def watermark_ms(self) -> int:
         """Event time up to which the predictions of all partitions are taken to be complete."""
         return self._watermarks.current_ms
+
+    @property
+    def next_labels(self) -> dict[int, int]:
+        """By partition, the offset of the first label that no evidence so far can count."""
+        return dict(sorted(self._next_labels.items()))
 
     def take(self, evidence: Sequence[PaneEvidence | Progress], now_ms: int) -> None:
         """Take evidence in; taking it twice changes nothing.
@@ -105,8 +132,18 @@ class Judge:
         self._watermarks = self._watermarks.advance(now_ms)
         pending = sorted(each for version in self._watched for each in self._due(version))
         for each in pending:
+            self._heed(before_ms=each.at_ms)
             yield self._show(each)
         self._forget()
+
+    def hear(self, ends: Sequence[LoopEnd]) -> list[LoopEnd]:
+        """Take the ends of loops in, after what was due; returns those that change what is decided from now on.
+
+        Raises:
+            RequestError: The registry does not know a promoted version.
+        """
+        self._ends = sorted({*self._ends, *ends}, key=attrgetter("at_ms", "loop_id"))
+        return self._heed(before_ms=self.watermark_ms + 1)
 
     def dump(self) -> dict[bytes, bytes]:
         """Everything but the panes, which are the evidence itself: records of the state topic by key."""
@@ -124,7 +161,12 @@ class Judge:
             )
             for version, watched in sorted(self._watched.items())
         }
-        progress = {"format": _FORMAT, "newest_ms": sorted(self._newest.items())}
+        progress = {
+            "ends": list(map(astuple, self._ends)),
+            "format": _FORMAT,
+            "newest_ms": sorted(self._newest.items()),
+            "next_labels": sorted(self._next_labels.items()),
+        }
         return {**records, _HEAD: canonical_json(progress)}
 
     def restore(self, records: Mapping[bytes, bytes], evidence: Sequence[PaneEvidence | Progress], now_ms: int) -> None:
@@ -140,13 +182,39 @@ class Judge:
                 (Window(start, end), _Shown(Stage(stage), revision))
                 for start, end, stage, revision in document["shown"]
             )
-        for partition, newest_ms in _read(records[_HEAD])["newest_ms"]:
+        head = _read(records[_HEAD])
+        self._ends = [LoopEnd(*each) for each in head["ends"]]
+        self._next_labels.update(head["next_labels"])
+        for partition, newest_ms in head["newest_ms"]:
             self._advance(Progress(partition, newest_ms), now_ms)
         self.take([item for item in evidence if isinstance(item, PaneEvidence)], now_ms)
         for watched in self._watched.values():
             watched.amended.clear()
 
+    def _heed(self, *, before_ms: int) -> list[LoopEnd]:
+        """Let ends of loops count that were heard before this event time; returns those that made a difference."""
+        heard = [end for end in self._ends if end.at_ms < before_ms]
+        changed = [end for end in heard if self._apply(end)]
+        # What was heard before there was any evidence may answer a request that is made again only later.
+        done = {end for end in heard if end.at_ms > NO_TIME or end in changed}
+        self._ends = [end for end in self._ends if end not in done]
+        return changed
+
+    def _apply(self, end: LoopEnd) -> bool:
+        old = self._watched.get(end.version)
+        if old is None:
+            return False
+        before, baseline = old.state.policy, old.state.baseline
+        old.state = replace(old.state, policy=close_request(before, end.loop_id))
+        if end.promoted is None or baseline is None or end.at_ms == NO_TIME:
+            return old.state.policy != before
+        new = self._of(end.promoted)
+        guarded = begin_guarded(new.state.policy, end.at_ms, baseline.value, new.watch.policy)
+        new.state = replace(new.state, policy=guarded)
+        return True
+
     def _advance(self, progress: Progress, now_ms: int) -> None:
+        self._next_labels[progress.partition] = max(progress.next_label, self._next_labels.get(progress.partition, 0))
         if progress.newest_ms > self._newest.get(progress.partition, progress.newest_ms - 1):
             self._newest[progress.partition] = progress.newest_ms
             self._watermarks = self._watermarks.observe({progress.partition: progress.newest_ms}, now_ms)
@@ -154,7 +222,7 @@ class Judge:
     def _of(self, version: int) -> _Watched:
         if version not in self._watched:
             watch, baseline = self._watch_of(version)
-            self._watched[version] = _Watched(watch, begin(watch, baseline, PolicyState()))
+            self._watched[version] = _Watched(watch, begin(watch, baseline))
         return self._watched[version]
 
     def _set(self, evidence: PaneEvidence) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,9 +13,10 @@ from millrace.core.clock import Clock
 from millrace.core.errors import TransientError
 from millrace.core.lane import Outcome
 from millrace.core.records import NextOffset, OutputBatch, RecordBatch, TopicPartition
+from millrace_auditor.logic.answers import ends_heard, ends_noted, note, read_answers
 from millrace_auditor.logic.documents import read_evidence
 from millrace_auditor.logic.judge import Judge
-from millrace_auditor.logic.ports import AssignedLane, EvidenceLog, Observer, Shelf
+from millrace_auditor.logic.ports import AnswerLog, AssignedLane, EvidenceLog, Observer, Shelf
 
 ROLE: Final = "judge"
 _BATCH_RECORDS: Final = 1_000
@@ -23,9 +24,11 @@ _BATCH_RECORDS: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class JudgeTopics:
-    """Where the judge reads and writes, and for which deployment."""
+    """Where the judge reads and writes, and for which deployment and model."""
 
     deployment: str
+    model: str
+    labels: str
     evidence: str
     audits: str
     state: str
@@ -39,6 +42,7 @@ class JudgeLoop:
     Args:
         lane: Reads the evidence topic.
         evidence: The evidence that was read before, for a judge that takes over.
+        answers: What became of retrain requests.
         shelf: The state topic.
         make_judge: Makes a judge who has seen nothing.
         topics: Where to read and write.
@@ -50,6 +54,7 @@ class JudgeLoop:
         self,
         lane: AssignedLane,
         evidence: EvidenceLog,
+        answers: AnswerLog,
         shelf: Shelf,
         *,
         make_judge: Callable[[], Judge],
@@ -60,6 +65,7 @@ class JudgeLoop:
     ) -> None:
         self._lane = lane
         self._evidence = evidence
+        self._answers = answers
         self._shelf = shelf
         self._make_judge = make_judge
         self._topics = topics
@@ -98,6 +104,10 @@ class JudgeLoop:
         seen = self._evidence.until(self._next_offset)
         now_ms = self._clock.wall_ms()
         judge.restore(records, list(map(read_evidence, seen.values)), now_ms)
+        self._answers.start(int(records.get(_ANSWERED, b"0")))
+        if not records.get(_ANSWERED):
+            # A judge who begins, or begins again: decisions that follow from the log so far follow from its notes.
+            judge.hear(ends_noted(read_answers(self._answers.read_until_now()), self._topics.deployment))
         self._judge = judge
         self._observer.restored(ROLE, {"evidence": len(seen), "next_offset": self._next_offset})
         return judge
@@ -107,22 +117,26 @@ class JudgeLoop:
         now_ms = self._clock.wall_ms()
         judge.take(list(map(read_evidence, fresh.values)), now_ms)
         observations = list(judge.due(now_ms))
-        if len(fresh) or observations:
+        # After what is due: an answer counts from the event time on that the evidence has reached.
+        ends = ends_heard(read_answers(self._answers.read()), judge.watermark_ms)
+        notes = [note(end, model=self._topics.model, deployment=self._topics.deployment) for end in judge.hear(ends)]
+        if len(fresh) or observations or ends:
             if len(fresh):
                 self._next_offset = int(fresh.offsets[-1]) + 1
-            self._publish(judge, observations)
+            self._publish(judge, observations, notes)
 
-    def _publish(self, judge: Judge, observations: Sequence[Observation]) -> None:
+    def _publish(self, judge: Judge, observations: Sequence[Observation], notes: Sequence[bytes]) -> None:
         started = self._clock.monotonic()
-        state = {**judge.dump(), _POSITION: b"%d" % self._next_offset}
-        topics = self._topics
-        outputs = [self._batch(topics.state, list(state.items()))]
+        positions = {_POSITION: b"%d" % self._next_offset, _ANSWERED: b"%d" % self._answers.next_offset}
+        topics, key = self._topics, self._topics.model.encode()
+        outputs = [self._batch(topics.state, list({**judge.dump(), **positions}.items()))]
         for topic, documents in (
             (topics.audits, [(_report_key(o), o.report.to_dict()) for o in observations]),
             (topics.alerts, [self._alert(alert.to_dict()) for o in observations for alert in o.decision.alerts]),
-            (topics.requests, [self._request(o) for o in observations if o.decision.request is not None]),
         ):
-            outputs.append(self._batch(topic, [(key, canonical_json(document)) for key, document in documents]))
+            outputs.append(self._batch(topic, [(name, canonical_json(document)) for name, document in documents]))
+        requests = [self._request(o, judge) for o in observations if o.decision.request is not None]
+        outputs.append(self._batch(topics.requests, [(key, value) for value in (*requests, *notes)]))
         self._lane.write(
             [batch for batch in outputs if len(batch)],
             {TopicPartition(topics.evidence, 0): NextOffset(self._next_offset)},
@@ -138,11 +152,13 @@ class JudgeLoop:
         key = f"{self._topics.deployment}/{document['version']}/{document['signal']}/{subject}"
         return key.encode(), {**document, "deployment": self._topics.deployment}
 
-    def _request(self, observation: Observation) -> tuple[bytes, Json]:
+    def _request(self, observation: Observation, judge: Judge) -> bytes:
         request = observation.decision.request
-        document: Json = {} if request is None else request.to_dict()
-        key = observation.report.subject.model.encode()
-        return key, {**document, "deployment": self._topics.deployment, "report_id": observation.report.id}
+        document: dict[str, Any] = {} if request is None else dict(request.to_dict())
+        # Of the labels no more than what the evidence so far can count: later ones came too late for the request.
+        read = {str(partition): offset for partition, offset in judge.next_labels.items()}
+        document["data"] = {**document["data"], "label_snapshot_offsets": {self._topics.labels: read}}
+        return canonical_json({**document, "deployment": self._topics.deployment, "report_id": observation.report.id})
 
     def _batch(self, topic: str, records: Sequence[tuple[bytes, bytes]]) -> OutputBatch:
         count = len(records)
@@ -162,6 +178,7 @@ class JudgeLoop:
 
 
 _POSITION: Final = b"judge-position"
+_ANSWERED: Final = b"judge-answers-position"
 
 
 def _report_key(observation: Observation) -> bytes:

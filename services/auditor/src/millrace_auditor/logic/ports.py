@@ -104,6 +104,35 @@ class Shelf(Protocol):
         ...
 
 
+class AnswerLog(Protocol):
+    """Retrain requests of one model, and the answers to them; nothing is ever committed."""
+
+    @property
+    def next_offset(self) -> int:
+        """Where to go on after what was read."""
+        ...
+
+    def start(self, next_offset: int) -> None:
+        """Read from this offset on."""
+        ...
+
+    def read(self) -> Sequence[bytes | None]:
+        """The values that have come since; none when there are none. Does not wait.
+
+        Raises:
+            TransientError: The broker is away; call again.
+        """
+        ...
+
+    def read_until_now(self) -> Sequence[bytes | None]:
+        """All values up to what is the end when it is called.
+
+        Raises:
+            TransientError: The broker is away, or the end does not come.
+        """
+        ...
+
+
 class EvidenceLog(Protocol):
     """The evidence topic, for a judge that takes over."""
 

@@ -68,7 +68,9 @@ def _with_answer(loop: Loop, offset: int, answer: LoopAnswer) -> Loop:
         return loop if loop.ended_at is not None else replace(loop, ended_at=offset)
     if isinstance(answer, Accepted):
         return replace(loop, accepted=loop.accepted or answer)
-    return replace(loop, completed=loop.completed or answer)
+    if isinstance(answer, Completed):
+        return replace(loop, completed=loop.completed or answer)
+    return loop  # the auditor's note is not the trainer's business
 
 
 @dataclass(frozen=True, slots=True)
