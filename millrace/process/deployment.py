@@ -327,6 +327,34 @@ class Rollout(BaseModel):
         return self
 
 
+class LogMode(StrEnum):
+    """How surely requests that a gateway answers, and its answers, become records."""
+
+    REQUIRED = "required"
+    """An answer is given once the broker has its request and its prediction; without a broker there is no answer."""
+    BEST_EFFORT = "best_effort"
+    """An answer waits for nobody; what could not be written is counted."""
+
+
+class Online(BaseModel):
+    """How a gateway answers for this deployment."""
+
+    model_config = FROZEN
+
+    log: LogMode = LogMode.BEST_EFFORT
+    """Whether an answer waits until it is a record. It does not by default, so that the broker adds no latency."""
+    max_wait_ms: Annotated[int, Field(ge=0, le=60_000)] = 0
+    """Longest wait of a request for others to share its micro-batch. None by default: what comes while the model is
+    busy is the next micro-batch."""
+    requests: Topic | None = None
+    """Topic of requests; `<deployment>.requests` where absent."""
+
+    @property
+    def max_wait(self) -> timedelta:
+        """Longest wait of a request for others to share its micro-batch."""
+        return timedelta(milliseconds=self.max_wait_ms)
+
+
 class Deployment(BaseModel):
     """A model at work on a topic: the desired state of one deployment."""
 
@@ -358,6 +386,8 @@ class Deployment(BaseModel):
     """How predictions are compared with the truth."""
     rollout: Rollout = Rollout()
     """How a challenger is tried."""
+    online: Online = Online()
+    """How a gateway answers for this deployment."""
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -396,6 +426,11 @@ class Deployment(BaseModel):
     def predictions_topic(self) -> str:
         """Topic of predictions."""
         return self.sink.predictions or f"{self.deployment}.predictions"
+
+    @property
+    def requests_topic(self) -> str:
+        """Topic of the requests that a gateway answered."""
+        return self.online.requests or f"{self.deployment}.requests"
 
     @property
     def dead_letters_topic(self) -> str:
@@ -438,6 +473,8 @@ class Deployment(BaseModel):
         outputs = (self.predictions_topic, self.dead_letters_topic, self.late_topic)
         if len({self.source.topic, *outputs}) < 4:
             raise ValueError("the source, predictions, dead-letter and late topics must be four different topics")
+        if self.requests_topic in {self.source.topic, *outputs}:
+            raise ValueError(f"online.requests must be a topic of its own, not {self.requests_topic!r}")
         if self.sink.format is PredictionFormat.AVRO and self.source.registry is None:
             raise ValueError("sink.format avro needs source.registry, which gives the schema its id")
         if self.source.format is RecordFormat.AVRO and not (self.source.registry or self.source.schemas):
