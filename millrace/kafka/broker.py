@@ -36,9 +36,9 @@ from millrace.kafka import jars
 from millrace.kafka.class_archive import ClassArchive
 from millrace.kafka.free_ports import choose_ports, require_free
 from millrace.kafka.jars import KAFKA_VERSION, OnProgress, Progress, Stage, silent
-from millrace.kafka.locks import locked
 from millrace.kafka.probe import answers
 from millrace.kafka.server import HOST, Ports, java_options, properties_text, server_properties
+from millrace.process.locks import locked
 from millrace.process.settings import KafkaSettings
 
 _START_LIMIT: Final = timedelta(seconds=90)

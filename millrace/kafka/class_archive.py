@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from millrace.kafka.locks import locked
+from millrace.process.locks import locked
 
 _LIMIT_SECS: Final = 120
 

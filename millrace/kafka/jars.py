@@ -23,7 +23,7 @@ from xml.etree.ElementTree import ParseError
 import platformdirs
 
 from millrace.core.errors import RequestError, TransientError
-from millrace.kafka.locks import locked
+from millrace.process.locks import locked
 
 if TYPE_CHECKING:
     from jgo.maven import Artifact, MavenContext

@@ -7,8 +7,18 @@ Nested names are joined by two underscores: `MILLRACE_KAFKA__BOOTSTRAP=broker:90
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, Self, TypeAlias
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from millrace.core.errors import RequestError
@@ -148,6 +158,60 @@ _NAMED_KEYS: Final = frozenset(
 )
 
 
+def _check_redis_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"redis", "rediss"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("write redis://HOST:PORT/DATABASE, or rediss:// where the connection is encrypted")
+    if parts.username or parts.password:
+        raise ValueError("the URL must not hold a user name or a password: these have settings of their own")
+    if not parts.path.strip("/").isdecimal() and parts.path.strip("/"):
+        raise ValueError(f"{parts.path.strip('/')!r} is not the number of a database")
+    return value
+
+
+class RedisSettings(BaseModel):
+    """How to reach the online store: Redis 6.2 or newer, or Valkey."""
+
+    model_config = FROZEN
+
+    url: Annotated[str, AfterValidator(_check_redis_url)]
+    """`redis://HOST:PORT/DATABASE`; `rediss://` where the connection is encrypted."""
+    username: str | None = None
+    """User name, where the server has users."""
+    password: SecretStr | None = None
+    """Password. Never shown."""
+    password_file: Path | None = None
+    """File that holds the password, instead of `password`; read when a client is made."""
+    ssl_ca: Path | None = None
+    """File of the authorities that may sign the server's certificate; the system's where absent."""
+    ssl_certificate: Path | None = None
+    """This client's certificate, where the server asks for one."""
+    ssl_key: Path | None = None
+    """Private key of `ssl_certificate`."""
+    ssl_verify_hostname: bool = True
+    """Whether the server's certificate must name the host that was asked for."""
+    connect_timeout_ms: Annotated[int, Field(ge=1)] = 1_000
+    """Longest wait for a connection."""
+    timeout_ms: Annotated[int, Field(ge=1)] = 5_000
+    """Longest wait for one answer. A batch of thousands of values takes milliseconds; a server that forks, longer."""
+    namespace: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", max_length=100)] = "millrace"
+    """First part of every key, for a server that holds the tables of more than one Kafka cluster."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.password and self.password_file:
+            raise ValueError("write one of password and password_file")
+        return self
+
+    def secret(self) -> str | None:
+        """The password in clear: do not log it.
+
+        Raises:
+            RequestError: The password file cannot be read.
+        """
+        return _secret(self.password, self.password_file)
+
+
 class LogLevel(StrEnum):
     """The least severe line that is written."""
 
@@ -204,6 +268,8 @@ class Settings(BaseSettings):
 
     kafka: KafkaSettings | None = None
     """How to reach Kafka; absent where the process has another way to know, such as the local broker's own file."""
+    redis: RedisSettings | None = None
+    """How to reach the online store; absent where none is used, or where `millrace up --redis` started a local one."""
     home: Annotated[Path, AfterValidator(Path.expanduser)] = Field(default_factory=lambda: Path.home() / ".millrace")
     """Folder of the local broker's data and of model files; `~/.millrace` where absent."""
     blobs: str | None = None

@@ -1,6 +1,6 @@
-"""Pytest fixtures for tests against a real Kafka, in every project that has millrace installed.
+"""Pytest fixtures for tests against a real Kafka and a real Redis, in every project that has millrace installed.
 
-A broker that cannot start is an error of the test, never a skip.
+A server that cannot start is an error of the test, never a skip.
 """
 
 import os
@@ -13,6 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from millrace.kafka.broker import LocalBroker
+    from millrace.store.local_redis import LocalRedis
     from millrace.testing.broker import Broker
 
 # Every run of pytest imports this module: what needs a Kafka client is imported where it is used.
@@ -50,6 +51,24 @@ def own_broker() -> "Iterator[LocalBroker]":
     from millrace.testing.broker import temporary_broker
 
     with temporary_broker() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def redis() -> "Iterator[LocalRedis]":
+    """The online store of this test run, shared by all tests; tests keep apart by the names of their topics."""
+    from millrace.testing.redis import temporary_redis
+
+    with temporary_redis() as running:
+        yield running
+
+
+@pytest.fixture
+def own_redis() -> "Iterator[LocalRedis]":
+    """An online store for one test alone, which may do with it as it likes; it keeps nothing over a restart."""
+    from millrace.testing.redis import temporary_redis
+
+    with temporary_redis() as running:
         yield running
 
 

@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from millrace.core.errors import RequestError
-from millrace.process.settings import KafkaSettings, LogLevel, SaslMechanism, SecurityProtocol, Settings
+from millrace.process.settings import KafkaSettings, LogLevel, RedisSettings, SaslMechanism, SecurityProtocol, Settings
 
 
 def signed_in(**changes: object) -> KafkaSettings:
@@ -157,3 +157,32 @@ def test_a_wrong_variable_is_named_but_not_its_value(
     with pytest.raises(RequestError, match=complaint) as raised:
         Settings.load()
     assert "sesame" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://store:6379", "write redis://"),
+        ("redis://", "write redis://"),
+        ("redis://store?db=1", "write redis://"),
+        ("redis://me:hush@store", "must not hold a user name or a password"),
+        ("redis://store/first", "'first' is not the number of a database"),
+    ],
+)
+def test_an_address_of_a_redis_is_checked_and_its_password_is_not_repeated(
+    url: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MILLRACE_REDIS__URL", url)
+    with pytest.raises(RequestError, match=f"MILLRACE_REDIS__URL.*{words}") as caught:
+        Settings.load()
+    assert "hush" not in str(caught.value)
+
+
+def test_the_password_of_a_redis_is_shown_to_its_client_alone(tmp_path: Path) -> None:
+    redis = RedisSettings(url="rediss://store:6380/2", password=SecretStr("open sesame"))
+    assert "sesame" not in repr(redis)
+    assert redis.secret() == "open sesame"
+    (tmp_path / "secret").write_text("from a file\n")
+    assert RedisSettings(url="redis://store", password_file=tmp_path / "secret").secret() == "from a file"
+    with pytest.raises(ValidationError, match="one of password and password_file"):
+        RedisSettings(url="redis://store", password=SecretStr("a"), password_file=tmp_path / "secret")
