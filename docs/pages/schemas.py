@@ -50,44 +50,45 @@ WEATHER: Final = Signature(
 def deployment_schema() -> str:
     """JSON Schema of the deployment document. What fields must agree on is beyond it; the code says that."""
     schema = Deployment.model_json_schema()
-    return _text({"$schema": DIALECT, "$id": "urn:millrace:deployments:1", **_without_titles(schema)})
+    return text({"$schema": DIALECT, "$id": "urn:millrace:deployments:1", **without_titles(schema)})
 
 
 def models_schema() -> str:
     """JSON Schema of the registry's entries."""
     entry: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])
     head = {"$schema": DIALECT, "$id": "urn:millrace:models:1", "title": "Registry entry"}
-    return _text({**head, **_without_titles(entry.json_schema())})
+    return text({**head, **without_titles(entry.json_schema())})
 
 
 def retraining_schema() -> str:
     """JSON Schema of retrain requests and their answers."""
     head = {"$schema": DIALECT, "$id": "urn:millrace:retrain-requests:1", "title": "Record of a loop"}
-    return _text({**head, **_without_titles(ADAPTER.json_schema())})
+    return text({**head, **without_titles(ADAPTER.json_schema())})
 
 
 def weather_schema() -> str:
     """JSON Schema of the weather stream."""
-    return _text({"$id": "urn:millrace:features:1", **json_schema(WEATHER, title="A day's weather")})
+    return text({"$id": "urn:millrace:features:1", **json_schema(WEATHER, title="A day's weather")})
 
 
 def weather_avro_schema() -> str:
     """Avro schema of the weather stream."""
-    return _text(avro_schema(WEATHER, name="Weather"))
+    return text(avro_schema(WEATHER, name="Weather"))
 
 
-def _without_titles(schema: Any) -> Any:  # noqa: ANN401 -- JSON
-    """Pydantic's titles repeat the names of the fields."""
+def without_titles(schema: Any) -> Any:  # noqa: ANN401 -- JSON
+    """A schema without pydantic's titles, which repeat the names of the fields."""
     match schema:
         case {"title": str(), **rest} if "type" in schema or "anyOf" in schema:
-            return _without_titles(rest)
+            return without_titles(rest)
         case dict():
-            return {name: _without_titles(value) for name, value in schema.items()}
+            return {name: without_titles(value) for name, value in schema.items()}
         case list():
-            return list(map(_without_titles, schema))
+            return list(map(without_titles, schema))
         case _:
             return schema
 
 
-def _text(document: object) -> str:
+def text(document: object) -> str:
+    """The document as the file that people review."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

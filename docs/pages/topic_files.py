@@ -111,6 +111,9 @@ ORDER: Final = (
     "alerts",
     "models",
     "deployments",
+    "nodes",
+    "assignments",
+    "processes",
     "retrain-requests",
     "history",
 )

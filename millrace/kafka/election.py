@@ -89,8 +89,9 @@ class Election:
                 self._take_office()
         except KafkaException as error:
             raise self._notes.explain(error, self._doing) from error
-        if polled is not None and (error := polled.error()) is not None:
-            explained = self._notes.explain(error, self._doing)
+        notice = None if polled is None else polled.error()
+        if notice is not None:
+            explained = self._notes.explain(notice, self._doing)
             if not isinstance(explained, TransientError):
                 raise explained
         return self._producer is not None

@@ -275,6 +275,8 @@ class Audit(BaseModel):
     """Data is broken, and blocks retraining, when fewer of a feature's values lie in the range of the reference."""
     completeness: Annotated[float, Field(ge=0, le=1)] = 0.95
     """Data is broken when fewer of a feature's values are present."""
+    segment_by: str | None = None
+    """A feature of the model: reports for each of its values (numbers: for each tenth of the reference) as well."""
 
 
 class Follow(StrEnum):
@@ -355,6 +357,32 @@ class Online(BaseModel):
         return timedelta(milliseconds=self.max_wait_ms)
 
 
+class Scale(BaseModel):
+    """How many processes work for the deployment, and what each may use. The launcher reads it; services do not."""
+
+    model_config = FROZEN
+
+    scorers: Annotated[int, Field(ge=0, le=1_000)] = 1
+    """Scorers. More than the source has partitions are idle, except in `shared` delivery."""
+    auditors: Annotated[int, Field(ge=0, le=1_000)] = 0
+    """Auditors. None, because without labels there is little to audit."""
+    gateways: Annotated[int, Field(ge=0, le=1_000)] = 0
+    """Gateways. None, because a topic needs no door."""
+    materializers: Annotated[int, Field(ge=0, le=1_000)] = 0
+    """Materializers of the predictions."""
+    training: Path | None = None
+    """Training document of the deployment's model, on a path that every node has; a trainer runs where there is one."""
+    cores: Annotated[float, Field(gt=0, le=1_024)] = 0.5
+    """Processor cores that one process is counted with; no node is given more than it has. A scorer on one thread with
+    time to wait for records is busy half of the time."""
+    memory_mb: Annotated[int, Field(ge=64)] = 1_024
+    """Most memory of one process, MiB. One that takes more is ended, and says so."""
+    gpus: Annotated[int, Field(ge=0, le=64)] = 0
+    """GPUs of one scorer, for it alone."""
+    libraries: Mapping[str, str] = {}
+    """Exact versions of libraries that a node must have: `onnxruntime: 1.32.0`."""
+
+
 class Deployment(BaseModel):
     """A model at work on a topic: the desired state of one deployment."""
 
@@ -384,6 +412,8 @@ class Deployment(BaseModel):
     """Membership of the consumer group."""
     audit: Audit = Audit()
     """How predictions are compared with the truth."""
+    scale: Scale = Scale()
+    """How many processes work for the deployment, and what each may use."""
     rollout: Rollout = Rollout()
     """How a challenger is tried."""
     online: Online = Online()
@@ -399,7 +429,13 @@ class Deployment(BaseModel):
         document = read_document(path)
         loaded = cls.parse(document, subject=str(path))
         schemas = {number: path.parent / file for number, file in loaded.source.schemas.items()}
-        return loaded.model_copy(update={"source": loaded.source.model_copy(update={"schemas": schemas})})
+        training = loaded.scale.training and (path.parent / loaded.scale.training).resolve()
+        return loaded.model_copy(
+            update={
+                "source": loaded.source.model_copy(update={"schemas": schemas}),
+                "scale": loaded.scale.model_copy(update={"training": training}),
+            }
+        )
 
     @classmethod
     def parse(cls, document: Mapping[str, Any], *, subject: str) -> Self:

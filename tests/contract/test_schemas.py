@@ -29,6 +29,7 @@ from millrace.core.errors import InvalidRecordError, MillraceError, Reason, Requ
 from millrace.core.records import Coordinates, RecordBatch
 from millrace.kafka.history import HistoryRecord, verify
 from millrace.process.deployment import Deployment
+from millrace.process.fleet import ASSIGNMENTS, HEARTBEATS, PROCESSES
 from millrace.process.retraining import read_loop_record
 from millrace.serving.catalogue import AliasEntry, LatencyEntry, VersionEntry, read_entry
 from millrace_auditor.logic.documents import Unjoined, read_evidence
@@ -95,6 +96,9 @@ READERS: Final[Mapping[str, Callable[[Any], object]]] = {
     "late": read_late_example,
     "models": read_registry_entry,
     "deployments": lambda document: Deployment.parse(document, subject="an example"),
+    "nodes": lambda document: HEARTBEATS.read(document, subject="an example"),
+    "assignments": lambda document: ASSIGNMENTS.read(document, subject="an example"),
+    "processes": lambda document: PROCESSES.read(document, subject="an example"),
     "history": read_history_example,
     "evidence": lambda document: read_evidence(json.dumps(document).encode()),
     "audits": lambda document: read_audit(json.dumps(document).encode()),

@@ -80,6 +80,43 @@ class Inventory:
     environment: str = ""
 
 
+class NodeState(StrEnum):
+    """What a node says about itself."""
+
+    UP = "up"
+    LEAVING = "leaving"
+    """It drains what it runs and takes nothing new."""
+    LEFT = "left"
+    """It runs nothing any more and stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """What a node says every second.
+
+    Attributes:
+        node: Its name.
+        epoch: When its daemon started, milliseconds since 1970; another daemon of the name has a greater one.
+        at_ms: When it said this, by its own clock.
+        lease_ms: After a silence of this length the node has stopped everything that it ran.
+        state: Whether it takes part.
+        url: Where its REST API is.
+        host: The machine's name.
+        pid: The daemon's process.
+        inventory: What it has.
+    """
+
+    node: str
+    epoch: int
+    at_ms: int
+    lease_ms: int
+    state: NodeState
+    url: str
+    host: str
+    pid: int
+    inventory: Inventory
+
+
 class Standing(StrEnum):
     """Whether a node may be counted on."""
 

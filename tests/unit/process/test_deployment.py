@@ -180,3 +180,11 @@ def test_a_deployment_is_found_by_its_name() -> None:
     assert find_deployment({"rain": minimal()}, "rain") == parse()
     with pytest.raises(RequestError, match=r"no deployment 'snow' \(deployments that exist: rain\)"):
         find_deployment({"rain": minimal()}, "snow")
+
+
+def test_a_training_document_is_found_beside_the_deployment(tmp_path: Path) -> None:
+    (tmp_path / "rain.yaml").write_text(
+        "deployment: rain\nsource:\n  topic: t\nmodel: m\nscale:\n  training: training.yaml\n"
+    )
+    assert Deployment.load(tmp_path / "rain.yaml").scale.training == tmp_path.resolve() / "training.yaml"
+    assert Deployment.parse(minimal(), subject="test").scale.training is None
