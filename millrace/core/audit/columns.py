@@ -39,6 +39,7 @@ class Labels:
         label_times_ms: int64; when the truth became known.
         revisions: int64, 0 or more.
         retracted: bool; whether the record takes the label back.
+        weights: float64, above 0; how much each label counts in weighted metrics. None for 1 each.
     """
 
     event_ids: Sequence[bytes]
@@ -46,6 +47,7 @@ class Labels:
     label_times_ms: NDArray[np.int64]
     revisions: NDArray[np.int64]
     retracted: NDArray[np.bool_]
+    weights: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class LabelledColumns:
         labels: Index of the true class (a negative or fractional one is no class), or the true value.
         scores: Shape (n, score columns).
         delays_ms: From event time to label time.
+        weights: How much each label counts in weighted metrics.
     """
 
     signs: NDArray[np.int64]
@@ -74,6 +77,7 @@ class LabelledColumns:
     labels: NDArray[np.float64]
     scores: NDArray[np.float64]
     delays_ms: NDArray[np.int64]
+    weights: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.signs)
@@ -81,7 +85,12 @@ class LabelledColumns:
     def take(self, rows: NDArray[np.generic]) -> "LabelledColumns":
         """These rows, given as a mask or as indexes."""
         return LabelledColumns(
-            self.signs[rows], self.predicted[rows], self.labels[rows], self.scores[rows], self.delays_ms[rows]
+            self.signs[rows],
+            self.predicted[rows],
+            self.labels[rows],
+            self.scores[rows],
+            self.delays_ms[rows],
+            self.weights[rows],
         )
 
 
@@ -135,4 +144,5 @@ def join_columns(a: LabelledColumns, b: LabelledColumns) -> LabelledColumns:
         np.concatenate((a.labels, b.labels)),
         np.concatenate((a.scores, b.scores)),
         np.concatenate((a.delays_ms, b.delays_ms)),
+        np.concatenate((a.weights, b.weights)),
     )

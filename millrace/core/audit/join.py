@@ -80,6 +80,7 @@ class Join:
                 "first": np.int64(_NONE),
                 "label": np.float64(np.nan),
                 "label_time": np.int64(NO_TIME),
+                "weight": np.float64(1.0),
                 "revision": np.int64(_NONE),
                 "live": np.bool_(False),  # noqa: FBT003 - a blank value, not an option
                 "seen": np.uint64(0),  # one bit per revision, so that repeats and corrections are told apart
@@ -366,6 +367,7 @@ class Join:
         rows, slots = winners[applies], slots[applies]
         events["label"][slots] = batch.labels[rows]
         events["label_time"][slots] = batch.label_times_ms[rows]
+        events["weight"][slots] = 1.0 if batch.weights is None else batch.weights[rows]
         events["revision"][slots] = batch.revisions[rows]
         events["live"][slots] = ~batch.retracted[rows]
         return at, taken_back, applies
@@ -382,7 +384,8 @@ class Join:
     ) -> LabelledColumns:
         events = self.events
         delays = events["label_time"][slots] - events["event_time"][slots]
-        return LabelledColumns(np.full(len(slots), sign, np.int64), predicted, events["label"][slots], scores, delays)
+        signs, labels, weights = np.full(len(slots), sign, np.int64), events["label"][slots], events["weight"][slots]
+        return LabelledColumns(signs, predicted, labels, scores, delays, weights)
 
     def _chain(self, slots: NDArray[np.int64]) -> tuple[Place, NDArray[np.int64], NDArray[np.int64]]:
         """Every prediction of these events: its pane, the position of its event in `slots`, its row."""

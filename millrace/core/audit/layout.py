@@ -32,8 +32,17 @@ contradict a record of equal standing. `late`: labels past their horizon. `unkno
 the model. `unreadable_bins`: predictions whose bins do not fit the profile. `saturated`: clipped terms of a sum.
 """
 
-CLASSIFICATION_SUMS: Final = ("log_loss", "log_loss_squared", "brier", "brier_squared")
-REGRESSION_SUMS: Final = ("error", "error_absolute", "error_squared", "error_fourth", "truth", "truth_squared")
+CLASSIFICATION_SUMS: Final = ("log_loss", "log_loss_squared", "brier", "brier_squared", "weight", "weight_right")
+REGRESSION_SUMS: Final = (
+    "error",
+    "error_absolute",
+    "error_squared",
+    "error_fourth",
+    "truth",
+    "truth_squared",
+    "weight",
+    "weight_error",
+)
 
 CELLS_PER_OCTAVE: Final = 4
 

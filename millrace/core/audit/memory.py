@@ -23,32 +23,7 @@ _DETECTORS: Final[Mapping[str, type[ErrorDetector] | type[LossDetector]]] = {
 
 def dump_state(state: WatchState) -> bytes:
     """The whole state as canonical JSON: equal states give equal bytes. Floats are written so that they come back."""
-    learnt, windows = state.learning
-    detector = state.errors
-    return canonical_json(
-        {
-            "format": _FORMAT,
-            "baseline": None
-            if state.baseline is None
-            else [state.baseline.value, state.baseline.upper, state.baseline.is_learnt],
-            "detector": None
-            if detector is None
-            else [
-                "errors" if isinstance(detector, ErrorDetector) else "losses",
-                detector.baseline,
-                detector.threshold_steps,
-                list(map(_write, detector.log_sums)),
-            ],
-            "drift": [
-                state.drift.threshold_steps,
-                {name: _write(log_sum) for name, log_sum in state.drift.log_sums.items()},
-            ],
-            "closed_until_ms": state.closed_until_ms,
-            "mature_until_ms": state.mature_until_ms,
-            "learning": [None if learnt is None else learnt.to_json().decode(), windows],
-            "policy": _policy_document(state.policy),
-        }
-    )
+    return canonical_json({"format": _FORMAT, **_watch_document(state)})
 
 
 def load_state(data: bytes, layout: Layout) -> WatchState:
@@ -61,21 +36,53 @@ def load_state(data: bytes, layout: Layout) -> WatchState:
         document = json.loads(data)
         if document["format"] != _FORMAT:
             raise _unreadable(f"format {document['format']}")
-        baseline, detector, drift = document["baseline"], document["detector"], document["drift"]
-        learnt, windows = document["learning"]
-        return WatchState(
-            baseline=None if baseline is None else Baseline(*baseline),
-            errors=None
-            if detector is None
-            else _DETECTORS[detector[0]](detector[1], detector[2], tuple(map(float, detector[3]))),
-            drift=DriftDetector(drift[0], {name: float(log_sum) for name, log_sum in drift[1].items()}),
-            policy=_read_policy(document["policy"]),
-            closed_until_ms=document["closed_until_ms"],
-            mature_until_ms=document["mature_until_ms"],
-            learning=(None if learnt is None else Pane.from_json(learnt.encode(), layout), windows),
-        )
+        return _read_watch(document, layout)
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise _unreadable(repr(error)) from None
+
+
+def _watch_document(state: WatchState) -> dict[str, object]:
+    learnt, windows = state.learning
+    detector = state.errors
+    return {
+        "baseline": None
+        if state.baseline is None
+        else [state.baseline.value, state.baseline.upper, state.baseline.is_learnt],
+        "detector": None
+        if detector is None
+        else [
+            "errors" if isinstance(detector, ErrorDetector) else "losses",
+            detector.baseline,
+            detector.threshold_steps,
+            list(map(_write, detector.log_sums)),
+        ],
+        "drift": [
+            state.drift.threshold_steps,
+            {name: _write(log_sum) for name, log_sum in state.drift.log_sums.items()},
+        ],
+        "closed_until_ms": state.closed_until_ms,
+        "mature_until_ms": state.mature_until_ms,
+        "learning": [None if learnt is None else learnt.to_json().decode(), windows],
+        "policy": _policy_document(state.policy),
+        "segments": {name: _watch_document(own) for name, own in state.segments.items()},
+    }
+
+
+def _read_watch(document: Mapping[str, Any], layout: Layout) -> WatchState:
+    baseline, detector, drift = document["baseline"], document["detector"], document["drift"]
+    learnt, windows = document["learning"]
+    return WatchState(
+        baseline=None if baseline is None else Baseline(*baseline),
+        errors=None
+        if detector is None
+        else _DETECTORS[detector[0]](detector[1], detector[2], tuple(map(float, detector[3]))),
+        drift=DriftDetector(drift[0], {name: float(log_sum) for name, log_sum in drift[1].items()}),
+        policy=_read_policy(document["policy"]),
+        closed_until_ms=document["closed_until_ms"],
+        mature_until_ms=document["mature_until_ms"],
+        learning=(None if learnt is None else Pane.from_json(learnt.encode(), layout), windows),
+        segments={name: _read_watch(own, layout) for name, own in document["segments"].items()},
+    )
 
 
 def _policy_document(state: PolicyState) -> Mapping[str, object]:

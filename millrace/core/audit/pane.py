@@ -201,7 +201,7 @@ def count_labels(layout: Layout, columns: LabelledColumns, groups: NDArray[np.in
         truth = columns.labels.astype(np.int64)
         tally.add("confusion", truth * len(layout.classes) + columns.predicted)
         _count_positives(layout, tally, bins, truth)
-        terms = _classification_terms(layout, columns.scores, truth)
+        terms = _classification_terms(layout, columns, truth)
     saturated: NDArray[np.bool_] = np.asarray((np.abs(terms) > LARGEST).any(axis=0))
     if saturated.any():
         tally.rows(saturated).count("saturated")
@@ -224,8 +224,9 @@ def _count_positives(layout: Layout, tally: "_Tally", bins: NDArray[np.int64], t
         tally.add("positives", own + truth * layout.shapes["positives"][1])
 
 
-def _classification_terms(layout: Layout, scores: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Log loss and Brier score per row and their squares; Brier is scikit-learn's: halved for two classes."""
+def _classification_terms(layout: Layout, columns: LabelledColumns, truth: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Log loss and Brier score per row, their squares, and weights; Brier is scikit-learn's: halved for two classes."""
+    scores, weights = columns.scores, columns.weights
     if layout.task is Task.BINARY:
         own = np.where(truth == 1, scores[:, 0], 1.0 - scores[:, 0])
         brier = (1.0 - own) * (1.0 - own)
@@ -237,15 +238,18 @@ def _classification_terms(layout: Layout, scores: NDArray[np.float64], truth: ND
         for column in miss.T:  # in the order of the classes, so that rounding does not depend on how a sum is split
             brier = brier + column * column
     log_loss = -natural_log(np.clip(own, _LEAST_PROBABILITY, 1.0 - _LEAST_PROBABILITY))
-    return np.stack((log_loss, log_loss * log_loss, brier, brier * brier))
+    right = weights * (columns.predicted == truth)
+    return np.stack((log_loss, log_loss * log_loss, brier, brier * brier, weights, right))
 
 
 def _regression_terms(layout: Layout, columns: LabelledColumns) -> NDArray[np.float64]:
     # Clipped before squaring, so that nothing becomes infinite; the larger powers then say that it was clipped.
     error = np.clip((columns.scores[:, 0] - columns.labels) / layout.scale, -2 * LARGEST, 2 * LARGEST)
     truth = np.clip((columns.labels - layout.centre) / layout.scale, -2 * LARGEST, 2 * LARGEST)
-    squared = error * error
-    return np.stack((error, np.abs(error), squared, squared * squared, truth, truth * truth))
+    squared, weights = error * error, columns.weights
+    return np.stack(
+        (error, np.abs(error), squared, squared * squared, truth, truth * truth, weights, weights * np.abs(error))
+    )
 
 
 class _Tally:

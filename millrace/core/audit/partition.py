@@ -1,7 +1,7 @@
 """What the auditor keeps for one partition: the join, the panes it fills, and how far the predictions have come."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -153,6 +153,4 @@ def _columns(place: Place) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArra
 
 
 def _narrow(columns: LabelledColumns, score_columns: int) -> LabelledColumns:
-    return LabelledColumns(
-        columns.signs, columns.predicted, columns.labels, columns.scores[:, :score_columns], columns.delays_ms
-    )
+    return replace(columns, scores=columns.scores[:, :score_columns])

@@ -122,7 +122,7 @@ def _measure_classes(pane: Pane) -> dict[str, Metric]:
     metrics |= _ranking(pane, n)
     for name in ("log_loss", "brier"):
         metrics[name] = _mean(pane.total(name), pane.total(f"{name}_squared"), n)
-    return metrics
+    return metrics | _weighted("weighted_accuracy", pane, "weight_right")
 
 
 def _proportion(successes: int, trials: int) -> Metric:
@@ -200,7 +200,15 @@ def _measure_regression(pane: Pane) -> dict[str, Metric]:
     if spread > 0:
         residual = n * (pane.total("error_squared") << FRACTION_BITS)
         metrics["r2"] = Metric(1.0 - residual / spread, None, None, n)
-    return metrics
+    return metrics | _weighted("weighted_mae", pane, "weight_error", scale)
+
+
+def _weighted(name: str, pane: Pane, total: str, unit: float = 1.0) -> dict[str, Metric]:
+    """The weighted mean of a term, if any label has a weight of its own. Nothing is decided on it."""
+    n, weight = pane.count("labelled"), pane.total("weight")
+    if weight == n << FRACTION_BITS:
+        return {}
+    return {name: Metric(pane.total(total) / weight * unit, None, None, n)}
 
 
 def _map(metric: Metric, function: Callable[[float], float]) -> Metric:

@@ -11,12 +11,13 @@ from millrace.core.audit.join import Join
 from millrace.core.audit.windows import WindowSpec
 from millrace.core.errors import RequestError
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _EVENT_COLUMNS: Final = (
     "event_time",
     "bucket",
     "label",
     "label_time",
+    "weight",
     "revision",
     "live",
     "seen",

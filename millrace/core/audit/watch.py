@@ -29,6 +29,8 @@ from millrace.core.audit.report import (
     count,
     cover,
 )
+from millrace.core.audit.segments import Segments
+from millrace.core.audit.special import log_mean
 from millrace.core.audit.windows import NO_TIME, Stage, Window
 from millrace.core.errors import RequestError
 from millrace.core.profile import NumericCells, ReferenceProfile
@@ -75,6 +77,7 @@ class Watch:
         policy: The rules.
         limits: When data counts as broken.
         overlap: How many windows each event is in: the size of the windows by their hop.
+        segments: How its events are divided; None where they are not.
     """
 
     subject: Subject
@@ -83,6 +86,7 @@ class Watch:
     policy: Policy = field(default_factory=Policy)
     limits: QualityLimits = field(default_factory=QualityLimits)
     overlap: int = 1
+    segments: Segments | None = None
 
     def __post_init__(self) -> None:
         expected = "mae" if self.layout.task is Task.REGRESSION else "error_rate"
@@ -104,7 +108,9 @@ class WatchState:
         policy: What the rules remember.
         closed_until_ms: End of the last window that the drift detector remembers.
         mature_until_ms: Panes before this time were taken by the performance detector.
-        learning: The sum of the mature windows so far, and their number.
+        learning: The sum of the mature windows so far, and their number; no sum once there is a baseline.
+        segments: The same for each segment that has been seen, by name. Only performance is watched there: a segment's
+            baseline is learnt, and it has no reference of its own.
     """
 
     baseline: Baseline | None
@@ -114,6 +120,16 @@ class WatchState:
     closed_until_ms: int = NO_TIME
     mature_until_ms: int = NO_TIME
     learning: tuple[Pane | None, int] = (None, 0)
+    segments: Mapping[str, "WatchState"] = field(default_factory=dict)
+
+    @property
+    def log_performance(self) -> float:
+        """Logarithm of the performance evidence: the mean over the whole and its segments, itself an e-detector.
+
+        A fall of one segment counts although the whole hides it, and many segments alarm no oftener than one.
+        """
+        watched = [self, *(self.segments[name] for name in sorted(self.segments))]
+        return log_mean(tuple(each.errors.log_evidence for each in watched if each.errors is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +141,7 @@ class View:
         stage: How complete it is; each window is shown once closed, once mature, and then for every amendment.
         watermark_ms: The prediction watermark.
         panes: The panes of the window by start, all segments added up.
+        segments: The same for each segment that has events, by name.
         revision: How often it was reported before.
         references: Reference counts per feature to use in place of the profile's, for example those of the same season.
         inputs: Offsets, for the report.
@@ -137,15 +154,17 @@ class View:
     revision: int = 0
     references: Sequence[NDArray[np.int64]] | None = None
     inputs: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
+    segments: Mapping[str, Mapping[int, Pane]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one window led to."""
+    """What one window led to. The reports of segments explain; nothing is decided on them."""
 
     state: WatchState
     report: AuditReport
     decision: Decision
+    segments: tuple[AuditReport, ...] = ()
 
 
 def begin(watch: Watch, baseline: Baseline | None) -> WatchState:
@@ -156,14 +175,16 @@ def begin(watch: Watch, baseline: Baseline | None) -> WatchState:
 
 def observe(watch: Watch, state: WatchState, view: View) -> Observation:
     """Report a window and decide what follows. The windows of one version come in order of their ends."""
-    pane = reduce(add, (view.panes[start] for start in sorted(view.panes)), Pane.empty(watch.layout))
+    pane = _sum(watch, view.panes)
     quality = check_quality(pane, watch.limits)
     drift: Sequence[FeatureDrift] = _compare_features(watch, pane, state, view.references)
     detector = state.drift
     if view.stage is Stage.CLOSED:
         state, detector, drift = _take_closed(watch, state, view, drift)
     elif view.stage is Stage.MATURE:
-        state = _take_mature(watch, state, view, pane, is_usable=all(check.is_ok for check in quality))
+        is_usable = all(check.is_ok for check in quality)
+        state = _take_mature(watch, state, view, pane, is_usable=is_usable)
+        state = replace(state, segments=_take_segments(watch, state, view, is_usable=is_usable))
     performance = measure(pane)
     report = AuditReport(
         subject=watch.subject,
@@ -184,7 +205,46 @@ def observe(watch: Watch, state: WatchState, view: View) -> Observation:
         inputs=view.inputs,
     )
     decision = decide(state.policy, report, watch.policy)
-    return Observation(_after(state, decision), report, decision)
+    segments = tuple(_explain(watch, state, view, name) for name in sorted(view.segments))
+    return Observation(_after(state, decision), report, decision, segments)
+
+
+def _explain(watch: Watch, state: WatchState, view: View, name: str) -> AuditReport:
+    """The report of a segment. Without drift and quality: its features differ from the reference by what it is."""
+    pane, own = _sum(watch, view.segments[name]), state.segments.get(name, begin(watch, None))
+    performance = measure(pane)
+    return AuditReport(
+        subject=replace(watch.subject, segment=name),
+        window=view.window,
+        stage=view.stage,
+        revision=view.revision,
+        watermark_ms=view.watermark_ms,
+        counts=count(pane, view.stage),
+        coverage=cover(pane),
+        performance=performance,
+        estimate=_estimate(watch, pane.section("scores")[-1]),
+        estimate_baseline=None,
+        drift=(),
+        quality=(),
+        evidence=_performance_evidence(watch, own, performance),
+        reference=_reference(watch, own),
+        policy=watch.policy.id,
+        inputs=view.inputs,
+    )
+
+
+def _sum(watch: Watch, panes: Mapping[int, Pane]) -> Pane:
+    return reduce(add, (panes[start] for start in sorted(panes)), Pane.empty(watch.layout))
+
+
+def _take_segments(watch: Watch, state: WatchState, view: View, *, is_usable: bool) -> dict[str, WatchState]:
+    """Let each segment's detector take its panes; a segment that is met for the first time begins to learn."""
+    taken = dict(state.segments)
+    for name, panes in sorted(view.segments.items()):
+        before = taken.get(name, begin(watch, None))
+        own = replace(view, panes=panes)
+        taken[name] = _take_mature(watch, before, own, _sum(watch, panes), is_usable=is_usable)
+    return taken
 
 
 def _detector(watch: Watch, baseline: Baseline | None) -> ErrorDetector | LossDetector | None:
@@ -270,7 +330,7 @@ def _learn(watch: Watch, state: WatchState, pane: Pane) -> WatchState:
         baseline = Baseline(metric.value, metric.value if metric.hi is None else metric.hi, is_learnt=True)
     else:
         baseline = Baseline.of_errors(round(metric.value * labelled), labelled, is_learnt=True)
-    return replace(state, baseline=baseline, errors=_detector(watch, baseline), learning=(total, windows + 1))
+    return replace(state, baseline=baseline, errors=_detector(watch, baseline), learning=(None, windows + 1))
 
 
 def _estimate(watch: Watch, scores: NDArray[np.int64]) -> Mapping[str, Metric] | None:
@@ -289,23 +349,18 @@ def _estimate_baseline(watch: Watch) -> float | None:
 def _evidence(
     watch: Watch, state: WatchState, drift: DriftDetector, performance: Mapping[str, Metric]
 ) -> list[Evidence]:
-    evidence = []
-    if state.baseline is not None and state.errors is not None:
-        metric = performance.get(watch.policy.metric)
-        observed = None if metric is None else metric.value
-        detector = state.errors
-        evidence.append(
-            Evidence(
-                watch.policy.metric,
-                state.baseline.value,
-                observed,
-                detector.log_evidence,
-                detector.threshold_steps,
-            )
-        )
+    evidence = _performance_evidence(watch, state, performance)
     if watch.layout.cells:
         evidence.append(Evidence(DRIFT_SIGNAL, 0.0, None, drift.log_evidence, drift.threshold_steps))
     return evidence
+
+
+def _performance_evidence(watch: Watch, state: WatchState, performance: Mapping[str, Metric]) -> list[Evidence]:
+    if state.baseline is None or state.errors is None:
+        return []
+    metric = performance.get(watch.policy.metric)
+    observed, threshold = None if metric is None else metric.value, state.errors.threshold_steps
+    return [Evidence(watch.policy.metric, state.baseline.value, observed, state.log_performance, threshold)]
 
 
 def _reference(watch: Watch, state: WatchState) -> Json:
@@ -320,14 +375,15 @@ def _reference(watch: Watch, state: WatchState) -> Json:
 
 def _after(state: WatchState, decision: Decision) -> WatchState:
     """Detectors forget what was acted upon: performance after a request, drift when its last alert is cleared."""
-    errors, drift = state.errors, state.drift
-    if decision.request is not None and errors is not None:
-        errors = errors.reset()
+    errors, drift, segments = state.errors, state.drift, state.segments
+    if decision.request is not None:
+        errors = errors and errors.reset()
+        segments = {name: replace(own, errors=own.errors and own.errors.reset()) for name, own in segments.items()}
     signals = {alert.signal for alert in decision.alerts if alert.state == "cleared"}
     still = {key[0] for key in decision.state.alerts}
     if DRIFT_SIGNAL in signals and DRIFT_SIGNAL not in still:
         drift = drift.reset()
-    return replace(state, errors=errors, drift=drift, policy=decision.state)
+    return replace(state, errors=errors, drift=drift, segments=segments, policy=decision.state)
 
 
 def _strongest_first(items: Sequence[FeatureDrift]) -> list[FeatureDrift]:

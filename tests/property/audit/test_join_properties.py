@@ -61,6 +61,10 @@ class Told:
     def time_ms(self) -> int:
         return self.event * 700 + self.delay_ms
 
+    @property
+    def weight(self) -> float:
+        return (self.event % 7 + self.revision + 1) / 3
+
 
 Record = Scored | Told
 
@@ -91,6 +95,7 @@ def feed(audit: PartitionAudit, records: Sequence[Record]) -> None:
             np.array([r.time_ms for r in told], np.int64),
             np.array([r.revision for r in told], np.int64),
             np.array([r.retracted for r in told], np.bool_),
+            np.array([r.weight for r in told], np.float64),
         )
     )
 

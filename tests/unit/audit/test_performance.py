@@ -19,7 +19,11 @@ def exactly(value: float) -> object:
 
 
 def counted(
-    layout: Layout, labels: NDArray[np.float64], scores: NDArray[np.float64], predicted: NDArray[np.int64]
+    layout: Layout,
+    labels: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    predicted: NDArray[np.int64],
+    weights: NDArray[np.float64] | None = None,
 ) -> Pane:
     """Counted in three parts, as three partitions would."""
     total = Pane.empty(layout)
@@ -28,11 +32,32 @@ def counted(
         count = len(labels[rows])
         groups = np.zeros(count, np.intp)
         columns = LabelledColumns(
-            np.ones(count, np.int64), predicted[rows], labels[rows], scores[rows], np.zeros(count, np.int64)
+            np.ones(count, np.int64),
+            predicted[rows],
+            labels[rows],
+            scores[rows],
+            np.zeros(count, np.int64),
+            np.ones(count) if weights is None else weights[rows],
         )
         total += count_labels(layout, columns, groups, 1)[0]
         total += count_predictions(layout, scores[rows], np.empty((count, 0), np.uint8), groups, 1)[0]
     return total
+
+
+def test_weighted_metrics_are_those_of_scikit_learn_and_absent_without_weights() -> None:
+    rng = np.random.default_rng(3)
+    score, weights = rng.random(3000), rng.gamma(2.0, 3.0, 3000)
+    truth = (rng.random(3000) < score).astype(np.int64)
+    said = (score > 0.5).astype(np.int64)
+    binary = (Layout(Task.BINARY, ("no", "yes")), truth.astype(float), score[:, None], said)
+    found = measure(counted(*binary, weights))
+    assert found["weighted_accuracy"].value == exactly(sk.accuracy_score(truth, said, sample_weight=weights))
+    assert found["accuracy"].value == exactly(sk.accuracy_score(truth, said))
+    assert "weighted_accuracy" not in measure(counted(*binary))
+    values = rng.normal(5, 2, (3000, 2))
+    regression = (Layout(Task.REGRESSION, score_upper=10.0, scale=2.0), values[:, 0], values[:, 1:], said)
+    mae = sk.mean_absolute_error(values[:, 0], values[:, 1], sample_weight=weights)
+    assert measure(counted(*regression, weights))["weighted_mae"].value == exactly(mae)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -173,7 +173,9 @@ def test_one_request_at_a_time_then_a_cooldown_then_so_many_a_day() -> None:
     assert follow(degraded(6), state=first.state).blockers == ("cooldown_ok",)
     second = follow(degraded(11), state=first.state)
     assert second.request is not None
-    assert follow(degraded(22), state=close_request(second.state, second.request.loop_id)).blockers == ("daily_limit_ok",)
+    assert follow(degraded(22), state=close_request(second.state, second.request.loop_id)).blockers == (
+        "daily_limit_ok",
+    )
     assert follow(degraded(25), state=close_request(second.state, second.request.loop_id)).request is not None
 
 

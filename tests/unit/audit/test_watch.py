@@ -1,5 +1,6 @@
 """A version watched from its windows to decisions; bars 1, 11, 12 and 17."""
 
+import math
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ from millrace.core.audit.columns import Place
 from millrace.core.audit.decisions import AlertState, Policy, Signal
 from millrace.core.audit.join import Join
 from millrace.core.audit.layout import Layout
+from millrace.core.audit.memory import dump_state, load_state
 from millrace.core.audit.pane import Pane, count_labels, count_predictions
 from millrace.core.audit.partition import PartitionAudit
 from millrace.core.audit.report import Subject
@@ -272,6 +274,62 @@ def test_a_regression_is_watched_by_its_absolute_error() -> None:
         state = observation.state
         requests += [hour] if observation.decision.request else []
     assert requests == [10]
+
+
+def errors_pane(rng: np.random.Generator, rate: float, count: int) -> Pane:
+    scores = np.full(count, 0.9)
+    truth = (rng.random(count) > rate).astype(float)
+    [known] = count_labels(LAYOUT, labelled(truth.tolist(), scores.tolist()), one_group(count), 1)
+    [seen] = count_predictions(LAYOUT, scores[:, None], np.empty((count, 0), np.uint8), one_group(count), 1)
+    return known + seen
+
+
+def segmented_windows(small_rate: float, seed: int) -> list[Observation]:
+    """Sixty mature windows of two segments; the small one errs more, and after the thirtieth window so often."""
+    watch = Watch(Subject("loans", 1), LAYOUT, policy=Policy(min_effect=0.05))
+    rng, state, observations = np.random.default_rng(seed), begin(watch, Baseline.of_errors(1000, 10_000)), []
+    for hour in range(60):
+        start, rate = hour * HOUR, small_rate if hour >= 30 else 0.2
+        segments = {"region=eu": {start: errors_pane(rng, 0.09, 900)}, "region=us": {start: errors_pane(rng, rate, 60)}}
+        whole = {start: segments["region=eu"][start] + segments["region=us"][start]}
+        view = View(Window(start, start + HOUR), Stage.MATURE, start + HOUR, whole, segments=segments)
+        observations.append(observe(watch, state, view))
+        state = observations[-1].state
+    return observations
+
+
+def test_a_segment_counts_as_much_as_the_whole_that_hides_it() -> None:
+    observations = segmented_windows(0.45, seed=1)
+    asked = [hour for hour, o in enumerate(observations) if o.decision.request is not None]
+    assert 30 <= asked[0] <= 40
+    eu, us = observations[40].segments
+    assert (eu.subject.segment, us.subject.segment) == ("region=eu", "region=us")
+    assert us.reference["baseline_learnt"]
+    assert us.counts["predictions"] + eu.counts["predictions"] == observations[40].report.counts["predictions"]
+    assert us.performance["error_rate"].value > 2 * eu.performance["error_rate"].value
+
+
+def test_segments_of_different_difficulty_raise_no_alarm() -> None:
+    for seed in range(5):
+        assert not any(o.decision.request or o.decision.alerts for o in segmented_windows(0.2, seed))
+
+
+def test_evidence_is_the_mean_over_the_whole_and_its_segments() -> None:
+    observation = segmented_windows(0.2, seed=1)[33]
+    detectors = [observation.state.errors, *(own.errors for own in observation.state.segments.values())]
+    sums = [math.exp(detector.log_evidence) for detector in detectors if detector is not None]
+    evidence = observation.report.evidence_of("error_rate")
+    assert evidence is not None
+    assert len(sums) == 3
+    assert evidence.log_evidence == pytest.approx(math.log(sum(sums) / 3))
+
+
+def test_a_restart_keeps_what_segments_have_learnt() -> None:
+    data = b""
+    for observation in segmented_windows(0.45, seed=1)[:34]:
+        data = dump_state(observation.state)
+        assert dump_state(load_state(data, LAYOUT)) == data
+    assert load_state(data, LAYOUT).segments["region=us"].baseline is not None
 
 
 def test_a_policy_for_another_task_is_refused() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -89,6 +90,36 @@ def test_a_correction_of_a_mature_window_amends_its_report(audited: MakeAudited)
     assert amended["performance"]["accuracy"]["value"] == pytest.approx(0.9)
     assert (mature["revision"], amended["revision"]) == (1, 2)
     assert mature["id"] != amended["id"]
+
+
+def test_segments_add_up_and_versions_are_never_mixed(audited: MakeAudited, tmp_path: Path) -> None:
+    a = audited(segment_by="b")
+    a.push(tmp_path / "cheaper", rows=10_000)
+    made = events(11, 0, 60)
+    cheaper = [replace(event, number=event.number, version=2) for event in events(12, 60, 60, errors=0.5)]
+    moved = [replace(event, number=event.number - 60) for event in cheaper]  # the same events, scored again
+    with a.running():
+        a.predict(made)
+        a.predict(moved)
+        a.label(made)
+        finish(a, 60)
+        eventually(lambda: len(a.wholes("mature")) == 2, within=timedelta(seconds=30), what="a report of each version")
+        reports = a.reports("mature")
+    for version, predicted in ((1, made), (2, moved)):
+        [whole] = [each for each in reports if (each["version"], each["segment"]) == (version, "*")]
+        parts = [each for each in reports if each["version"] == version and each["segment"] != "*"]
+        right = sum(event.predicted == truth.truth for event, truth in zip(predicted, made, strict=True))
+        assert whole["performance"]["accuracy"]["value"] == pytest.approx(right / 60)
+        assert len(parts) == len({event.bins[1] for event in predicted})
+        assert all(each["segment"].startswith("b=") for each in parts)
+        for name in ("predictions", "labelled"):
+            assert whole["counts"][name] == sum(each["counts"][name] for each in parts) == 60
+
+
+def test_segments_need_a_feature_of_the_model(audited: MakeAudited) -> None:
+    a = audited(segment_by="colour")
+    with pytest.raises(RequestError, match="no feature 'colour'"), a.running():
+        pass
 
 
 @contextmanager

@@ -45,6 +45,7 @@ class Event:
     score: float
     truth: str
     bins: str = "555"
+    version: int = 1
 
     @property
     def at_ms(self) -> int:
@@ -145,10 +146,15 @@ class Audited:
             return []
         return [each for each in self.documents(self.topic("audits")) if stage is None or each["stage"] == stage]
 
+    def wholes(self, stage: str) -> list[dict[str, Any]]:
+        """Reports that are not about a segment."""
+        return [each for each in self.reports(stage) if each["segment"] == "*"]
+
     def newest(self, stage: str) -> dict[str, bytes]:
         """The newest report of every window that reached the stage, as bytes, by the window's start."""
         values = self.records(self.topic("audits")).values
-        return {json.loads(v)["window"]["start"]: v for v in values if v and json.loads(v)["stage"] == stage}
+        reports = [(json.loads(value or b""), value or b"") for value in values]
+        return {each["window"]["start"]: value for each, value in reports if each["stage"] == stage}
 
     def alerts(self) -> list[dict[str, Any]]:
         return [each for each in self.documents("millrace.alerts") if each["deployment"] == self.name]
@@ -187,7 +193,7 @@ class Audited:
                 "source": {"topic": place.topic, "partition": place.partition, "offset": place.offset},
                 "deployment": self.name,
                 "model": self.model,
-                "version": 1,
+                "version": event.version,
                 "digest": "sha256:" + "0" * 64,
                 "transform": "identity",
                 "outputs": {"label": event.predicted, "scores": {"no": 1 - event.score, "yes": event.score}},

@@ -17,6 +17,7 @@ from millrace.codec.reading import read_label, read_prediction
 from millrace.core.audit.columns import Labels, Predictions
 from millrace.core.audit.layout import Layout
 from millrace.core.audit.pane import read_digits
+from millrace.core.audit.segments import NO_SEGMENT
 from millrace.core.errors import InvalidRecordError
 from millrace.core.records import RecordBatch
 from millrace.core.signature import Task
@@ -50,6 +51,7 @@ class _Label(msgspec.Struct, gc=False):
     label: _Truth = None
     revision: _Number = 0
     op: Literal["upsert", "retract"] = "upsert"
+    weight: Annotated[float, Meta(gt=0)] = 1.0
 
 
 _Row = TypeVar("_Row", _Prediction, _Label)
@@ -101,6 +103,7 @@ class RecordColumns:
             _column(map(attrgetter("label_time"), documents), np.int64, documents),
             _column(map(attrgetter("revision"), documents), np.int64, documents),
             retracted,
+            _column(map(attrgetter("weight"), documents), np.float64, documents),
         )
         return ReadLabels(columns, records.offsets[kept], sorted(unreadable))
 
@@ -113,18 +116,18 @@ class RecordColumns:
         return blocks
 
     def _block(self, version: int, documents: list[_Prediction], offsets: NDArray[np.int64]) -> VersionBlock:
-        layout = self._versions.layout(version)
+        layout, segments = self._versions.layout(version), self._versions.segments(version)
         count = len(documents)
+        digits = read_digits(list(map(str.encode, map(attrgetter("bins"), documents))), len(layout.cells))
         columns = Predictions(
             list(map(str.encode, map(attrgetter("event_id"), documents))),
             _column(map(attrgetter("event_time"), documents), np.int64, documents),
             np.full(count, version, np.int64),
-            np.zeros(count, np.int64),
+            np.full(count, NO_SEGMENT, np.int64) if segments is None else segments.assign(digits),
             self._predicted(documents),
             self._scores(layout, documents),
         )
-        bins = list(map(str.encode, map(attrgetter("bins"), documents)))
-        return VersionBlock(columns, offsets, read_digits(bins, len(layout.cells)))
+        return VersionBlock(columns, offsets, digits)
 
     def _fits(self, document: _Prediction) -> bool:
         outputs = document.outputs

@@ -8,6 +8,7 @@ from typing import Final
 from millrace.core.audit.decisions import Policy
 from millrace.core.audit.layout import Layout
 from millrace.core.audit.report import QualityLimits, Subject
+from millrace.core.audit.segments import Segments, find_segments
 from millrace.core.audit.watch import Baseline, Watch
 from millrace.core.audit.windows import WindowSpec
 from millrace.core.errors import RequestError
@@ -38,6 +39,12 @@ class Versions:
         self._audit = deployment.audit
         self._registry = registry
         self._bundle = cache(self._open)
+        self._divide = cache(self._segments)
+        if self._audit.segment_by is not None and self.segments(entry.version) is None:
+            raise RequestError(
+                f"{entry.name}/{entry.version} has no feature {self._audit.segment_by!r} in its reference profile",
+                remedy="name a feature of the model in audit.segment_by, or export the model with a reference",
+            )
 
     @property
     def score_columns(self) -> int:
@@ -54,6 +61,14 @@ class Versions:
         centre, scale = _unit(profile) if self.task is Task.REGRESSION else (0.0, 1.0)
         return Layout.of(self.task, self.classes, profile, centre=centre, scale=scale)
 
+    def segments(self, version: int) -> Segments | None:
+        """How the events of a version are divided; None where they are not, or where it lacks the feature.
+
+        Raises:
+            RequestError: As for `layout`.
+        """
+        return self._divide(version)
+
     def watch(self, version: int) -> tuple[Watch, Baseline | None]:
         """How a version is watched, and how good it was on its reference; None where that had no labels."""
         bundle = self._bundle(version)
@@ -65,8 +80,13 @@ class Versions:
             _policy(self._audit, self.task),
             QualityLimits(completeness=self._audit.completeness, in_range=self._audit.in_range),
             overlap=-(-spec.size_ms // spec.hop_ms),
+            segments=self.segments(version),
         )
         return watch, _baseline(bundle, self.task)
+
+    def _segments(self, version: int) -> Segments | None:
+        feature = self._audit.segment_by
+        return None if feature is None else find_segments(self.layout(version).cells, feature)
 
     def _open(self, version: int) -> Bundle:
         _, bundle = self._registry.open(f"{self.model}/{version}")

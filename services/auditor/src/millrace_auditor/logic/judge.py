@@ -21,6 +21,7 @@ from millrace.core.audit.memory import dump_state, load_state
 from millrace.core.audit.pane import Pane, PaneKey
 from millrace.core.audit.policy import begin_guarded, close_request
 from millrace.core.audit.report import canonical_json
+from millrace.core.audit.segments import NO_SEGMENT, Segments
 from millrace.core.audit.watch import Baseline, Observation, View, Watch, WatchState, begin, observe
 from millrace.core.audit.windows import NO_TIME, Stage, Watermarks, Window, WindowSpec, milliseconds
 from millrace.core.errors import RequestError
@@ -261,7 +262,15 @@ class Judge:
         revision = 0 if before is None else before.revision + 1
         starts = set(self._spec.panes_of(due.window))
         inside = {key: shards for key, shards in watched.panes.items() if key.start_ms in starts}
-        view = View(due.window, due.stage, due.at_ms, _by_start(inside), revision, inputs=self._inputs(inside))
+        view = View(
+            due.window,
+            due.stage,
+            due.at_ms,
+            _by_start(inside),
+            revision,
+            inputs=self._inputs(inside),
+            segments=_by_segment(inside, watched.watch.segments),
+        )
         observation = observe(watched.watch, watched.state, view)
         watched.state = observation.state
         watched.shown[due.window] = _Shown(due.stage, revision)
@@ -316,6 +325,19 @@ def _by_start(panes: Mapping[PaneKey, Mapping[int, tuple[Pane, Span]]]) -> dict[
         total = reduce(add, (pane for _, (pane, _) in sorted(shards.items())))
         sums[key.start_ms] = sums[key.start_ms] + total if key.start_ms in sums else total
     return sums
+
+
+def _by_segment(
+    panes: Mapping[PaneKey, dict[int, tuple[Pane, Span]]], segments: Segments | None
+) -> dict[str, dict[int, Pane]]:
+    """All partitions added up for each segment."""
+    if segments is None:
+        return {}
+    numbers = {key.segment for key in panes} - {NO_SEGMENT}
+    return {
+        segments.names[number - 1]: _by_start({key: panes[key] for key in panes if key.segment == number})
+        for number in sorted(numbers)
+    }
 
 
 def _read(value: bytes) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from millrace.core.audit.report import Json, canonical_json
+from millrace.core.audit.report import AuditReport, Json, canonical_json
 from millrace.core.audit.watch import Observation
 from millrace.core.clock import Clock
 from millrace.core.errors import TransientError
@@ -131,7 +131,7 @@ class JudgeLoop:
         topics, key = self._topics, self._topics.model.encode()
         outputs = [self._batch(topics.state, list({**judge.dump(), **positions}.items()))]
         for topic, documents in (
-            (topics.audits, [(_report_key(o), o.report.to_dict()) for o in observations]),
+            (topics.audits, [(_report_key(r), r.to_dict()) for o in observations for r in (o.report, *o.segments)]),
             (topics.alerts, [self._alert(alert.to_dict()) for o in observations for alert in o.decision.alerts]),
         ):
             outputs.append(self._batch(topic, [(name, canonical_json(document)) for name, document in documents]))
@@ -181,7 +181,6 @@ _POSITION: Final = b"judge-position"
 _ANSWERED: Final = b"judge-answers-position"
 
 
-def _report_key(observation: Observation) -> bytes:
-    report = observation.report
+def _report_key(report: AuditReport) -> bytes:
     subject, window = report.subject, report.window
     return f"{subject.model}/{subject.version}/{subject.segment}/{window.start_ms}".encode()
