@@ -1,0 +1,12 @@
+"""ETL as a JSON document: one implementation for the scorer, for training, for files and for other engines.
+
+A `Transform` is the document. A `Program` is a transform with what it had to learn; it makes tables of tables, by
+Arrow's columnar functions and never row by row.
+"""
+
+from millrace.transform.document import Column, Transform, json_schema
+from millrace.transform.frame import Refused
+from millrace.transform.program import Program, Transformed
+from millrace.transform.types import ColumnType
+
+__all__ = ["Column", "ColumnType", "Program", "Refused", "Transform", "Transformed", "json_schema"]
