@@ -114,6 +114,28 @@ class _Sources:
         return named.tolist()  # type: ignore[no-any-return]
 
 
+class JsonOutputs:
+    """What a model answered, as the member `outputs` of a JSON object.
+
+    Attributes:
+        template: The member, with a comma before it and a place for each column.
+    """
+
+    def __init__(self, signature: Signature) -> None:
+        self._classes: Final = list(map(_json, signature.classes))
+        scores = b",".join(_literal(name) + b":%b" for name in self._classes)
+        self.template: Final = (
+            b',"outputs":{"label":%b,"scores":{' + scores + b"}}" if self._classes else b',"outputs":{"value":%b}'
+        )
+
+    def columns(self, outputs: Outputs) -> list[Column]:
+        """What to put into the template, row by row."""
+        if outputs.labels is None:
+            return [_json_numbers(outputs.scores)]
+        labels = map(self._classes.__getitem__, outputs.labels.tolist())
+        return [labels, *map(_json_numbers, outputs.scores.T)]
+
+
 class JsonPredictionEncoder:
     """Predictions as JSON objects. See `PredictionEncoder`."""
 
@@ -128,11 +150,7 @@ class JsonPredictionEncoder:
                 _json(identity.transform),
             )
         )
-        self._classes: Final = list(map(_json, signature.classes))
-        scores = b",".join(_literal(name) + b":%b" for name in self._classes)
-        self._outputs: Final = (
-            b',"outputs":{"label":%b,"scores":{' + scores + b"}}" if self._classes else b',"outputs":{"value":%b}'
-        )
+        self._outputs: Final = JsonOutputs(signature)
 
     def encode(
         self,
@@ -149,17 +167,11 @@ class JsonPredictionEncoder:
             return []
         sources = _Sources.of(records, decoded, scored_at_ms)
         head, columns = _json_source(records.topic.encode(), sources, decoded.event_ids)
-        template = head + self._model + self._outputs + b',"bins":"%b","event_time":%d'
+        template = head + self._model + self._outputs.template + b',"bins":"%b","event_time":%d'
         template += b',"scored_at":%d' % scored_at_ms + (b',"degraded":true}' if degraded else b"}")
-        columns += self._output_columns(outputs)
+        columns += self._outputs.columns(outputs)
         columns += [repeat(b"", len(outputs)) if bins is None else bins, sources.event_times.tolist()]
         return list(map(template.__mod__, zip(*columns, strict=True)))
-
-    def _output_columns(self, outputs: Outputs) -> list[Column]:
-        if outputs.labels is None:
-            return [_json_numbers(outputs.scores)]
-        labels = map(self._classes.__getitem__, outputs.labels.tolist())
-        return [labels, *map(_json_numbers, outputs.scores.T)]
 
 
 def _json_source(topic: bytes, sources: _Sources, ids: Sequence[str | None] | None) -> tuple[bytes, list[Column]]:

@@ -160,6 +160,13 @@ def resolve(table: Table, reference: Reference | str) -> VersionEntry:
     return read_entry(VersionEntry, document, key=f"{wanted.name}/{version}")
 
 
+def names_version(table: Table, reference: str) -> bool:
+    """Whether a reference means any version now: an alias may name none."""
+    wanted = Reference.parse(reference)
+    version = aliases(table, wanted.name).get(wanted.alias) if wanted.alias else wanted.version
+    return f"{wanted.name}/{version}" in table
+
+
 def versions(table: Table, name: str | None = None) -> tuple[VersionEntry, ...]:
     """All versions, of one model or of all, by name and number."""
     found = (

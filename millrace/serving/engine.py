@@ -82,6 +82,15 @@ class Engine:
         bins = self._binner.strings(columns.take(scored))
         return Inference(scored, _join(pieces), bins, tuple(refused))
 
+    def infer_whole(self, columns: FeatureColumns) -> Inference:
+        """Score the rows, at least one, all of them or none: one call of the model, whatever happens.
+
+        Raises:
+            InvalidRecordError: The model refuses some row.
+            FatalError: No row can be scored.
+        """
+        return Inference(np.arange(len(columns)), self._runtime.infer(columns), self._binner.strings(columns))
+
 
 def _join(pieces: list[Outputs]) -> Outputs:
     if not pieces:

@@ -54,6 +54,23 @@ RECORDS_SHED: Final = MetricSpec(
 RECORDS_DEGRADED: Final = MetricSpec(
     "scorer", "degraded", Unit.RECORDS, Kind.COUNTER, "Predictions committed that the cheaper variant made."
 )
+RECORDS_SHADOWED: Final = MetricSpec(
+    "scorer",
+    "shadowed",
+    Unit.RECORDS,
+    Kind.COUNTER,
+    "Predictions committed with another version's answer beside them, in the shadows topic.",
+)
+RECORDS_CANARY: Final = MetricSpec(
+    "scorer", "canary", Unit.RECORDS, Kind.COUNTER, "Predictions committed that a canary's challenger made."
+)
+RECORDS_MISSED: Final = MetricSpec(
+    "scorer",
+    "challenger_missed",
+    Unit.RECORDS,
+    Kind.COUNTER,
+    "Predictions committed without the part that the challenger should have had: it failed, or was slow.",
+)
 BATCH_SIZE: Final = MetricSpec(
     "scorer", "batch_size", Unit.RECORDS, Kind.HISTOGRAM, "Records of a micro-batch.", (), BATCH_BUCKETS
 )
@@ -98,6 +115,9 @@ MODEL: Final = MetricSpec(
     "The model version that scores.",
     (Label("model"), Label("version"), Label("digest")),
 )
+CHALLENGER: Final = MetricSpec(
+    "scorer", "challenger", Unit.STATE, Kind.GAUGE, "Whether a challenger is tried beside the model that scores."
+)
 BUILD: Final = build_info("scorer")
 CONSUMER_LAG: Final = MetricSpec(
     "lane",
@@ -134,6 +154,9 @@ SCORER: Final = (
     RECORDS_DEAD_LETTERED,
     RECORDS_SHED,
     RECORDS_DEGRADED,
+    RECORDS_SHADOWED,
+    RECORDS_CANARY,
+    RECORDS_MISSED,
     BATCH_SIZE,
     STAGE_DURATION,
     END_TO_END_LATENCY,
@@ -143,6 +166,7 @@ SCORER: Final = (
     INTAKE_PAUSED,
     READY,
     MODEL,
+    CHALLENGER,
     BUILD,
     CONSUMER_LAG,
     TRANSACTIONS,

@@ -120,6 +120,10 @@ class MemoryLog:
         pending = (offset for offset, e in enumerate(entries) if e.transaction and e.transaction.is_pending)
         return NextOffset(next(pending, len(entries)))
 
+    def end(self, partition: TopicPartition) -> NextOffset:
+        """One past the last record, readable or not."""
+        return NextOffset(len(self._partitions[partition]))
+
     def committed_records(self, partition: TopicPartition, start: int = 0) -> Iterator[StoredRecord]:
         """The records that a reader of committed records sees, from `start` on."""
         for entry in self._partitions[partition][start : self.stable_end(partition)]:

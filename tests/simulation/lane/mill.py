@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Protocol, TypeAlias, assert_never
 
 import numpy as np
+from memory_handovers import MemoryHandovers
 from numpy.typing import NDArray
 
 from millrace.core.batching import BatchPolicy, Costs
@@ -20,6 +21,8 @@ from millrace.kafka.lane import LaneSpec
 from millrace.kafka.lane.triage import Recovery, StepError
 from millrace.testing.clock import ManualClock
 from millrace.testing.memory import CrashedError, MemoryClient, MemoryLog, Point, memory_lane
+from millrace_scorer.logic.handovers import Handovers
+from millrace_scorer.logic.lineup import Lineup
 from millrace_scorer.logic.loop import LoopSettings, ScoringLoop
 from millrace_scorer.logic.ports import Scored, Scoring, Tally
 from tests.simulation.lane.schedule import (
@@ -37,6 +40,7 @@ from tests.simulation.lane.schedule import (
 )
 
 INPUT, OUTPUT = "sim.features", "sim.predictions"
+HANDOVERS, SHADOWS = "sim.handovers", "sim.shadows"
 PARTITIONS = 4
 POLICY = BatchPolicy(
     slo=timedelta(milliseconds=300),
@@ -64,6 +68,7 @@ class Echo:
     extra: timedelta = timedelta(0)
     fails: bool = False
     costs: Costs = field(default_factory=lambda: Costs(LatencyCurve(), LatencyCurve()))
+    lineup: Lineup | None = None
 
     def score(self, records: RecordBatch, *, wall_ms: int) -> Scored:
         self.clock.advance(timedelta(milliseconds=1) + self.extra)
@@ -107,19 +112,20 @@ class Loop(Protocol):
     def finish(self) -> None: ...
 
 
-OpenLoop: TypeAlias = Callable[[Lane, Echo, ManualClock], Loop]
+OpenLoop: TypeAlias = Callable[[Lane, Echo, ManualClock, MemoryLog], Loop]
 
 
-def scoring_loop(lane: Lane, model: Echo, clock: ManualClock) -> Loop:
+def scoring_loop(lane: Lane, model: Echo, clock: ManualClock, log: MemoryLog) -> Loop:
     """The scorer's own."""
     settings = LoopSettings(late_topic="sim.late")
-    return ScoringLoop(lane, model, policy=POLICY, settings=settings, clock=clock, observer=Nobody())
+    handovers = Handovers(MemoryHandovers(log, HANDOVERS), topic=HANDOVERS, deployment="sim")
+    return ScoringLoop(lane, model, handovers, policy=POLICY, settings=settings, clock=clock, observer=Nobody())
 
 
 class LateCommitter:
     """A loop that polls with outputs written and not committed, which a lane allows and the scorer's loop avoids."""
 
-    def __init__(self, lane: Lane, model: Echo, clock: ManualClock) -> None:
+    def __init__(self, lane: Lane, model: Echo, clock: ManualClock, _: MemoryLog) -> None:
         self._lane = lane
         self._model = model
         self._clock = clock
@@ -171,7 +177,7 @@ class Mill:
         self._open_loop = open_loop
         self._clock = ManualClock()
         self._log = MemoryLog(self._clock)
-        for topic in (INPUT, OUTPUT):
+        for topic in (INPUT, OUTPUT, HANDOVERS, SHADOWS):
             self._log.create_topic(topic, PARTITIONS)
         self._workers: dict[int, WorkerProcess] = {}
         self._clients: dict[int, MemoryClient] = {}
@@ -243,7 +249,7 @@ class Mill:
         spec = LaneSpec("sim", slot, INPUT, delivery=self._promise.lanes, alternate=self._promise.alternate)
         lane = memory_lane(client, spec)
         model = Echo(self._clock)
-        self._workers[slot] = WorkerProcess(lane, model, self._open_loop(lane, model, self._clock))
+        self._workers[slot] = WorkerProcess(lane, model, self._open_loop(lane, model, self._clock, self._log))
 
     def _alive(self, slot: int, act: Callable[[], None]) -> None:
         """Do something as the worker of this slot, which may be the end of it."""

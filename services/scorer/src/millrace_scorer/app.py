@@ -20,9 +20,11 @@ from millrace.serving.shelf import Shelf
 from millrace.serving.streams import StreamCodec
 from millrace.telemetry import scorer as metrics
 from millrace_scorer.adapters.compiling import Compiler
+from millrace_scorer.adapters.handovers import HandoverTopic
 from millrace_scorer.adapters.models import ServedModels
 from millrace_scorer.adapters.telemetry import Telemetry
 from millrace_scorer.adapters.topics import ensure_output_topics
+from millrace_scorer.logic.handovers import Handovers
 from millrace_scorer.logic.loop import LoopSettings, ScoringLoop
 
 log = structlog.get_logger()
@@ -70,13 +72,15 @@ class Scorer:
             registry = Registry(self.kafka, Shelf.of(self.settings), who=who)
             stack.enter_context(registry)
             codec = stack.enter_context(StreamCodec(deployment, clock))
-            models = ServedModels(registry, deployment, Compiler(deployment, codec, clock), telemetry.model)
+            models = ServedModels(registry, deployment, Compiler(deployment, codec, clock), telemetry.models)
             stack.enter_context(closing(models))
             lane = open_lane(self.kafka, lane_spec(deployment, self.slot))
             stack.enter_context(closing(lane))
+            topic = deployment.handovers_topic
             loop = ScoringLoop(
                 lane,
                 models,
+                Handovers(HandoverTopic(self.kafka, topic), topic=topic, deployment=deployment.deployment),
                 policy=batch_policy(deployment),
                 settings=LoopSettings(late_topic=deployment.late_topic),
                 clock=clock,

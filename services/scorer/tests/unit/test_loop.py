@@ -1,5 +1,6 @@
 """The loop over the in-memory log: the rules of the real lanes, a manual clock, and a model that fails when told to."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -7,20 +8,25 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from memory_handovers import MemoryHandovers
 from numpy.typing import NDArray
 
 from millrace.core.batching import BatchPolicy, Costs
 from millrace.core.cost import LatencyCurve
 from millrace.core.errors import FatalError, TransientError
-from millrace.core.lane import Lane, Outcome
+from millrace.core.lane import Discard, Lane, Outcome
 from millrace.core.records import OutputBatch, RecordBatch
 from millrace.kafka.lane import LaneSpec
 from millrace.kafka.lane.triage import Recovery, StepError
 from millrace.testing.clock import ManualClock
 from millrace.testing.memory import MemoryClient, MemoryLog, Point, memory_lane
+from millrace_scorer.logic.handovers import Handovers
+from millrace_scorer.logic.lineup import Lineup, Member
 from millrace_scorer.logic.loop import LoopSettings, ScoringLoop
 from millrace_scorer.logic.ports import Scored, Scoring, Tally
 
+HANDOVERS = "d.handovers"
+FIRST = Lineup("m", Member(1, "sha256:1"))
 SPEC = LaneSpec(deployment="d", slot=0, topic="in")
 POLICY = BatchPolicy(
     slo=timedelta(milliseconds=500),
@@ -39,6 +45,7 @@ class Echo:
     failures: list[Exception] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     costs: Costs = field(default_factory=lambda: Costs(LatencyCurve(), LatencyCurve()))
+    lineup: Lineup | None = FIRST
 
     def score(self, records: RecordBatch, *, wall_ms: int) -> Scored:
         self.clock.advance(timedelta(milliseconds=1))
@@ -120,6 +127,7 @@ def a_world(*, backlog_bytes: int = 64 * 1024 * 1024) -> Iterator[World]:
     log = MemoryLog(clock)
     log.create_topic("in", 1)
     log.create_topic("out", 1)
+    log.create_topic(HANDOVERS, 1)
     trouble: dict[Point, Exception] = {}
 
     def interrupt(point: Point) -> None:
@@ -129,7 +137,8 @@ def a_world(*, backlog_bytes: int = 64 * 1024 * 1024) -> Iterator[World]:
     lane = memory_lane(MemoryClient(log, clock, interrupt), SPEC)
     echo, notes = Echo(clock), Notes()
     settings = LoopSettings(late_topic="late", backlog_bytes=backlog_bytes, retry_for=timedelta(seconds=30))
-    loop = ScoringLoop(lane, OneModel(echo), policy=POLICY, settings=settings, clock=clock, observer=notes)
+    handovers = Handovers(MemoryHandovers(log, HANDOVERS), topic=HANDOVERS, deployment="d")
+    loop = ScoringLoop(lane, OneModel(echo), handovers, policy=POLICY, settings=settings, clock=clock, observer=notes)
     made = World(clock, log, lane, echo, notes, loop, trouble)
     yield made
     lane.close()
@@ -224,3 +233,43 @@ def test_large_records_are_polled_in_smaller_numbers() -> None:
         world.turns(200)
         assert world.notes.readable == 200
         assert world.notes.longest_backlog <= 15
+
+
+class TestHandovers:
+    """The first offset of each version, in the transaction of its first record."""
+
+    @staticmethod
+    def written(world: World) -> list[tuple[int, int]]:
+        documents = [json.loads(record.value or b"") for record in world.log.topic_records(HANDOVERS)]
+        return [(document["first_offset"], document["champion"]["version"]) for document in documents]
+
+    def test_one_record_says_where_a_version_begins(self, world: World) -> None:
+        world.send(35)
+        world.turns(20)
+        world.echo.lineup = Lineup("m", Member(2, "sha256:2"))
+        world.send(35)
+        world.turns(20)
+        assert self.written(world) == [(0, 1), (35, 2)]
+
+    def test_a_transaction_that_is_refused_takes_its_handover_back(self, world: World) -> None:
+        world.send(5)
+        world.trouble[Point.COMMIT] = StepError(Recovery.ABORT, TransientError("refused"))
+        world.turns(20)
+        assert self.written(world) == [(0, 1)]
+        assert "aborted" in world.notes.said
+
+    def test_the_next_worker_writes_nothing_twice(self, world: World) -> None:
+        world.send(5)
+        world.turns(10)
+        world.loop._handovers.forget(Discard(everything=True))
+        world.send(5)
+        world.turns(10)
+        assert self.written(world) == [(0, 1)]
+
+    def test_a_stand_in_changes_nothing(self, world: World) -> None:
+        world.send(5)
+        world.turns(10)
+        world.echo.lineup = None
+        world.send(5)
+        world.turns(10)
+        assert self.written(world) == [(0, 1)]

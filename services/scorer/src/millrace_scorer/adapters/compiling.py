@@ -1,16 +1,25 @@
-"""From a loaded model to one that scores the records of a deployment's stream."""
+"""From loaded models to ones that score the records of a deployment's stream."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from millrace.codec.dead_letters import Circumstances
 from millrace.codec.predictions import Identity
+from millrace.codec.shadows import ShadowEncoder
 from millrace.core.batching import Costs
 from millrace.core.clock import Clock
+from millrace.core.cost import LatencyCurve
+from millrace.core.rollout import RolloutMode
+from millrace.core.signature import Signature
 from millrace.process.deployment import Deployment
 from millrace.serving.loading import LoadedModel
 from millrace.serving.streams import StreamCodec
-from millrace_scorer.logic.ports import Scoring
+from millrace_scorer.logic.lineup import Lineup, Member
+from millrace_scorer.logic.rollout import Rest, RolloutScoring, Terms
 from millrace_scorer.logic.scoring import ModelScoring, OutputTopics
+
+_READING: Final = ("features", "inputs", "not_finite", "extra_fields")
+"""The parts of a signature that say how records become rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +30,12 @@ class Compiler:
     codec: StreamCodec
     clock: Clock
 
-    def __call__(self, model: LoadedModel, costs: Costs, *, degraded: bool) -> Scoring:
+    def model(self, model: LoadedModel, costs: Costs, *, degraded: bool) -> ModelScoring:
         """Compile decoders and encoders for the model."""
         deployment = self.deployment
         identity = Identity(deployment.deployment, model.name, model.version, model.digest)
         return ModelScoring(
+            identity=identity,
             decoder=self.codec.decoder(model.signature),
             engine=model.engine,
             encoder=self.codec.encoder(identity, model.signature),
@@ -33,5 +43,47 @@ class Compiler:
             circumstances=Circumstances(deployment.deployment, f"{model.name}/{model.version}", deployment.group_id),
             costs=costs,
             clock=self.clock,
-            degraded=degraded,
+            lineup=None if degraded else Lineup(model.name, _member(identity)),
         )
+
+    def rollout(
+        self, champion: ModelScoring, challenger: ModelScoring, signatures: tuple[Signature, Signature]
+    ) -> RolloutScoring:
+        """Let two compiled models, given with their signatures, score together."""
+        rollout = self.deployment.rollout
+        terms = Terms(
+            self.deployment.deployment,
+            rollout.mode,
+            rollout.share,
+            self.deployment.shadows_topic,
+            self.deployment.slo.latency / 2,
+        )
+        ours, theirs = champion.identity, challenger.identity
+        silent, answering = (ours, theirs) if terms.mode is RolloutMode.CANARY else (theirs, ours)
+        return RolloutScoring(
+            champion,
+            challenger,
+            challenger_decoder=None if _read_alike(*signatures) else challenger.decoder,
+            shadows=ShadowEncoder(silent, answering, signatures[0], terms.mode),
+            terms=terms,
+            costs=_copied(champion.costs),
+            lineup=terms.lineup(ours.model, _member(ours), _member(theirs)),
+            rest=Rest(self.clock, terms.allowance),
+        )
+
+
+def _member(identity: Identity) -> Member:
+    return Member(identity.version, identity.digest)
+
+
+def _read_alike(ours: Signature, theirs: Signature) -> bool:
+    """Whether rows that were decoded for one model are rows of the other."""
+    return all(getattr(ours, part) == getattr(theirs, part) for part in _READING)
+
+
+def _copied(costs: Costs) -> Costs:
+    """What the champion costs alone: where learning what both cost begins."""
+    score, commit = (
+        LatencyCurve.from_dict(curve.to_dict(), quantile=curve.quantile) for curve in (costs.score, costs.commit)
+    )
+    return Costs(score, commit)

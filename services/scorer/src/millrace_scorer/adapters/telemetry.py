@@ -10,6 +10,7 @@ from millrace.core.lane import LaneStats, Outcome
 from millrace.process.health import Health
 from millrace.telemetry import scorer as metrics
 from millrace.telemetry.metrics import Instruments, MetricSpec
+from millrace_scorer.logic.lineup import Lineup
 from millrace_scorer.logic.ports import Scored, Tally
 
 log = structlog.get_logger()
@@ -28,6 +29,7 @@ class Telemetry:
         self._instruments = instruments
         self._health = health
         self._trouble: str | None = None
+        self._challenger_trouble: str | None = None
 
     def polled(self, records: int, *, backlog: int) -> None:
         """Count records and the backlog; a poll that came back means that the broker answers."""
@@ -45,6 +47,10 @@ class Telemetry:
             self._instruments.observe(metrics.STAGE_DURATION, seconds, stage=stage)
         if scored.bisected:
             self._instruments.add(metrics.BATCHES_BISECTED)
+        if scored.challenger_trouble != self._challenger_trouble:
+            self._challenger_trouble = scored.challenger_trouble
+            if scored.challenger_trouble is not None:
+                log.warning("the challenger has no part; the champion answers", reason=scored.challenger_trouble)
 
     def settled(self, outcome: Outcome, tally: Tally, *, seconds: float, latency_seconds: NDArray[np.float64]) -> None:
         """Count a transaction, and its records only if they became readable."""
@@ -55,6 +61,9 @@ class Telemetry:
         self._instruments.add(metrics.RECORDS_PREDICTED, tally.predicted)
         self._instruments.add(metrics.RECORDS_DEGRADED, tally.degraded)
         self._instruments.add(metrics.RECORDS_SHED, tally.shed)
+        self._instruments.add(metrics.RECORDS_SHADOWED, tally.shadowed)
+        self._instruments.add(metrics.RECORDS_CANARY, tally.canary)
+        self._instruments.add(metrics.RECORDS_MISSED, tally.missed)
         for reason, count in tally.dead_lettered.items():
             self._instruments.add(metrics.RECORDS_DEAD_LETTERED, count, reason=reason)
         self._instruments.observe(metrics.END_TO_END_LATENCY, latency_seconds)
@@ -77,10 +86,15 @@ class Telemetry:
         log.info("scoring resumed")
         self._instruments.set(metrics.INTAKE_PAUSED, 0)
 
-    def model(self, name: str, version: int, digest: str) -> None:
-        """This model version scores from now on."""
-        self._instruments.replace(metrics.MODEL, 1, model=name, version=str(version), digest=digest)
-        log.info("model at work", model=name, version=version, digest=digest)
+    def models(self, lineup: Lineup) -> None:
+        """These versions score from now on."""
+        champion, trial = lineup.champion, lineup.trial
+        labels = {"model": lineup.model, "version": str(champion.version), "digest": champion.digest}
+        self._instruments.replace(metrics.MODEL, 1, **labels)
+        self._instruments.set(metrics.CHALLENGER, int(trial is not None))
+        log.info("model at work", **labels)
+        if trial is not None:
+            log.info("challenger at work", version=trial.challenger.version, mode=trial.mode.value, share=trial.share)
 
     def lane(self, stats: LaneStats) -> None:
         """Take over the lane's own counts, and derive readiness from its assignment."""

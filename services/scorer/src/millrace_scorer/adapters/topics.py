@@ -2,11 +2,15 @@
 
 from typing import Final
 
+from millrace.core.rollout import RolloutMode
 from millrace.kafka.admin import Admin, TopicSpec
 from millrace.process.deployment import Deployment
 
 _HEADER_ROOM_BYTES: Final = 65_536
 """A dead letter is its record and the story of its failure."""
+
+_KEPT: Final = {"cleanup.policy": "delete", "retention.ms": "-1"}
+"""Which version answered when is asked for as long as there are predictions; it is a few records a year."""
 
 
 def ensure_output_topics(admin: Admin, deployment: Deployment) -> None:
@@ -24,6 +28,9 @@ def ensure_output_topics(admin: Admin, deployment: Deployment) -> None:
         "retention.ms": settings["retention.ms"],
     }
     names = [deployment.predictions_topic, deployment.dead_letters_topic]
+    if deployment.rollout.mode is not RolloutMode.NONE:
+        names.append(deployment.shadows_topic)
     if deployment.overload.shed_after is not None:
         names.append(deployment.late_topic)
     admin.ensure_topics([TopicSpec(name, partitions, config) for name in names])
+    admin.ensure_topics([TopicSpec(deployment.handovers_topic, partitions, _KEPT)])

@@ -17,6 +17,7 @@ from millrace.core.cost import backoff
 from millrace.core.errors import FatalError, TransientError
 from millrace.core.lane import Discard, Lane, Outcome
 from millrace.core.records import OutputBatch, RecordBatch
+from millrace_scorer.logic.handovers import Handovers
 from millrace_scorer.logic.pending import Pending, surviving
 from millrace_scorer.logic.ports import Models, Observer, Scored, Scoring, Tally
 from millrace_scorer.logic.shedding import late_output, split_late
@@ -82,6 +83,7 @@ class ScoringLoop:
         self,
         lane: Lane,
         models: Models,
+        handovers: Handovers,
         *,
         policy: BatchPolicy,
         settings: LoopSettings,
@@ -90,6 +92,7 @@ class ScoringLoop:
     ) -> None:
         self._lane = lane
         self._models = models
+        self._handovers = handovers
         self._policy = policy
         self._settings = settings
         self._clock = clock
@@ -149,6 +152,7 @@ class ScoringLoop:
     def _forget(self, discard: Discard) -> None:
         """Obey a lane that went back or gave partitions away; it has settled what was written by then."""
         self._pending.discard(discard)
+        self._handovers.forget(discard)
         self._settle(Outcome.ABORTED if discard.everything else Outcome.COMMITTED, seconds=0)
         if self._suspension is not None:
             self._suspension.records = surviving(self._suspension.records, discard)
@@ -157,10 +161,11 @@ class ScoringLoop:
         started = self._clock.monotonic()
         try:
             scored = self._score(records, scoring)
+            changes = self._handovers.note(records, scoring.lineup, wall_ms=self._clock.wall_ms())
         except TransientError as error:
             self._suspend(records, error)
             return
-        self._lane.write(scored.outputs, records.next_offsets())
+        self._lane.write((*scored.outputs, *changes), records.next_offsets())
         now = self._clock.monotonic()
         scoring.costs.score.observe(len(records), timedelta(seconds=now - started))
         self._observer.scored(scored, queued_seconds=queued_seconds)
@@ -201,6 +206,7 @@ class ScoringLoop:
         else:
             # The lane went back: everything polled so far will come again, so none of it may be scored now.
             self._pending.discard(_EVERYTHING)
+            self._handovers.forget(_EVERYTHING)
         self._settle(outcome, seconds=seconds)
         return outcome
 

@@ -1,6 +1,6 @@
 """What the loop needs from the outside, beside the lane (`millrace.core.lane`)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,17 +11,32 @@ from millrace.core.batching import Costs
 from millrace.core.errors import Reason
 from millrace.core.lane import Outcome
 from millrace.core.records import OutputBatch, RecordBatch
+from millrace_scorer.logic.lineup import Lineup
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Counts of what became of records."""
+    """Counts of what became of records.
+
+    Attributes:
+        consumed: Records taken in.
+        predicted: Predictions.
+        degraded: Those of them that the cheaper variant made.
+        shed: Records too old to be scored.
+        dead_lettered: Records that cannot be scored.
+        shadowed: Predictions beside which another version's answer was written.
+        canary: Predictions that the challenger made.
+        missed: Predictions that the challenger should have had a part in and had none.
+    """
 
     consumed: int = 0
     predicted: int = 0
     degraded: int = 0
     shed: int = 0
     dead_lettered: Mapping[Reason, int] = field(default_factory=dict)
+    shadowed: int = 0
+    canary: int = 0
+    missed: int = 0
 
     def __add__(self, other: "Tally") -> "Tally":
         reasons = self.dead_lettered.keys() | other.dead_lettered.keys()
@@ -31,6 +46,9 @@ class Tally:
             self.degraded + other.degraded,
             self.shed + other.shed,
             {reason: self.dead_lettered.get(reason, 0) + other.dead_lettered.get(reason, 0) for reason in reasons},
+            self.shadowed + other.shadowed,
+            self.canary + other.canary,
+            self.missed + other.missed,
         )
 
 
@@ -43,16 +61,23 @@ class Scored:
         tally: What became of the records.
         seconds: Time by stage: decode, infer, encode.
         bisected: Whether the batch failed whole and was scored in parts.
+        challenger_trouble: What is wrong with the challenger of a rollout; None where nothing is, or there is none.
     """
 
     outputs: tuple[OutputBatch, ...]
     tally: Tally
     seconds: Mapping[str, float] = field(default_factory=dict)
     bisected: bool = False
+    challenger_trouble: str | None = None
 
 
 class Scoring(Protocol):
-    """One model version at work: records in, outputs out. No state that outlives a call."""
+    """A model at work: records in, outputs out."""
+
+    @property
+    def lineup(self) -> Lineup | None:
+        """The versions that answer; None for a stand-in, whose predictions say so themselves."""
+        ...
 
     @property
     def costs(self) -> Costs:
@@ -79,6 +104,18 @@ class Models(Protocol):
 
     def variant(self) -> Scoring | None:
         """The cheaper model for times of overload, where the deployment declares one; it marks its predictions."""
+        ...
+
+
+class HandoverLog(Protocol):
+    """What earlier workers wrote down about who answers."""
+
+    def latest(self, partitions: Iterable[int]) -> Mapping[int, Lineup]:
+        """The newest lineup of each of these partitions; none for one where nothing was ever written down.
+
+        Raises:
+            TransientError: A transaction of another worker is still open there, or the broker is away.
+        """
         ...
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from millrace.codec.dead_letters import Circumstances, dead_letters
-from millrace.codec.predictions import PredictionEncoder
+from millrace.codec.predictions import Identity, PredictionEncoder
 from millrace.core.batching import Costs
 from millrace.core.clock import Clock
 from millrace.core.columns import Decoded, Decoder, Rejection
@@ -18,11 +18,15 @@ from millrace.core.errors import InvalidRecordError
 from millrace.core.outputs import Outputs
 from millrace.core.records import OutputBatch, RecordBatch
 from millrace.serving.engine import Engine
+from millrace_scorer.logic.lineup import Lineup
 from millrace_scorer.logic.ports import Scored, Tally
 
 DECODE: Final = "decode"
 INFER: Final = "infer"
 ENCODE: Final = "encode"
+
+NOTHING: Final = Outputs(np.empty((0, 0), np.float32), None)
+"""The answers to no rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +38,38 @@ class OutputTopics:
 
 
 @dataclass(frozen=True, slots=True)
+class Answers:
+    """What a model made of a record batch.
+
+    Attributes:
+        decoded: The rows that have an answer, and the records that could not be decoded.
+        outputs: One per row.
+        bins: One per row.
+        refused: Records that the model refuses.
+    """
+
+    decoded: Decoded
+    outputs: Outputs
+    bins: Sequence[bytes]
+    refused: tuple[Rejection, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.outputs)
+
+    def take(self, rows: NDArray[np.intp]) -> "Answers":
+        """These rows, ascending."""
+        if len(rows) == len(self):
+            return self
+        bins = list(map(self.bins.__getitem__, rows.tolist()))
+        return Answers(take_rows(self.decoded, rows), self.outputs.take(rows), bins, self.refused)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelScoring:
     """Decodes, infers and encodes with one model version. See `millrace_scorer.logic.ports.Scoring`.
 
     Attributes:
+        identity: What made the predictions.
         decoder: Compiled from the model's signature and the stream's format.
         engine: The model.
         encoder: Compiled from the model's identity.
@@ -45,9 +77,10 @@ class ModelScoring:
         circumstances: What dead letters say about where they failed.
         costs: What micro-batches cost with this model.
         clock: Times the stages.
-        degraded: Whether this model stands in for a better one; its predictions say so.
+        lineup: Who answers; None for a model that stands in for a better one, whose predictions say so.
     """
 
+    identity: Identity
     decoder: Decoder
     engine: Engine
     encoder: PredictionEncoder
@@ -55,67 +88,99 @@ class ModelScoring:
     circumstances: Circumstances
     costs: Costs
     clock: Clock
-    degraded: bool = False
+    lineup: Lineup | None
 
     def score(self, records: RecordBatch, *, wall_ms: int) -> Scored:
         """Score every record or make a dead letter of it."""
-        watch = _StopWatch(self.clock)
+        watch = StopWatch(self.clock)
+        answers = self.answer(records, watch)
+        with watch.stage(ENCODE):
+            values = self.encode(records, answers, wall_ms=wall_ms)
+            predictions = beside_their_inputs(records, answers.decoded, self.topics.predictions, values)
+            letters = self.letters(records, answers, wall_ms=wall_ms)
+        tally = self.tally(records, answers)
+        return Scored(tuple(filter(len, (predictions, *letters))), tally, watch.seconds, was_bisected(answers))
+
+    def answer(self, records: RecordBatch, watch: "StopWatch") -> Answers:
+        """Decode and infer."""
         with watch.stage(DECODE):
             decoded = self.decoder.decode(records)
-        outputs, bins = _nothing(), list[bytes]()
-        refused: tuple[Rejection, ...] = ()
-        if len(decoded.columns):
-            with watch.stage(INFER):
-                inference = self.engine.infer(decoded.columns)
-            outputs, bins = inference.outputs, inference.bins
-            if inference.refused:
-                refused = _refused_records(decoded, inference.refused)
-                decoded, kept = _without_records(decoded, inference.scored, refused)
-                outputs, bins = outputs.take(kept), list(map(bins.__getitem__, kept.tolist()))
-        with watch.stage(ENCODE):
-            values = self.encoder.encode(
-                records, decoded, outputs, bins=bins, scored_at_ms=wall_ms, degraded=self.degraded
-            )
-            predictions = _beside_their_inputs(records, decoded, self.topics.predictions, values)
-            letters = [
-                dead_letters(
-                    records,
-                    rejections,
-                    topic=self.topics.dead_letters,
-                    stage=stage,
-                    circumstances=self.circumstances,
-                    failed_at_ms=wall_ms,
-                )
-                for stage, rejections in ((DECODE, decoded.rejections), (INFER, refused))
-                if rejections
-            ]
-        tally = Tally(
-            consumed=len(records),
-            predicted=len(values),
-            degraded=len(values) if self.degraded else 0,
-            dead_lettered=Counter(rejection.error.reason for rejection in (*decoded.rejections, *refused)),
+        if not len(decoded.columns):
+            return Answers(decoded, NOTHING, [])
+        with watch.stage(INFER):
+            inference = self.engine.infer(decoded.columns)
+        if not inference.refused:
+            return Answers(decoded, inference.outputs, inference.bins)
+        refused = _refused_records(decoded, inference.refused)
+        rows, kept = _without_records(decoded, inference.scored, refused)
+        bins = list(map(inference.bins.__getitem__, kept.tolist()))
+        return Answers(take_rows(decoded, rows), inference.outputs.take(kept), bins, refused)
+
+    def encode(self, records: RecordBatch, answers: Answers, *, wall_ms: int) -> list[bytes]:
+        """The value of each answer's prediction."""
+        return self.encoder.encode(
+            records,
+            answers.decoded,
+            answers.outputs,
+            bins=answers.bins,
+            scored_at_ms=wall_ms,
+            degraded=self.lineup is None,
         )
-        bisected = bool(refused or decoded.rejections)
-        return Scored(tuple(filter(len, (predictions, *letters))), tally, watch.seconds, bisected)
+
+    def letters(self, records: RecordBatch, answers: Answers, *, wall_ms: int) -> list[OutputBatch]:
+        """Dead letters of the records that have no answer."""
+        return [
+            dead_letters(
+                records,
+                rejections,
+                topic=self.topics.dead_letters,
+                stage=stage,
+                circumstances=self.circumstances,
+                failed_at_ms=wall_ms,
+            )
+            for stage, rejections in ((DECODE, answers.decoded.rejections), (INFER, answers.refused))
+            if rejections
+        ]
+
+    def tally(self, records: RecordBatch, answers: Answers) -> Tally:
+        """What became of the records."""
+        rejections = (*answers.decoded.rejections, *answers.refused)
+        return Tally(
+            consumed=len(records),
+            predicted=len(answers),
+            degraded=len(answers) if self.lineup is None else 0,
+            dead_lettered=Counter(rejection.error.reason for rejection in rejections),
+        )
 
 
 @dataclass(slots=True)
-class _StopWatch:
+class StopWatch:
+    """Times the stages of a batch."""
+
     clock: Clock
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
+        """Time what happens inside; a stage that is entered again goes on."""
         started = self.clock.monotonic()
         yield
-        self.seconds[name] = self.clock.monotonic() - started
+        self.seconds[name] = self.seconds.get(name, 0.0) + self.clock.monotonic() - started
 
 
-def _nothing() -> Outputs:
-    return Outputs(np.empty((0, 0), np.float32), None)
+def was_bisected(answers: Answers) -> bool:
+    """Whether some records had to be set apart from the rest."""
+    return bool(answers.refused or answers.decoded.rejections)
 
 
-def _beside_their_inputs(records: RecordBatch, decoded: Decoded, topic: str, values: Sequence[bytes]) -> OutputBatch:
+def take_rows(decoded: Decoded, rows: NDArray[np.intp]) -> Decoded:
+    """These rows, in this order."""
+    ids = None if decoded.event_ids is None else list(map(decoded.event_ids.__getitem__, rows.tolist()))
+    columns = decoded.columns.take(rows)
+    return replace(decoded, columns=columns, source=decoded.source[rows], rows=decoded.rows[rows], event_ids=ids)
+
+
+def beside_their_inputs(records: RecordBatch, decoded: Decoded, topic: str, values: Sequence[bytes]) -> OutputBatch:
     """Predictions with the key, partition and timestamp of their inputs, so that joins stay local and order holds."""
     source = decoded.source
     if len(source) == len(records) and not decoded.rows.any():  # each record is one row: nothing to pick
@@ -135,11 +200,8 @@ def _refused_records(decoded: Decoded, refused: Sequence[tuple[int, InvalidRecor
 
 def _without_records(
     decoded: Decoded, scored: NDArray[np.intp], refused: Sequence[Rejection]
-) -> tuple[Decoded, NDArray[np.intp]]:
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The rows of records without a refused row, and where these lie among the scored rows."""
     gone = [rejection.row for rejection in refused]
     kept = np.flatnonzero(~np.isin(decoded.source[scored], gone))
-    rows = scored[kept]
-    ids = None if decoded.event_ids is None else list(map(decoded.event_ids.__getitem__, rows.tolist()))
-    columns = decoded.columns.take(rows)
-    return replace(decoded, columns=columns, source=decoded.source[rows], rows=decoded.rows[rows], event_ids=ids), kept
+    return scored[kept], kept
