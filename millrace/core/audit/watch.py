@@ -142,6 +142,8 @@ class View:
         watermark_ms: The prediction watermark.
         panes: The panes of the window by start, all segments added up.
         segments: The same for each segment that has events, by name.
+        is_whole: Whether the version predicted from its start on. A part of a window, say one season of a year, is no
+            sample of what the reference is a sample of: it is no evidence of drift.
         revision: How often it was reported before.
         references: Reference counts per feature to use in place of the profile's, for example those of the same season.
         inputs: Offsets, for the report.
@@ -155,6 +157,7 @@ class View:
     references: Sequence[NDArray[np.int64]] | None = None
     inputs: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
     segments: Mapping[str, Mapping[int, Pane]] = field(default_factory=dict)
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +287,7 @@ def _take_closed(
     """
     rows = max((int(counts.sum()) for counts in _references(watch, view.references)), default=0)
     predictions = sum(pane.count("predictions") for pane in view.panes.values())
-    if not predictions:
+    if not predictions or not view.is_whole:
         return state, state.drift, drift
     small = rows < _ENOUGH_REFERENCE * predictions
     threshold = watch.policy.drift_threshold_steps * watch.overlap * (_SMALL_REFERENCE_FACTOR if small else 1.0)

@@ -14,8 +14,9 @@ from millrace.core.audit.layout import Layout
 from millrace.core.audit.pane import PaneKey, count_labels, count_predictions
 from millrace.core.audit.report import Subject, canonical_json
 from millrace.core.audit.watch import Baseline, Watch
-from millrace.core.audit.windows import NO_TIME, WindowSpec
+from millrace.core.audit.windows import NO_TIME, Stage, WindowSpec
 from millrace.core.errors import RequestError
+from millrace.core.profile import NumericCells, ReferenceProfile
 from millrace.core.signature import Task
 from millrace_auditor.logic.documents import PaneEvidence, Progress, Span, pane_value, read_evidence
 from millrace_auditor.logic.judge import Judge, LoopEnd
@@ -207,6 +208,47 @@ def test_a_promoted_version_is_guarded_by_the_baseline_of_the_one_before() -> No
     watching.take([*new, *progress(14)], 0)
     alerts = [(a.version, a.signal.value) for o in watching.due(0) for a in o.decision.alerts]
     assert alerts == [(8, "rollback_advice")]
+
+
+def test_a_version_that_was_replaced_is_reported_on_and_decides_nothing_more() -> None:
+    replaced, kept = judge(), judge()
+    for watching in (replaced, kept):
+        watching.take([*degraded(range(6)), *progress(7)], 0)
+        [loop_id] = asked(watching)
+        promoted = 8 if watching is replaced else None
+        watching.hear([LoopEnd(watching.watermark_ms, loop_id, 7, promoted=promoted)])
+        watching.take([*degraded(range(7, 12)), *progress(13)], 0)
+    after, otherwise = list(replaced.due(0)), list(kept.due(0))
+    assert [o.report.window for o in after] == [o.report.window for o in otherwise]
+    assert not any(o.decision.alerts or o.decision.request for o in after)
+    assert any(o.decision.request for o in otherwise)
+
+
+def test_a_window_that_begins_before_the_version_did_is_not_whole() -> None:
+    """Two panes to the window: of the first one the version has seen the second half only."""
+    layout = layout_of_feature()
+    spec = replace(SPEC, size=timedelta(minutes=2), hop=timedelta(minutes=1))
+    profile = ReferenceProfile(1_000_000, layout.cells)
+    watch = Watch(Subject("loans", 7), layout, profile, overlap=2)
+    watching = Judge(spec, "loans.predictions", 1, lambda _: (watch, Baseline(0.1, 0.12)), now_ms=0)
+    watching.take([drifted_pane(layout, minute) for minute in (5, 6, 7)] + [Progress(0, 8 * MINUTE)], 0)
+    closed = [o.report for o in watching.due(0) if o.report.stage is Stage.CLOSED]
+    evidence = {report.window.start_ms // MINUTE: report.drift[0].log_evidence for report in closed}
+    assert evidence.keys() == {4, 5, 6}
+    assert evidence[4] == float("-inf")
+    assert min(evidence[5], evidence[6]) > 100
+
+
+def layout_of_feature() -> Layout:
+    return Layout(Task.BINARY, ("no", "yes"), (NumericCells("income", (0.0, 1.0), 2.0, (0, 0, 500_000, 500_000, 0)),))
+
+
+def drifted_pane(layout: Layout, minute: int) -> PaneEvidence:
+    """All values of the feature are in one cell of two that should be equally full."""
+    [counted] = count_predictions(layout, np.full((500, 1), 0.9), np.full((500, 1), 2, np.uint8), np.zeros(500, int), 1)
+    evidence = read_evidence(pane_value("loans", PaneKey(7, 0, minute * MINUTE), 0, Span(0, 500), counted))
+    assert isinstance(evidence, PaneEvidence)
+    return evidence
 
 
 def test_a_restored_judge_remembers_what_it_has_heard() -> None:

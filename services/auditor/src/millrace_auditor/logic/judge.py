@@ -19,7 +19,7 @@ import numpy as np
 
 from millrace.core.audit.memory import dump_state, load_state
 from millrace.core.audit.pane import Pane, PaneKey
-from millrace.core.audit.policy import begin_guarded, close_request
+from millrace.core.audit.policy import Decision, begin_guarded, close_request
 from millrace.core.audit.report import canonical_json
 from millrace.core.audit.segments import NO_SEGMENT, Segments
 from millrace.core.audit.watch import Baseline, Observation, View, Watch, WatchState, begin, observe
@@ -31,6 +31,8 @@ WatchOf = Callable[[int], tuple[Watch, Baseline | None]]
 """How a version is watched, and its baseline."""
 
 _FORMAT: Final = 1
+_NEVER: Final = -NO_TIME
+"""After every event time."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -72,7 +74,9 @@ class _Shown:
 class _Watched:
     """One version: how it is watched, what is remembered, what was shown, and what has changed since.
 
-    Panes that begin before `forgotten_ms` are in no window that can still change; evidence of them is old.
+    Panes that begin before `forgotten_ms` are in no window that can still change; evidence of them is old. A window
+    that begins before `begun_ms`, the version's first pane, shows a part of what it should. From `retired_ms` on
+    another version is in its place: it is still reported on, and decides nothing.
     """
 
     watch: Watch
@@ -81,6 +85,8 @@ class _Watched:
     panes: dict[PaneKey, dict[int, tuple[Pane, Span]]] = field(default_factory=dict)
     amended: set[Window] = field(default_factory=set)
     forgotten_ms: int = NO_TIME
+    begun_ms: int = _NEVER
+    retired_ms: int = _NEVER
 
 
 class Judge:
@@ -151,8 +157,10 @@ class Judge:
         records = {
             _key(version): canonical_json(
                 {
+                    "begun_ms": watched.begun_ms,
                     "forgotten_ms": watched.forgotten_ms,
                     "format": _FORMAT,
+                    "retired_ms": watched.retired_ms,
                     "shown": [
                         [window.start_ms, window.end_ms, shown.stage.value, shown.revision]
                         for window, shown in sorted(watched.shown.items())
@@ -178,6 +186,7 @@ class Judge:
             document = _read(records[_key(version)])
             watched = self._of(version)
             watched.forgotten_ms = document["forgotten_ms"]
+            watched.begun_ms, watched.retired_ms = document["begun_ms"], document["retired_ms"]
             watched.state = load_state(json.dumps(document["watch"]).encode(), watched.watch.layout)
             watched.shown.update(
                 (Window(start, end), _Shown(Stage(stage), revision))
@@ -209,6 +218,7 @@ class Judge:
         old.state = replace(old.state, policy=close_request(before, end.loop_id))
         if end.promoted is None or baseline is None or end.at_ms == NO_TIME:
             return old.state.policy != before
+        old.retired_ms = end.at_ms
         new = self._of(end.promoted)
         guarded = begin_guarded(new.state.policy, end.at_ms, baseline.value, new.watch.policy)
         new.state = replace(new.state, policy=guarded)
@@ -230,6 +240,7 @@ class Judge:
         watched = self._of(evidence.key.version)
         if evidence.key.start_ms < watched.forgotten_ms:
             return
+        watched.begun_ms = min(watched.begun_ms, evidence.key.start_ms)
         shards = watched.panes.setdefault(evidence.key, {})
         shard = (evidence.pane(watched.watch.layout), evidence.span)
         if evidence.partition in shards and _is_same(shards[evidence.partition], shard):
@@ -270,8 +281,11 @@ class Judge:
             revision,
             inputs=self._inputs(inside),
             segments=_by_segment(inside, watched.watch.segments),
+            is_whole=due.window.start_ms >= watched.begun_ms,
         )
         observation = observe(watched.watch, watched.state, view)
+        if due.window.end_ms > watched.retired_ms:
+            observation = replace(observation, state=watched.state, decision=Decision(watched.state.policy))
         watched.state = observation.state
         watched.shown[due.window] = _Shown(due.stage, revision)
         watched.amended.discard(due.window)
