@@ -1,6 +1,7 @@
 """`millrace audit`: how good a deployment is, window by window."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -10,12 +11,16 @@ from rich.text import Text
 from millrace.cli.options import Bootstrap, Json, examples
 from millrace.cli.output import listing, print_json, say, stdout
 from millrace.client import Audit, AuditAlert, Client
+from millrace.client.audits import newest_reports, open_alerts
+from millrace.client.report import WINDOWS
+from millrace.core.errors import RequestError
 
 app = typer.Typer()
 
 METRICS: Final = ("accuracy", "mae")
 """What is charted, whichever the reports have."""
 
+_LINES: Final = 20
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 _STYLES: Final = {"raised": "red", "escalated": "bold red", "cleared": "green"}
 
@@ -24,13 +29,22 @@ _STYLES: Final = {"raised": "red", "escalated": "bold red", "cleared": "green"}
     rich_help_panel="Watching",
     epilog=examples(
         ("millrace audit rain", "the newest windows, and the alerts that are open"),
+        ("millrace audit rain --html rain.html", "the whole story with pictures, in one file for a browser"),
         ("millrace audit rain --last 500 --json", "reports for a program"),
     ),
 )
 def audit(
     deployment: Annotated[str, typer.Argument(help="Name of the deployment.")],
     *,
-    last: Annotated[int, typer.Option(min=1, metavar="N", help="Windows to show.")] = 20,
+    last: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Windows to show. Default: 20, in a page 1000.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write a page with pictures to this file.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="The deployment's document, for the page, when it is not on the cluster.")
+    ] = None,
     bootstrap: Bootstrap = None,
     json: Json = False,
 ) -> None:
@@ -40,7 +54,10 @@ def audit(
     labelled, how good it was, and the feature that has drifted most.
     """
     client = Client(bootstrap)
-    audits = newest(client.audits(deployment))[-last:]
+    if html is not None:
+        write_page(client.report_page(deployment, document=file, windows=last or WINDOWS), html)
+        return
+    audits = newest_reports(each for each in client.audits(deployment) if each.segment == "*")[-(last or _LINES) :]
     if json:
         for report in audits:
             print_json(report.document())
@@ -50,16 +67,17 @@ def audit(
         say("no window is complete yet")
 
 
-def newest(audits: Iterable[Audit]) -> list[Audit]:
-    """The newest report of each window, in the order of event time."""
-    by_window = {(report.version, report.segment, report.window.start): report for report in audits}
-    return sorted(by_window.values(), key=lambda report: (report.window.start, report.version))
+def write_page(page: str, file: Path) -> None:
+    """Write a page to a file, and say so.
 
-
-def open_alerts(alerts: Iterable[AuditAlert]) -> list[AuditAlert]:
-    """The alerts that were raised and not cleared, oldest first, each as it was raised or escalated."""
-    found = {(each.version, each.signal, each.feature, each.metric): each for each in alerts}
-    return [each for each in found.values() if each.state != "cleared"]
+    Raises:
+        RequestError: The file cannot be written.
+    """
+    try:
+        file.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise RequestError(f"{file} cannot be written: {error.strerror}", remedy="name another file") from error
+    say(f"{file}: {len(page) / 1e6:.1f} MB, open it in a browser")
 
 
 def overview(audits: Sequence[Audit], alerts: Sequence[AuditAlert]) -> RenderableType:

@@ -1,6 +1,6 @@
 """What the auditor says of a deployment: reports, window by window, and the alerts that follow from them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias, TypeVar
@@ -79,6 +79,42 @@ class QualityCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """A detector after a window: what it compares, what it has gathered, and at what it alarms.
+
+    Attributes:
+        signal: The metric that is watched, or `drift`.
+        baseline: The metric on the reference; 0 for drift.
+        observed: The metric in the window; None where it is not known.
+        log_evidence: Logarithm of the evidence; None before there is any.
+        threshold: The evidence at which it alarms: also the mean number of steps to a false alarm, at the least.
+    """
+
+    signal: str
+    baseline: float | None
+    observed: float | None
+    log_evidence: float | None
+    threshold: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What a version is compared with.
+
+    Attributes:
+        id: Digest of the bundle's reference profile; None where the bundle has none.
+        rows: Rows that the profile was made of.
+        baseline_learnt: Whether the baseline of performance is that of the first mature windows.
+        baseline_windows: How many mature windows were looked at for it so far.
+    """
+
+    id: str | None
+    rows: int
+    baseline_learnt: bool
+    baseline_windows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
     """One report about one window of one version. A window has several: closed, mature, and one per amendment.
 
@@ -97,6 +133,9 @@ class Audit:
         quality: Checks of the data.
         inputs: Offsets of the predictions: topic, partition, first and one past the last.
         estimate: Metrics estimated without labels, as the report has them.
+        evidence: The detectors after this window.
+        reference: What the version is compared with.
+        watermark: The event time at which the window reached its stage.
     """
 
     id: str
@@ -113,6 +152,13 @@ class Audit:
     quality: tuple[QualityCheck, ...]
     inputs: Mapping[str, Mapping[str, tuple[int, int]]]
     estimate: Mapping[str, Any] | None = None
+    evidence: tuple[Evidence, ...] = ()
+    reference: Reference | None = None
+    watermark: datetime | None = None
+
+    def evidence_of(self, signal: str) -> Evidence | None:
+        """The detector of this signal; None where none watches it."""
+        return next((evidence for evidence in self.evidence if evidence.signal == signal), None)
 
     def document(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -138,6 +184,7 @@ class AuditAlert:
         log_evidence: Logarithm of the evidence; None where none is needed.
         report_ids: The reports that decided.
         note: What a reader should know.
+        threshold: The evidence at which its detector alarms; 0 or None where it needs none.
     """
 
     id: str
@@ -153,6 +200,7 @@ class AuditAlert:
     log_evidence: float | None
     report_ids: tuple[str, ...]
     note: str = ""
+    threshold: float | None = None
 
     def document(self) -> dict[str, Any]:
         """The alert as JSON values."""
@@ -175,6 +223,18 @@ def read_audit(value: bytes | None) -> Audit:
 def read_alert(value: bytes | None) -> AuditAlert:
     """An alert from the value of its record; raises as `read_audit`."""
     return _read(value, AuditAlert)
+
+
+def newest_reports(audits: Iterable[Audit]) -> list[Audit]:
+    """The newest report of each window, in the order of event time."""
+    by_window = {(report.version, report.segment, report.window.start): report for report in audits}
+    return sorted(by_window.values(), key=lambda report: (report.window.start, report.version))
+
+
+def open_alerts(alerts: Iterable[AuditAlert]) -> list[AuditAlert]:
+    """The alerts that were raised and not cleared, oldest first, each as it was raised or escalated."""
+    found = {(each.version, each.signal, each.feature, each.metric): each for each in alerts}
+    return [each for each in found.values() if each.state != "cleared"]
 
 
 def audits_topic(deployment: str) -> str:

@@ -22,11 +22,13 @@ from millrace.client.labels import Label, send_labels
 from millrace.client.local import find_kafka
 from millrace.client.models import Models
 from millrace.client.predictions import OnInvalid, OnLink, Prediction, predictions_topic, read_predictions
+from millrace.client.report import WINDOWS, compose, gather, render
 from millrace.client.retraining import read_loop, request_retraining
 from millrace.client.sending import OnSent, SendOptions, Sent, send
 from millrace.client.sources import Source
 from millrace.core.records import Coordinates
 from millrace.kafka.reading import Position, Start, Until, find
+from millrace.process.deployment import Deployment
 from millrace.process.retraining import LoopAnswer, Requested
 from millrace.process.settings import KafkaSettings, Settings
 from millrace.serving.shelf import Shelf
@@ -132,6 +134,24 @@ class Client:
     ) -> Iterator[AuditAlert]:
         """Changes of a deployment's alerts, oldest first. See `millrace.client.audits.read_alerts`."""
         return read_alerts(self.kafka, deployment, start=start, until=until)
+
+    def report_page(self, deployment: str, *, document: Deployment | Path | None = None, windows: int = WINDOWS) -> str:
+        """Everything that is known of a deployment's audit as one page of HTML: no network, no scripts. Takes seconds.
+
+        Args:
+            deployment: Its name.
+            document: Its document or the file of it; looked up in `millrace.deployments` where absent.
+            windows: How many reports the page shows at most, the newest ones.
+
+        Raises:
+            RequestError: No auditor has run for the deployment, its document is not valid, or the extra `report` of
+                the distribution is not installed.
+            InvalidRecordError: A record is no report, or no alert.
+            TransientError: No broker answers.
+            FatalError: The broker refuses this client.
+        """
+        known = Deployment.load(document) if isinstance(document, Path) else document
+        return render(compose(gather(self.kafka, deployment, now=datetime.now(UTC), document=known, windows=windows)))
 
     def dead_letters(
         self,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from millrace.cli.audit import chart, newest, open_alerts, overview
+from millrace.cli.audit import chart, overview
 from millrace.client import Audit, AuditAlert
 from millrace.client.audits import Coverage, DriftOfFeature, Figure, Span
 from tests.unit.cli.test_views import shown
@@ -35,15 +35,6 @@ def alert(state: str, feature: str = "sea_level_pressure") -> AuditAlert:
         "1", "raised", "drift", "rain", "weather", 3, feature, "js", (NOON,), 0.25, 40.0, ("0-1",), "look at the sensor"
     )
     return replace(raised, state=state)  # type: ignore[arg-type]
-
-
-def test_a_window_is_shown_as_it_was_reported_last() -> None:
-    reports = [report(1, 0.7), report(0, 0.8), report(0, 0.9, revision=2)]
-    assert [each.id for each in newest(reports)] == ["0-2", "1-1"]
-
-
-def test_only_alerts_that_were_not_cleared_are_open() -> None:
-    assert open_alerts([alert("raised"), alert("raised", "wind"), alert("cleared", "wind")]) == [alert("raised")]
 
 
 def test_an_overview_has_a_chart_a_line_a_window_and_the_open_alerts() -> None:
