@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Final, TypeAlias, TypeVar, cast
 
 import confluent_kafka as ck
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -120,7 +120,7 @@ class Admin:
             for name, answer in answers.items()
             if self._is_done(answer, f"creating topic {name!r}", unless=KafkaError.TOPIC_ALREADY_EXISTS)
         }
-        self._await_topics(created)
+        self._await_topics(set(wanted))  # somebody else may be creating one at this moment
         self._check_existing([spec for name, spec in wanted.items() if name not in created])
         return frozenset(created)
 
@@ -143,6 +143,15 @@ class Admin:
         return {
             name: len(self._wait(answer, f"describing topic {name!r}").partitions) for name, answer in answers.items()
         }
+
+    def topic_id(self, topic: str) -> str:
+        """The cluster's id of a topic, which no other topic has, before or after, of whatever name.
+
+        Raises:
+            RequestError: The topic does not exist.
+        """
+        [answer] = self._client.describe_topics(TopicCollection([topic]), request_timeout=self._secs).values()
+        return str(self._wait(answer, f"describing topic {topic!r}").topic_id)
 
     def topic_config(self, topic: str) -> dict[str, str]:
         """All settings of a topic, the cluster's defaults included.

@@ -6,6 +6,7 @@ The topic `millrace.models` is compacted. Its keys:
 `weather/3`                       version 3 of the model `weather`, never changed
 `weather@champion`                which version an alias names
 `weather/3#latency/cpu`           what micro-batches of that version cost on a device
+`transform:weather/3`             version 3 of the transform `weather` (`millrace.serving.transforms`)
 ================================  =====================================================
 """
 
@@ -34,6 +35,9 @@ _REFERENCE: Final = re.compile(
     r"(?P<name>[a-z0-9][a-z0-9._-]*)(@(?P<alias>[a-z][a-z0-9-]*)|/(?P<version>[1-9][0-9]*))?"
 )
 _LATENCY: Final = "#latency/"
+
+TRANSFORM: Final = "transform:"
+"""What the keys of transforms begin with; no model's name has a colon."""
 
 VersionNumber: TypeAlias = Annotated[int, Field(ge=1)]
 Document = TypeVar("Document", bound=BaseModel)
@@ -172,9 +176,13 @@ def versions(table: Table, name: str | None = None) -> tuple[VersionEntry, ...]:
     found = (
         read_entry(VersionEntry, document, key=key)
         for key, document in table.items()
-        if "/" in key and _LATENCY not in key and (name is None or key.partition("/")[0] == name)
+        if _is_of_version(key) and (name is None or key.partition("/")[0] == name)
     )
     return tuple(sorted(found, key=lambda entry: (entry.name, entry.version)))
+
+
+def _is_of_version(key: str) -> bool:
+    return "/" in key and _LATENCY not in key and not key.startswith(TRANSFORM)
 
 
 def aliases(table: Table, name: str) -> dict[str, int]:
@@ -245,6 +253,28 @@ def move_alias(table: Table, alias: str, reference: Reference) -> AliasEntry:
     entry = resolve(table, reference)
     spelled = Reference.parse(f"{entry.name}@{alias}")
     return AliasEntry(name=entry.name, alias=str(spelled.alias), version=entry.version)
+
+
+def swap_aliases(
+    table: Table, name: str, *, expected: Mapping[str, int | None], wanted: Mapping[str, int | None]
+) -> Mapping[str, AliasEntry | None] | None:
+    """What to write, by key, so that aliases of a model name the versions that are wanted; None takes a name away.
+
+    Nothing where they do already. None where they are not what was expected: somebody else has decided meanwhile.
+
+    Raises:
+        RequestError: A version that is wanted does not exist.
+    """
+    named = aliases(table, name)
+    missing = {alias: version for alias, version in wanted.items() if named.get(alias) != version}
+    if not missing:
+        return {}
+    if any(named.get(alias) != version for alias, version in expected.items()):
+        return None
+    return {
+        f"{name}@{alias}": None if version is None else move_alias(table, alias, Reference(name, version=version))
+        for alias, version in missing.items()
+    }
 
 
 def read_entry(kind: type[Document], document: Mapping[str, Any], *, key: str) -> Document:

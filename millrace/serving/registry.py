@@ -27,6 +27,7 @@ from millrace.serving.catalogue import (
     curves,
     move_alias,
     resolve,
+    swap_aliases,
     versions,
 )
 from millrace.serving.shelf import Shelf
@@ -121,6 +122,35 @@ class Registry:
         wanted = Reference.parse(reference)
         return self._apply(wanted.name, "move alias", partial(_alias, alias, wanted))
 
+    def swap_aliases(
+        self, name: str, *, expected: Mapping[str, int | None], wanted: Mapping[str, int | None], what: str, why: str
+    ) -> bool:
+        """Let aliases name other versions, or none, unless somebody has moved them away from what was expected.
+
+        All of them or none. Doing it again changes nothing, so a caller that does not know the outcome asks again.
+
+        Args:
+            name: The model.
+            expected: What the decision was made on: the version of each alias, None for an alias that names none.
+            wanted: What they shall name.
+            what: The action, for the history.
+            why: The reason, for the history.
+
+        Returns:
+            Whether the aliases are as wanted.
+
+        Raises:
+            RequestError: A version that is wanted does not exist.
+        """
+
+        def decide(tables: Tables) -> Change[dict[str, Any]]:
+            swapped = swap_aliases(tables[MODELS_TOPIC], name, expected=expected, wanted=wanted)
+            entries = (swapped or {}).items()
+            puts = [Put(MODELS_TOPIC, key, None if entry is None else _document(entry)) for key, entry in entries]
+            return Change(puts, {"is_as_wanted": swapped is not None, "why": why})
+
+        return bool(self._carry_out(name, what, decide).outcome["is_as_wanted"])
+
     def curves(self, entry: VersionEntry) -> dict[str, dict[str, Any]]:
         """The latency curves of a version by device, as `LatencyCurve.to_dict` wrote them."""
         return curves(self.table(), entry)
@@ -155,11 +185,16 @@ class Registry:
         return self._view
 
     def _apply(self, name: str, what: str, decide: Callable[[Tables], Change[dict[str, Any]]]) -> VersionEntry:
+        return VersionEntry.model_validate(self._carry_out(name, what, decide).outcome, strict=False)
+
+    def _carry_out(
+        self, name: str, what: str, decide: Callable[[Tables], Change[dict[str, Any]]]
+    ) -> Applied[dict[str, Any]]:
         with ControlWriter(self._kafka, who=self._who, topics=(MODELS_TOPIC,)) as writer:
             applied: Applied[dict[str, Any]] = writer.apply(f"model/{name}", what, decide)
         if MODELS_TOPIC in applied.next_offsets:
             self._opened().wait_for(applied.next_offsets[MODELS_TOPIC] - 1)
-        return VersionEntry.model_validate(applied.outcome, strict=False)
+        return applied
 
 
 def _push(candidate: Candidate, pushed_at: datetime, tables: Tables) -> Change[dict[str, Any]]:

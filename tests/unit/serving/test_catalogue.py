@@ -16,7 +16,9 @@ from millrace.serving.catalogue import (
     aliases,
     curves,
     move_alias,
+    names_version,
     resolve,
+    swap_aliases,
     versions,
 )
 from millrace.testing.models import linear_bundle
@@ -141,3 +143,32 @@ def test_a_broken_record_is_named_by_its_key(candidate: Candidate) -> None:
 def test_entries_survive_json(candidate: Candidate) -> None:
     entry, _ = add_version({}, candidate, NOW)
     assert VersionEntry.model_validate_json(entry.model_dump_json()) == entry
+
+
+class TestSwapAliases:
+    def test_a_promotion_moves_one_name_and_takes_the_other_away(self, candidate: Candidate) -> None:
+        read = pushed(candidate, 2) | table(AliasEntry(name="loans", alias="challenger", version=2))
+        expected, wanted = {"champion": 1, "challenger": 2}, {"champion": 2, "challenger": None}
+        assert swap_aliases(read, "loans", expected=expected, wanted=wanted) == {
+            "loans@champion": AliasEntry(name="loans", alias="champion", version=2),
+            "loans@challenger": None,
+        }
+
+    def test_what_is_so_already_is_not_written_again(self, candidate: Candidate) -> None:
+        read = pushed(candidate, 2)
+        done = swap_aliases(read, "loans", expected={"champion": 2}, wanted={"champion": 1, "challenger": None})
+        assert done == {}
+
+    def test_somebody_elses_decision_stands(self, candidate: Candidate) -> None:
+        read = pushed(candidate, 3) | table(AliasEntry(name="loans", alias="challenger", version=3))
+        assert swap_aliases(read, "loans", expected={"challenger": 2}, wanted={"challenger": None}) is None
+
+    def test_a_version_that_does_not_exist_is_refused(self, candidate: Candidate) -> None:
+        with pytest.raises(RequestError):
+            swap_aliases(pushed(candidate, 1), "loans", expected={}, wanted={"champion": 7})
+
+
+def test_an_alias_may_name_nothing(candidate: Candidate) -> None:
+    read = pushed(candidate, 1)
+    found = [names_version(read, each) for each in ("loans", "loans@challenger", "loans/1", "loans/2", "cars")]
+    assert found == [True, False, True, False, False]

@@ -32,5 +32,5 @@ def ensure_output_topics(admin: Admin, deployment: Deployment) -> None:
         names.append(deployment.shadows_topic)
     if deployment.overload.shed_after is not None:
         names.append(deployment.late_topic)
-    admin.ensure_topics([TopicSpec(name, partitions, config) for name in names])
-    admin.ensure_topics([TopicSpec(deployment.handovers_topic, partitions, _KEPT)])
+    outputs = [TopicSpec(name, partitions, config) for name in names]
+    admin.ensure_topics([*outputs, TopicSpec(deployment.handovers_topic, partitions, _KEPT)])
