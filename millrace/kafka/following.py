@@ -8,6 +8,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from operator import attrgetter
 from types import TracebackType
@@ -63,7 +64,7 @@ class Follower:
         Args:
             kafka: The cluster.
             topic: An existing topic.
-            positions: By partition, the first offset to read; see `resolve`.
+            positions: By partition, the first offset to read; see `find_place`.
             fetch_bytes: About how much is read ahead.
 
         Raises:
@@ -154,29 +155,39 @@ class Follower:
         )
 
 
-def resolve(kafka: KafkaSettings, topic: str, start: Start) -> tuple[dict[int, int], dict[int, int]]:
-    """Where a start lies: by partition the first offset to read, and what of it is deleted already. Blocks.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a start lies in a topic.
+
+    Attributes:
+        positions: By partition, of all of them, the first offset to read.
+        deleted: By partition, how many offsets lie between what was asked for and the oldest record that is left; empty
+            where that is nothing.
+    """
+
+    positions: Mapping[int, int]
+    deleted: Mapping[int, int] = field(default_factory=dict)
+
+
+def find_place(kafka: KafkaSettings, admin: Admin, topic: str, start: Start) -> Place:
+    """Where a start lies. Blocks.
 
     Offsets by partition do not restrict the reading: partitions that are not named begin with their oldest record,
     because a topic may have gained them since the offsets were noted.
-
-    Returns:
-        The offsets, of every partition; and by partition how many offsets lie between what was asked for and the oldest
-        record, where that is not nothing.
 
     Raises:
         RequestError: There is no such topic, or an offset lies beyond the end of its partition.
         TransientError: No broker answers.
         FatalError: The broker refuses this client.
     """
-    ends = {place.partition: ends for place, ends in Admin(kafka).ends([topic]).items()}
+    ends = {place.partition: ends for place, ends in admin.ends([topic]).items()}
     match start:
         case Position.EARLIEST:
-            return {number: end.start for number, end in ends.items()}, {}
+            return Place({number: end.start for number, end in ends.items()})
         case Position.LATEST:
-            return {number: end.stable for number, end in ends.items()}, {}
+            return Place({number: end.stable for number, end in ends.items()})
         case datetime():
-            return offsets_at(kafka, topic, start), {}
+            return Place(offsets_at(kafka, topic, start))
     asked = {number: start.get(number, ends[number].start) for number in ends}
     for number, offset in {**start, **asked}.items():
         if number not in ends or offset > ends[number].high:
@@ -185,8 +196,8 @@ def resolve(kafka: KafkaSettings, topic: str, start: Start) -> tuple[dict[int, i
                 f"offset {offset} of {topic}-{number} was never written: the partition {end}",
                 remedy="if the topic was made anew, begin at earliest",
             )
-    lost = {number: ends[number].start - offset for number, offset in asked.items() if offset < ends[number].start}
-    return {number: max(offset, ends[number].start) for number, offset in asked.items()}, lost
+    deleted = {number: ends[number].start - offset for number, offset in asked.items() if offset < ends[number].start}
+    return Place({number: max(offset, ends[number].start) for number, offset in asked.items()}, deleted)
 
 
 def client_settings(kafka: KafkaSettings) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from pydantic import SecretStr
 
 from millrace.core.errors import RequestError, TransientError
 from millrace.core.records import OutputBatch
-from millrace.kafka.following import Follower, client_settings, resolve
-from millrace.kafka.reading import Position
+from millrace.kafka.admin import Admin
+from millrace.kafka.following import Follower, Place, client_settings, find_place
+from millrace.kafka.reading import Position, Start
 from millrace.kafka.writing import Writer
 from millrace.process.settings import KafkaSettings, SaslMechanism, SecurityProtocol
 from millrace.testing.broker import Broker
@@ -100,15 +101,19 @@ def test_starts(broker: Broker, topic: TopicFactory) -> None:
     old_ms = int((now - timedelta(hours=1)).timestamp() * 1000)
     write(broker, name, 0, b"old", at_ms=old_ms)
     write(broker, name, 0, b"new", at_ms=int(now.timestamp() * 1000))
-    assert resolve(broker.kafka, name, Position.EARLIEST) == ({0: 0, 1: 0}, {})
-    assert resolve(broker.kafka, name, Position.LATEST) == ({0: 2, 1: 0}, {})
-    assert resolve(broker.kafka, name, now - timedelta(minutes=1)) == ({0: 1, 1: 0}, {})
-    assert resolve(broker.kafka, name, {0: 1}) == ({0: 1, 1: 0}, {}), "partitions that are not named begin at the start"
+
+    def place(start: Start, of: str = name) -> Place:
+        return find_place(broker.kafka, Admin(broker.kafka), of, start)
+
+    assert place(Position.EARLIEST) == Place({0: 0, 1: 0})
+    assert place(Position.LATEST) == Place({0: 2, 1: 0})
+    assert place(now - timedelta(minutes=1)) == Place({0: 1, 1: 0})
+    assert place({0: 1}) == Place({0: 1, 1: 0}), "partitions that are not named begin at the start"
     for beyond in ({0: 3}, {7: 0}):
         with pytest.raises(RequestError, match="never written"):
-            resolve(broker.kafka, name, beyond)
-    with pytest.raises(RequestError, match="no"):
-        resolve(broker.kafka, f"{name}-absent", Position.LATEST)
+            place(beyond)
+    with pytest.raises(RequestError, match="does not exist"):
+        place(Position.LATEST, f"{name}-absent")
 
 
 def test_credentials_are_those_of_the_settings() -> None:

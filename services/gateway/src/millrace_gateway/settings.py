@@ -14,6 +14,7 @@ PREFIX = "MILLRACE_GATEWAY__"
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Count = Annotated[int, Field(ge=1)]
 Bytes = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
 class Rest(BaseModel):
@@ -45,6 +46,44 @@ class Limits(BaseModel):
 
     body_bytes: Bytes = 16 * 2**20
     """Largest body of a request, counted as it arrives, and largest gRPC request."""
+    body_secs: Seconds = 30.0
+    """Longest time for a body to arrive."""
+    request_secs: Seconds = 30.0
+    """Longest time to an answer; a request's own `timeout` may only be shorter."""
+    elements: Count = 4 * 2**20
+    """Most elements of one tensor."""
+    depth: Annotated[int, Field(ge=4, le=256)] = 32
+    """Deepest nesting of a request's JSON."""
+    pending_rows: Count = 100_000
+    """Most rows that wait for one model; beyond it requests are refused until there is room."""
+    log_rows: Count = 100_000
+    """Most rows that wait until the broker has acknowledged them."""
+    extra_models: Count = 4
+    """Most versions that are loaded because somebody asked for them, beside those that deployments declare."""
+
+
+class Subscriptions(BaseModel):
+    """Bounds of subscriptions to predictions."""
+
+    model_config = FROZEN
+
+    max_subscribers: Count = 1_000
+    """Most subscribers of this gateway at a time."""
+    max_catching_up: Count = 32
+    """Most subscribers at a time that read the past, each with a consumer of its own."""
+    max_topics: Count = 100
+    """Most topics that are followed at a time, each by one consumer for all."""
+    held_records: Count = 50_000
+    """Newest predictions that are held for each topic; a subscriber that is further behind is dropped."""
+    held_bytes: Bytes = 32 * 2**20
+    """Bytes of them."""
+    heartbeat_secs: Annotated[float, Field(gt=0)] = 15.0
+    """After so long without a prediction a subscriber is sent its place, so that nobody takes silence for an end."""
+    stall_secs: Annotated[float, Field(gt=0)] = 30.0
+    """A subscriber that takes nothing for so long is dropped."""
+    origins: tuple[str, ...] = ()
+    """Sites whose pages may subscribe, as a browser's `Origin` names them; `*` for any. Pages of this gateway's own
+    address always may."""
 
 
 class GatewaySettings(BaseSettings):
@@ -63,8 +102,12 @@ class GatewaySettings(BaseSettings):
     """Where HTTP is served."""
     grpc: Grpc = Grpc()
     """Where gRPC is served."""
+    threads: Annotated[int, Field(ge=1, le=64)] = 2
+    """Threads that score; each model uses one at a time."""
     limits: Limits = Limits()
     """Bounds of requests and of what is in memory."""
+    subscriptions: Subscriptions = Subscriptions()
+    """Bounds of subscriptions to predictions."""
 
     @classmethod
     def load(cls) -> Self:

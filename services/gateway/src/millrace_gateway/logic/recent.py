@@ -1,20 +1,27 @@
 """The newest predictions of a topic, read once and held once for all who follow it.
 
 Subscribers do not have queues of their own. Each has a cursor into this one list; a subscriber that stops reading costs
-nothing but its cursor, and one that is overtaken by the list's end has lost its place. So memory is bounded by the list,
-however many subscribers there are and however slow.
+nothing but its cursor, and one that is overtaken by the list's end has lost its place. So memory is bounded by the
+list, however many subscribers there are and however slow.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from millrace.core.errors import TransientError
 from millrace_gateway.logic.positions import Positions, format_id
 from millrace_gateway.logic.selection import Published, Selection
 
 
-class OvertakenError(Exception):
+class OvertakenError(TransientError):
     """A subscriber was so slow that the records it would read next are no longer held."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this subscriber reads too slowly: what comes next is no longer held here",
+            remedy="begin again at the last id; nothing is lost",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +141,8 @@ class Cursor:
     def join(self, recent: Recent) -> bool:
         """Read from the shared list from now on, if it reaches back far enough; whether it does."""
         if self._number is None and recent.reaches_back_to(self._positions):
-            self._number = recent.first
+            is_ahead = all(self._positions.get(number, 0) >= end for number, end in recent.positions.items())
+            self._number = recent.end if is_ahead else recent.first
         return self.has_joined
 
     def take(self, recent: Recent, limit: int) -> list[Event]:
