@@ -9,15 +9,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from millrace.client.report.canvas import SMALL, Width, date_axis, place, style
+from millrace.client.report.canvas import Width, date_axis, place, style
 from millrace.client.report.marking import marking
-from millrace.client.report.model import Chart, Line, Look, Panel, Rule, Tone, Unit
+from millrace.client.report.model import Chart, Line, Look, Panel, Tone, Unit
 from millrace.client.report.palette import placeholder
 from millrace.client.report.strips import Lane, draw_lanes, place_lanes
 from millrace.client.report.words import UNITS
 
 _CROWDED: Final = 90
 """Points from which on only those that are not final keep their marker."""
+_MANY_MARKS: Final = 24
 _MARKERS: Final = {Look.OPEN: "o", Look.FINAL: "o", Look.AMENDED: "D"}
 _ROW_INCHES: Final = 0.24
 
@@ -58,7 +59,7 @@ def _draw_panel(panel: Panel, ax: Axes) -> None:
     for line in panel.lines:
         _draw_line(line, ax)
     for rule in panel.rules:
-        _draw_rule(rule, ax)
+        ax.axhline(rule.value, color=placeholder(Tone.DIM), linewidth=1.0, linestyle=(0, (4, 3)))
     ax.yaxis.set_major_locator(MaxNLocator(5))
     match panel.unit:
         case Unit.SHARE | Unit.WHOLE:
@@ -112,23 +113,10 @@ def _draw_points(line: Line, ax: Axes, color: str) -> None:
         )
 
 
-def _draw_rule(rule: Rule, ax: Axes) -> None:
-    ax.axhline(rule.value, color=placeholder(Tone.DIM), linewidth=1.0, linestyle=(0, (4, 3)))
-    ax.annotate(
-        rule.name,
-        (1.0, rule.value),
-        xycoords=("axes fraction", "data"),
-        xytext=(-2, 2),
-        textcoords="offset points",
-        ha="right",
-        va="bottom",
-        fontsize=SMALL,
-        color=placeholder(Tone.DIM),
-    )
-
-
 def _draw_moments(strip: Sequence[Lane], ax: Axes) -> None:
-    """A thin line where something happened, so that the eye finds the way from the strip."""
-    for placed in (each for lane in strip for each in lane.marks):
-        color = placeholder(marking(placed.mark.happening).tone)
-        ax.axvline(place(placed.mark.at), color=color, linewidth=0.7, alpha=0.35)
+    """A thin line where something happened, so that the eye finds the way from the strip; not for a crowd of alerts."""
+    is_crowd = sum(len(lane.marks) for lane in strip) > _MANY_MARKS
+    for lane in strip:
+        for placed in () if is_crowd and lane.name == "alerts" else lane.marks:
+            color = placeholder(marking(placed.mark.happening).tone)
+            ax.axvline(place(placed.mark.at), color=color, linewidth=0.7, alpha=0.35)

@@ -80,8 +80,9 @@ def _tiles(material: Material) -> Iterator[Tile]:
     baseline = baseline_of(material)
     if baseline is not None:
         yield Tile("on the reference", number(baseline), "learnt" if _is_learnt(leading[-1]) else "from the bundle")
-    yield Tile("predictions", f"{sum(audit.counts['predictions'] for audit in leading):,}", _windows(material))
-    final = mature(leading)
+    once = material.disjoint
+    yield Tile("predictions", f"{sum(audit.counts['predictions'] for audit in once):,}", _windows(material))
+    final = mature(once)
     if final:
         known, all_of_them = (sum(a.counts[name] for a in final) for name in ("labelled", "predictions"))
         yield Tile("labelled", share(known / all_of_them if all_of_them else None), "of mature windows")

@@ -43,7 +43,7 @@ def drift_section(material: Material) -> Section:
     )
     top = Chart(
         f"The {count(len(lines), 'feature')} with the largest drift as lines: {listed(order[:TOP], TOP)}.",
-        (Panel("Drift beyond chance", Unit.NUMBER, lines, (Rule("floor", floor),)),),
+        (Panel("Drift beyond chance", Unit.NUMBER, lines, (Rule(f"floor, {number(floor)}", floor),)),),
     )
     text = tuple(filter(None, (_drift_words(material, audits[-1], floor), _more(order))))
     return Section("drift", title, text, (heat, top), _drift_table(by_feature, order, audits, material))
@@ -59,7 +59,11 @@ def coverage_section(material: Material) -> Section:
     delays = tuple(Point(a.window.end, a.coverage.median_label_delay_s, look=_look(a)) for a in audits)
     horizon = material.label_horizon
     if any(point.value is not None for point in delays):
-        rules = () if horizon is None else (Rule("waited for", horizon.total_seconds()),)
+        rules = (
+            ()
+            if horizon is None
+            else (Rule(f"label horizon, {duration(horizon.total_seconds())}", horizon.total_seconds()),)
+        )
         panels.append(Panel("Median delay of a label", Unit.DURATION, (Line("delay", Tone.GREEN, delays),), rules))
     columns = ("window ends", "version", "stage", "predictions", "labelled", "least labelled tenth", "median delay")
     odd = ("expired_unlabelled", "late", "corrections", "duplicates")

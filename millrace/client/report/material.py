@@ -56,6 +56,17 @@ class Material:
         return tuple(sorted(by_window.values(), key=lambda audit: audit.window.end))
 
     @property
+    def disjoint(self) -> tuple[Audit, ...]:
+        """Reports on every version, of windows that do not overlap, the newest first: what is counted once."""
+        chosen: list[datetime] = []
+        before = None
+        for audit in reversed(self.leading):
+            if before is None or audit.window.end <= before:
+                before = audit.window.start
+                chosen.append(before)
+        return tuple(audit for start in chosen for audit in self.audits if audit.window.start == start)
+
+    @property
     def size(self) -> timedelta:
         """Length of the newest window; none without one."""
         return timedelta(seconds=self.audits[-1].window.size_s) if self.audits else timedelta(0)

@@ -66,7 +66,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A level to compare a line with."""
+    """A level to compare a line with. `name` says what it is, and how high."""
 
     name: str
     value: float

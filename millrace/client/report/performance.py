@@ -23,7 +23,7 @@ def performance_section(material: Material) -> Section:
     if metric is None:
         return Section("performance", title, missing=_no_labels(material))
     baseline = baseline_of(material)
-    rules = () if baseline is None else (Rule("baseline", baseline),)
+    rules = () if baseline is None else (Rule(f"baseline, {number(baseline)}", baseline),)
     panel = Panel(_name(metric), _unit(metric), _lines_by_version(material, metric), rules)
     marks = marks_of(material)
     chart = Chart(_alt(material, metric), (panel,), marks, material.eras)
@@ -149,7 +149,7 @@ def _false_alarms(material: Material, metric: str) -> str:
 def _no_labels(material: Material) -> str:
     if not material.audits:
         return ""
-    predictions = sum(audit.counts["predictions"] for audit in material.leading)
+    predictions = sum(audit.counts["predictions"] for audit in material.disjoint)
     return (
         f"{count(predictions, 'prediction')}, and no label for any of them. Send labels to the topic of labels, "
         "client.labels(STREAM, …), with the event's id; the ones that find no prediction are in "

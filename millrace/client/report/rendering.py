@@ -51,11 +51,12 @@ def _variables(colors: Mapping[Tone, str]) -> str:
 
 
 def _legend(picture: Picture) -> list[tuple[str, str, str]]:
-    """Sign, colour and meaning of each line of a chart, where there are several, and of each kind of mark."""
+    """Sign, colour and meaning of each line of a chart, where there are several, of each level and kind of mark."""
     if not isinstance(picture, Chart):
         return []
     lines = [line for panel in picture.panels for line in panel.lines if len(panel.lines) > 1]
     named = [("╍╍" if line.dashed else "━━", line.tone.value, line.name) for line in lines]
+    named += [("╌╌", Tone.DIM.value, rule.name) for panel in picture.panels for rule in panel.rules]
     used = {mark.happening for mark in picture.marks}
     kinds = [(happening, marking(happening)) for happening in Happening if happening in used]
     return [*named, *((look.sign, look.tone.value, happening.value) for happening, look in kinds)]

@@ -39,7 +39,7 @@ class Lane:
 
 
 def place_lanes(chart: Chart, width: Width, limits: tuple[float, float]) -> tuple[Lane, ...]:
-    """Give each mark between the limits a row in which its label covers no other."""
+    """Give each mark between the limits a row in which its label covers no other; the last row is for all the rest."""
     first, last = limits
     inch = (last - first) / (width.value - _MARGIN_INCHES)
     placed: list[Lane] = []
@@ -49,12 +49,12 @@ def place_lanes(chart: Chart, width: Width, limits: tuple[float, float]) -> tupl
         sides = ["left" if place(mark.at) + _length(mark) * inch > last else "right" for mark in marks]
         spans = [_span(mark, side, inch) for mark, side in zip(marks, sides, strict=True)]
         rows = pack(spans, most=_MOST_ROWS)
+        labelled = 1 + max((row for row in rows if row is not None), default=0)
         of_lane = tuple(
-            Placed(mark, top + (row or 0), "" if row is None else side)
+            Placed(mark, top + (labelled if row is None else row), "" if row is None else side)
             for mark, row, side in zip(marks, rows, sides, strict=True)
         )
-        needed = 1 + max((row for row in rows if row is not None), default=0)
-        placed.append(Lane(name, top, needed, of_lane))
+        placed.append(Lane(name, top, labelled + (None in rows), of_lane))
     return tuple(placed)
 
 

@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -81,7 +81,7 @@ def drift(window: int) -> tuple[DriftOfFeature, ...]:
 
 def alert(
     window: int,
-    state: str,
+    state: Literal["raised", "escalated", "cleared"],
     signal: str = "drift",
     feature: str = "sea_level_pressure",
     **changes: Any,  # noqa: ANN401

@@ -93,8 +93,9 @@ def test_it_is_readable_by_day_by_night_and_on_a_phone(page: str) -> None:
 
 def test_versions_alerts_and_requests_are_written_into_the_picture(page: str) -> None:
     drawn = page[page.index('id="performance"') : page.index('id="estimate"')]
-    for text in ("v1", "v2", "sea_level_pressure +1", "error rate", "refused", "baseline", "retraining"):
+    for text in ("v1", "v2", "sea_level_pressure +1", "error rate", "refused", "retraining"):
         assert f">{text}</text>" in drawn, text
+    assert "baseline, 0.800" in drawn
 
 
 def test_the_same_material_is_the_same_page(page: str) -> None:
