@@ -2,10 +2,12 @@
 
 from typing import Final
 
+from millrace.telemetry.inference import INFERENCE
 from millrace.telemetry.metrics import Kind, MetricSpec, Unit, build_info
+from millrace.telemetry.streams import STREAMS
 
 READY: Final = MetricSpec("gateway", "ready", Unit.STATE, Kind.GAUGE, "Whether the gateway answers requests.")
 BUILD: Final = build_info("gateway")
 
-GATEWAY: Final = (READY, BUILD)
+GATEWAY: Final = (READY, BUILD, *INFERENCE, *STREAMS)
 """Every metric of a gateway process; the others in its exposition are prometheus-client's own."""

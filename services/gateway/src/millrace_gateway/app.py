@@ -1,7 +1,9 @@
 """The composition root of the gateway: everything is put together here, and nowhere else."""
 
 import asyncio
+import secrets
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,17 +14,31 @@ import grpc
 import structlog
 import uvloop
 
+from millrace.kafka.admin import Admin
 from millrace.kafka.finding import read_deployment
 from millrace.process.clock import SystemClock
 from millrace.process.deployment import Deployment
 from millrace.process.lifecycle import DRAIN, ExitCode, Phase, Shutdown
 from millrace.process.settings import KafkaSettings, Settings
 from millrace.service import Surroundings, Watched, run_service, watched
+from millrace.serving.registry import Registry
+from millrace.serving.shelf import Shelf
+from millrace.serving.streams import StreamCodec
 from millrace.telemetry import gateway as metrics
+from millrace_gateway.adapters.answering import Answering, event_id_source
+from millrace_gateway.adapters.compiling import Compiler
 from millrace_gateway.adapters.grpc.server import GrpcServer
+from millrace_gateway.adapters.journal import Journal
+from millrace_gateway.adapters.models import Repository
 from millrace_gateway.adapters.rest.doors import RestDoor, application
 from millrace_gateway.adapters.rest.health import health_door
+from millrace_gateway.adapters.rest.inference import body_limits, inference_door
+from millrace_gateway.adapters.rest.predictions import PredictionStreams, predictions_door
+from millrace_gateway.adapters.rest.repository import repository_door
 from millrace_gateway.adapters.rest.server import RestServer
+from millrace_gateway.adapters.subscriptions import Hub
+from millrace_gateway.adapters.telemetry import JournalTelemetry
+from millrace_gateway.adapters.topics import ensure_online_topics
 from millrace_gateway.settings import GatewaySettings
 
 log = structlog.get_logger()
@@ -87,11 +103,37 @@ class Gateway:
             told.health.not_ready("stopping")
             told.instruments.set(metrics.READY, 0)
             await rpc.set_ready((), ready=False)
+            await parts.streams.hub.close()  # subscriptions never end by themselves, and the servers would wait
         log.info("stopped", phase=shutdown.phase().value)
 
     async def _open(self, told: Watched, stack: AsyncExitStack) -> "_Parts":
         """Open what the doors stand on, in the order of need; `stack` closes it in reverse."""
-        return _Parts(self, told)
+        hub = await stack.enter_async_context(Hub(self.kafka, self.options.subscriptions, told.instruments))
+        topics = {each.deployment: each.predictions_topic for each in self.deployments}
+        streams = PredictionStreams(hub, topics, told.instruments, self.clock)
+        repository, answering = await self._open_inference(told, stack)
+        return _Parts(self, told, streams, repository, answering)
+
+    async def _open_inference(self, told: Watched, stack: AsyncExitStack) -> tuple[Repository, Answering]:
+        limits, loop = self.options.limits, asyncio.get_running_loop()
+        threads = stack.enter_context(ThreadPoolExecutor(self.options.threads, thread_name_prefix="score"))
+        loading = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="load"))
+        admin = Admin(self.kafka)
+        for deployment in self.deployments:
+            await loop.run_in_executor(loading, ensure_online_topics, admin, deployment)
+        journal = Journal(self.kafka, bound_rows=limits.log_rows, observer=JournalTelemetry(told.instruments))
+        stack.push_async_callback(loop.run_in_executor, loading, journal.close)
+        registry = Registry(self.kafka, Shelf.of(self.settings), who=f"gateway/{self.slot}")
+        stack.push_async_callback(loop.run_in_executor, loading, registry.close)
+        codecs = {each.deployment: stack.enter_context(StreamCodec(each, self.clock)) for each in self.deployments}
+        compiler = Compiler(registry.shelf, codecs, journal, threads, limits.pending_rows, told.instruments, self.clock)
+        repository = Repository(
+            registry, self.deployments, compiler=compiler, threads=loading, bound=limits.extra_models
+        )
+        stack.push_async_callback(repository.close)
+        await repository.start()
+        longest = timedelta(seconds=limits.request_secs)
+        return repository, Answering(repository, journal, longest, self.clock, event_id_source(secrets.token_hex(8)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +142,18 @@ class _Parts:
 
     gateway: Gateway
     told: Watched
+    streams: PredictionStreams
+    repository: Repository
+    answering: Answering
 
     def rest_doors(self) -> Sequence[RestDoor]:
         """Every door over HTTP; the first route that fits a path answers."""
-        return (health_door(self.told.health, self.told.instruments.exposition),)
+        return (
+            health_door(self.told.health, self.told.instruments.exposition),
+            inference_door(self.answering, self.repository, body_limits(self.gateway.options.limits)),
+            repository_door(self.repository),
+            predictions_door(self.streams),
+        )
 
     def grpc_doors(self) -> Sequence[grpc.GenericRpcHandler]:
         """Every door over gRPC."""

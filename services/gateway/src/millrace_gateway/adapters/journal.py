@@ -1,0 +1,226 @@
+"""Requests and answers as records: `<deployment>.requests`, and beside them `<deployment>.predictions`.
+
+A request's record is written first. Where it lies is the source of its prediction, whose record follows with the same
+key, partition and timestamp, in the form in which a scorer writes it: what was asked online is audited like the rest.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from itertools import chain
+from typing import Final, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from millrace.codec.predictions import PredictionEncoder
+from millrace.core.columns import Decoded
+from millrace.core.errors import MillraceError
+from millrace.core.records import Headers, OutputBatch, RecordBatch
+from millrace.kafka.connection import Link
+from millrace.kafka.placing import Placed, PlacingWriter
+from millrace.kafka.writing import by_key
+from millrace.process.settings import KafkaSettings
+from millrace_gateway.adapters.batching import ScoredItems
+from millrace_gateway.logic.asking import event_ids
+from millrace_gateway.logic.feature_records import FeatureRecordEncoder
+
+_TURN: Final = timedelta(milliseconds=1)
+_IDLE: Final = timedelta(milliseconds=100)
+_PROBE_EVERY: Final = timedelta(seconds=5)
+
+OnWritten: TypeAlias = Callable[[MillraceError | None], None]
+"""Called once an entry, from the journal's thread: with nothing when both records of every row are acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """How the entries of one model version are written.
+
+    Attributes:
+        requests_topic: Topic of requests.
+        predictions_topic: Topic of predictions, with as many partitions.
+        requests: Writes rows of features.
+        predictions: Writes predictions.
+        headers: Of every request's record, beside its id.
+    """
+
+    requests_topic: str
+    predictions_topic: str
+    requests: FeatureRecordEncoder
+    predictions: PredictionEncoder
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One micro-batch that was answered, as columns of one length."""
+
+    pages: Pages
+    scored: ScoredItems
+    on_written: OnWritten
+    event_ids: list[str]
+    keys: list[bytes]
+    asked_at_ms: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, pages: Pages, scored: ScoredItems, on_written: OnWritten) -> "_Entry":
+        items = scored.items
+        rows = [len(item.columns) for item in items]
+        ids = list(chain.from_iterable(map(event_ids, [item.event_id for item in items], rows)))
+        asked_at_ms = np.repeat(np.array([item.asked_at_ms for item in items], np.int64), rows)
+        keys = list(map(str.encode, ids))
+        start = 0
+        for item, count in zip(items, rows, strict=True):
+            if item.key is not None:
+                keys[start : start + count] = [item.key.encode()] * count
+            start += count
+        return cls(pages, scored, on_written, ids, keys, asked_at_ms)
+
+
+class Observer(Protocol):
+    """Is told what became of entries, from the journal's thread. Must be quick and must not raise."""
+
+    def written(self, rows: int) -> None:
+        """Both records of so many rows are acknowledged."""
+        ...
+
+    def unwritten(self, rows: int, reason: str) -> None:
+        """Some record of so many rows is lost."""
+        ...
+
+    def link(self, link: Link) -> None:
+        """Whether the broker answers, whenever that changes."""
+        ...
+
+
+class Journal:
+    """Writes entries on a thread of its own. `write` may be called from any thread.
+
+    Args:
+        kafka: The cluster.
+        bound_rows: Most rows that are held until they are acknowledged.
+        observer: Told what became of them.
+        delivery_timeout: A row that the broker has not acknowledged after this time is lost.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        *,
+        bound_rows: int,
+        observer: Observer,
+        delivery_timeout: timedelta = timedelta(seconds=30),
+    ) -> None:
+        self._bound = bound_rows
+        self._observer = observer
+        self._entries: queue.SimpleQueue[tuple[Pages, ScoredItems, OnWritten] | None] = queue.SimpleQueue()
+        self._writer = PlacingWriter(kafka, delivery_timeout=delivery_timeout)
+        self._link = Link.UP
+        self._held = 0
+        self._closed = False
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="journal")
+        self._thread.start()
+
+    @property
+    def link(self) -> Link:
+        """Whether the broker answered lately."""
+        return self._link
+
+    def has_room(self, rows: int) -> bool:
+        """Whether so many rows may be written now."""
+        return self._held + rows <= self._bound
+
+    def write(self, pages: Pages, scored: ScoredItems, on_written: OnWritten) -> bool:
+        """Write a micro-batch, without waiting. False, and nothing is written, where there is no room for it."""
+        rows = len(scored.columns)
+        with self._lock:
+            if self._closed or (self._held and not self.has_room(rows)):
+                return False
+            self._held += rows
+            self._entries.put((pages, scored, on_written))
+        return True
+
+    def lose(self, scored: ScoredItems) -> None:
+        """Count a micro-batch that was answered and that `write` had no room for."""
+        self._observer.unwritten(len(scored.columns), "there is no room for more that is not acknowledged")
+
+    def close(self) -> None:
+        """Write what is held, at most the delivery timeout, and stop."""
+        with self._lock:
+            self._closed = True
+            self._entries.put(None)
+        self._thread.join()
+        self._writer.close()
+
+    def _run(self) -> None:
+        is_open, silence = True, timedelta(0)
+        while is_open or self._held:
+            is_open = self._take_all(is_open=is_open) and is_open
+            is_busy = bool(self._writer.in_flight)
+            self._writer.serve(_TURN if is_busy else timedelta(0))
+            silence = timedelta(0) if is_busy else silence + _IDLE
+            if not is_busy and (silence >= _PROBE_EVERY or self._link is Link.AWAY):
+                silence = timedelta(0)
+                self._writer.probe()
+            self._hear(self._writer.link)
+
+    def _take_all(self, *, is_open: bool) -> bool:
+        """Write every entry that waits; wait for one where nothing is in flight. False once the journal closes."""
+        patience = 0.0 if self._writer.in_flight or not is_open else _IDLE.total_seconds()
+        try:
+            while (waiting := self._entries.get(block=bool(patience), timeout=patience or None)) is not None:
+                self._ask(_Entry.of(*waiting))
+                patience = 0.0
+        except queue.Empty:
+            return True
+        return False
+
+    def _ask(self, entry: _Entry) -> None:
+        headers = [(*entry.pages.headers, ("id", name.encode())) for name in entry.event_ids]
+        batch = OutputBatch(
+            entry.pages.requests_topic,
+            by_key(len(entry.keys)),
+            entry.asked_at_ms,
+            entry.keys,
+            entry.pages.requests.encode(entry.scored.columns),
+            headers,
+        )
+        self._writer.write(batch, partial(self._asked, entry))
+
+    def _asked(self, entry: _Entry, outcome: Placed | MillraceError) -> None:
+        if isinstance(outcome, MillraceError):
+            self._settle(entry, outcome)
+            return
+        pages, scored = entry.pages, entry.scored
+        places = outcome.partitions, outcome.offsets, entry.asked_at_ms
+        count = len(entry.keys)
+        records = RecordBatch(pages.requests_topic, *places, entry.keys, [None] * count, [None] * count)
+        decoded = Decoded(scored.columns, np.arange(count), np.zeros(count, np.int32), entry.event_ids)
+        values = pages.predictions.encode(
+            records, decoded, scored.outputs, bins=scored.bins, scored_at_ms=scored.scored_at_ms
+        )
+        batch = OutputBatch(pages.predictions_topic, outcome.partitions, entry.asked_at_ms, entry.keys, values)
+        self._writer.write(batch, partial(self._predicted, entry))
+
+    def _predicted(self, entry: _Entry, outcome: Placed | MillraceError) -> None:
+        self._settle(entry, outcome if isinstance(outcome, MillraceError) else None)
+
+    def _settle(self, entry: _Entry, error: MillraceError | None) -> None:
+        rows = len(entry.keys)
+        with self._lock:
+            self._held -= rows
+        if error is None:
+            self._observer.written(rows)
+        else:
+            self._observer.unwritten(rows, error.message)
+        entry.on_written(error)
+
+    def _hear(self, link: Link) -> None:
+        if link is not self._link:
+            self._link = link
+            self._observer.link(link)
