@@ -112,7 +112,7 @@ def test_starts(broker: Broker, topic: TopicFactory) -> None:
     for beyond in ({0: 3}, {7: 0}):
         with pytest.raises(RequestError, match="never written"):
             place(beyond)
-    with pytest.raises(RequestError, match="does not exist"):
+    with pytest.raises(RequestError, match="no such topic"):
         place(Position.LATEST, f"{name}-absent")
 
 

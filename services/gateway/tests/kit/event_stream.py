@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 import httpx
 import orjson
 
-
 Param: TypeAlias = str | int | float | Sequence[str]
 
 
