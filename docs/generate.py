@@ -13,6 +13,7 @@ from docs.pages.schemas import (
     deployment_schema,
     models_schema,
     retraining_schema,
+    transform_schema,
     weather_avro_schema,
     weather_schema,
 )
@@ -25,6 +26,7 @@ GENERATED: Final[Mapping[str, Callable[[], str]]] = {
     "schemas/deployments/v1/schema.json": deployment_schema,
     "schemas/models/v1/schema.json": models_schema,
     "schemas/retrain-requests/v1/schema.json": retraining_schema,
+    "schemas/transform.schema.json": transform_schema,
     "schemas/nodes/v1/schema.json": nodes_schema,
     "schemas/assignments/v1/schema.json": assignments_schema,
     "schemas/processes/v1/schema.json": processes_schema,

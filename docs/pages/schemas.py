@@ -5,11 +5,13 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, TypeAdapter
 
+from millrace import transform as transforms
 from millrace.core.feature_schema import DIALECT, avro_schema, json_schema
 from millrace.core.signature import DType, Feature, ModelInput, Signature, Task
 from millrace.process.deployment import Deployment
 from millrace.process.retraining import ADAPTER
 from millrace.serving.catalogue import Entry
+from millrace.serving.transforms import TransformEntry
 
 WEATHER: Final = Signature(
     features=tuple(
@@ -55,9 +57,16 @@ def deployment_schema() -> str:
 
 def models_schema() -> str:
     """JSON Schema of the registry's entries."""
-    entry: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])
+    entry: TypeAdapter[Entry | TransformEntry] = TypeAdapter(
+        Annotated[Entry | TransformEntry, Field(discriminator="kind")]
+    )
     head = {"$schema": DIALECT, "$id": "urn:millrace:models:1", "title": "Registry entry"}
     return text({**head, **without_titles(entry.json_schema())})
+
+
+def transform_schema() -> str:
+    """JSON Schema of a transform's document."""
+    return text({"$id": "urn:millrace:transform:1", **without_titles(transforms.json_schema())})
 
 
 def retraining_schema() -> str:

@@ -21,13 +21,16 @@ from millrace.client.predictions import Prediction
 from millrace.client.sending import SendOptions, Sent
 from millrace.client.sources import FileFormat
 from millrace.client.starts import parse_start
+from millrace.client.transforms import AppliedTransform, apply_transform, fit_transform, read_program
 from millrace.kafka.connection import Link
 from millrace.kafka.reading import Position, Start, Until
 from millrace.process.retraining import LoopAnswer, Requested
 from millrace.process.settings import KafkaSettings
+from millrace.serving.transforms import TransformEntry
 
 __all__ = [
     "Answer",
+    "AppliedTransform",
     "ArrowEncoder",
     "Audit",
     "AuditAlert",
@@ -59,12 +62,16 @@ __all__ = [
     "Stage",
     "Start",
     "State",
+    "TransformEntry",
     "Until",
     "Verdict",
+    "apply_transform",
     "broker_status",
     "examine",
     "find_kafka",
+    "fit_transform",
     "parse_start",
+    "read_program",
     "start_broker",
     "stop_broker",
 ]

@@ -26,6 +26,7 @@ from millrace.client.report import WINDOWS, compose, gather, render
 from millrace.client.retraining import read_loop, request_retraining
 from millrace.client.sending import OnSent, SendOptions, Sent, send
 from millrace.client.sources import Source
+from millrace.client.transforms import Transforms
 from millrace.core.records import Coordinates
 from millrace.kafka.reading import Position, Start, Until, find
 from millrace.process.deployment import Deployment
@@ -58,6 +59,11 @@ class Client:
     def models(self) -> Models:
         """The models of the cluster."""
         return Models(self.kafka)
+
+    @property
+    def transforms(self) -> Transforms:
+        """The transforms of the cluster."""
+        return Transforms(self.kafka)
 
     def __enter__(self) -> Self:
         return self

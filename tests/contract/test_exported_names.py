@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 LIST: Final = Path(__file__).with_name("exported.txt")
-PACKAGES: Final = ("millrace.client", "millrace.core", "millrace.testing")
+PACKAGES: Final = ("millrace.client", "millrace.core", "millrace.testing", "millrace.transform")
 
 
 def exported() -> list[str]:

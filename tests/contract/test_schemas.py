@@ -32,6 +32,7 @@ from millrace.process.deployment import Deployment
 from millrace.process.fleet import ASSIGNMENTS, HEARTBEATS, PROCESSES
 from millrace.process.retraining import read_loop_record
 from millrace.serving.catalogue import AliasEntry, LatencyEntry, VersionEntry, read_entry
+from millrace.serving.transforms import TransformEntry
 from millrace_auditor.logic.documents import Unjoined, read_evidence
 
 CONFLUENT_FRAME: Final = b"\x00" + (7).to_bytes(4, "big")
@@ -71,10 +72,11 @@ def read_history_example(document: Any) -> None:  # noqa: ANN401
 
 
 def read_registry_entry(document: Mapping[str, Any]) -> None:
-    kinds: dict[str, type[VersionEntry] | type[AliasEntry] | type[LatencyEntry]] = {
+    kinds: dict[str, type[VersionEntry | AliasEntry | LatencyEntry | TransformEntry]] = {
         "version": VersionEntry,
         "alias": AliasEntry,
         "latency": LatencyEntry,
+        "transform": TransformEntry,
     }
     if document["kind"] not in kinds:
         raise RequestError("no key of the registry promises this kind")
