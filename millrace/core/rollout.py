@@ -71,6 +71,10 @@ class PairCounts:
     def __add__(self, other: "PairCounts") -> "PairCounts":
         return PairCounts(self.ties + other.ties, self.champion + other.champion, self.challenger + other.challenger)
 
+    def to_json(self) -> bytes:
+        """The counts as a JSON object; equal counts give equal bytes."""
+        return b'{"challenger":%d,"champion":%d,"ties":%d}' % (self.challenger, self.champion, self.ties)
+
     @property
     def pairs(self) -> int:
         """How many events were compared."""

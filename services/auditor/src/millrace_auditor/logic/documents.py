@@ -13,6 +13,7 @@ from millrace.core.audit.layout import Layout
 from millrace.core.audit.pane import Pane, PaneKey
 from millrace.core.audit.report import canonical_json
 from millrace.core.errors import RequestError
+from millrace_auditor.logic.counting import CountedPane
 
 PANE_TYPE: Final = "audit.evidence.v1"
 PROGRESS_TYPE: Final = "audit.progress.v1"
@@ -77,7 +78,7 @@ def pane_key(key: PaneKey, partition: int) -> bytes:
     return f"{key.version}/{key.segment}/{key.start_ms}/{partition}".encode()
 
 
-def pane_value(model: str, key: PaneKey, partition: int, span: Span, pane: Pane) -> bytes:
+def pane_value(model: str, key: PaneKey, partition: int, span: Span, pane: CountedPane) -> bytes:
     """The record value of a pane of a partition; equal counts give equal bytes."""
     head = canonical_json(
         {

@@ -21,6 +21,7 @@ from millrace.core.clock import Clock
 from millrace.core.errors import TransientError
 from millrace.core.lane import Discard, Outcome, Polled
 from millrace.core.records import NextOffset, OutputBatch, RecordBatch, TopicPartition
+from millrace_auditor.logic.counting import REPORTS, Counting
 from millrace_auditor.logic.documents import (
     Progress,
     Unjoined,
@@ -33,7 +34,6 @@ from millrace_auditor.logic.documents import (
 from millrace_auditor.logic.partition import LayoutOf, PartitionState, restore
 from millrace_auditor.logic.ports import AssignedLane, Columns, LabelLog, Observer, Shelf
 
-ROLE: Final = "join"
 _AT_ONCE: Final = timedelta(0)
 
 
@@ -95,7 +95,9 @@ class JoinLoop:
         settings: JoinSettings,
         clock: Clock,
         observer: Observer,
+        counting: Counting = REPORTS,
     ) -> None:
+        self._counting = counting
         self._lane = lane
         self._labels = labels
         self._shelf = shelf
@@ -176,18 +178,19 @@ class JoinLoop:
             return
         for number in sorted(wanted - self._states.keys()):
             self._states[number] = self._restored(number)
-            self._observer.restored(ROLE, {"partition": number, "events": len(self._states[number].audit.join)})
+            self._observer.restored(
+                self._counting.role, {"partition": number, "events": len(self._states[number].audit.join)}
+            )
         self._labels.start({number: state.position.next_label for number, state in self._states.items()})
         self._is_taken_up = True
 
     def _restored(self, number: int) -> PartitionState:
-        settings, records = self._settings, self._shelf.load(number)
-        state = restore(number, self._spec, records, self._layout_of, max_events=settings.max_events)
+        bound, counting, records = self._settings.max_events, self._counting, self._shelf.load(number)
+        state = restore(number, self._spec, records, self._layout_of, max_events=bound, counting=counting)
         if state is not None:
             return state
-        return PartitionState.begin(
-            number, self._spec, score_columns=settings.score_columns, max_events=settings.max_events
-        )
+        columns = self._settings.score_columns
+        return PartitionState.begin(number, self._spec, score_columns=columns, max_events=bound, counting=counting)
 
     def _join_predictions(self, records: RecordBatch) -> None:
         for number in np.unique(records.partitions).tolist():
@@ -280,7 +283,7 @@ class JoinLoop:
             self._set_aside.clear()
         self._committed_at = self._clock.monotonic()
         self._commit_cost = self._committed_at - started
-        self._observer.settled(ROLE, outcome, seconds=self._commit_cost)
+        self._observer.settled(self._counting.role, outcome, seconds=self._commit_cost)
         self._report_memory()
 
     def _evidence(self, states: Sequence[PartitionState]) -> OutputBatch:

@@ -14,11 +14,12 @@ import numpy as np
 
 from millrace.core.audit.join import Join
 from millrace.core.audit.layout import Layout
-from millrace.core.audit.pane import Pane, PaneKey
-from millrace.core.audit.partition import PartitionAudit, Refused
+from millrace.core.audit.pane import PaneKey
+from millrace.core.audit.partition import Refused
 from millrace.core.audit.snapshot import restore_snapshot, take_snapshot
 from millrace.core.audit.windows import NO_TIME, WindowSpec, milliseconds
 from millrace.core.errors import FatalError
+from millrace_auditor.logic.counting import REPORTS, CountedPane, Counting, Counts
 from millrace_auditor.logic.documents import Span
 from millrace_auditor.logic.ports import ReadLabels, VersionBlock
 
@@ -59,11 +60,12 @@ class PartitionState:
         number: The partition.
         spec: Windows and horizons.
         join: The join to continue.
+        counting: What to count.
     """
 
-    def __init__(self, number: int, spec: WindowSpec, join: Join) -> None:
+    def __init__(self, number: int, spec: WindowSpec, join: Join, counting: Counting = REPORTS) -> None:
         self.number: Final = number
-        self.audit: Final = PartitionAudit(spec, {}, join)
+        self.audit: Final[Counts] = counting.begin(spec, join)
         self.position = Position()
         self.spans: Final[dict[PaneKey, Span]] = {}
         self.is_dirty = False
@@ -71,9 +73,11 @@ class PartitionState:
         self._layouts: Final[dict[int, Layout]] = {}
 
     @classmethod
-    def begin(cls, number: int, spec: WindowSpec, *, score_columns: int, max_events: int) -> Self:
+    def begin(
+        cls, number: int, spec: WindowSpec, *, score_columns: int, max_events: int, counting: Counting = REPORTS
+    ) -> Self:
         """A partition of which nothing has been read yet."""
-        return cls(number, spec, Join(spec, score_columns=score_columns, max_events=max_events))
+        return cls(number, spec, Join(spec, score_columns=score_columns, max_events=max_events), counting)
 
     def add_predictions(self, version: int, block: VersionBlock, layout_of: LayoutOf) -> Refused:
         """Count predictions of one version; returns what came too late.
@@ -126,7 +130,7 @@ class PartitionState:
             del self.spans[key]
         return orphans
 
-    def take_changed(self) -> Iterator[tuple[PaneKey, Span, Pane]]:
+    def take_changed(self) -> Iterator[tuple[PaneKey, Span, CountedPane]]:
         """The panes that changed since the last call, as they stand, in the order of their keys."""
         for key, pane in self.audit.take_changed().items():
             yield key, self.spans.get(key, Span(0, 0)), pane
@@ -169,7 +173,13 @@ class PartitionState:
 
 
 def restore(
-    number: int, spec: WindowSpec, records: Mapping[bytes, bytes], layout_of: LayoutOf, *, max_events: int
+    number: int,
+    spec: WindowSpec,
+    records: Mapping[bytes, bytes],
+    layout_of: LayoutOf,
+    *,
+    max_events: int,
+    counting: Counting = REPORTS,
 ) -> PartitionState | None:
     """The partition as its newest snapshot has it; None where there never was one.
 
@@ -185,19 +195,19 @@ def restore(
             raise _damaged(number, "its parts do not belong together")
         line, _, body = zlib.decompress(data).partition(b"\n")
         head: dict[str, Any] = json.loads(line)
-        state = PartitionState(number, spec, restore_snapshot(body, spec, max_events=max_events))
+        state = PartitionState(number, spec, restore_snapshot(body, spec, max_events=max_events), counting)
         state.position = Position(**head["position"])
-        _fill(state, head["panes"], layout_of)
+        _fill(state, head["panes"], layout_of, counting)
     except (ValueError, KeyError, TypeError, zlib.error) as error:
         raise _damaged(number, repr(error)) from None
     return state
 
 
-def _fill(state: PartitionState, panes: Sequence[Mapping[str, Any]], layout_of: LayoutOf) -> None:
+def _fill(state: PartitionState, panes: Sequence[Mapping[str, Any]], layout_of: LayoutOf, counting: Counting) -> None:
     for document in panes:
         key = PaneKey(*document["key"])
         state.announce(key.version, layout_of)
-        state.audit.panes[key] = Pane.from_json(document["pane"].encode(), layout_of(key.version))
+        state.audit.panes[key] = counting.read_pane(document["pane"].encode(), layout_of(key.version))
         state.spans[key] = Span(**document["span"])
 
 

@@ -1,0 +1,113 @@
+"""Counting pairs: what two versions said of the same events, and which of both the labels prove right.
+
+The join is the one of reports. A row of it holds both answers in its two score columns; the challenger is its version,
+and the champion takes the place of its segment.
+"""
+
+import json
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from millrace.core.audit.columns import Joined, LabelledColumns, Labels, Predictions
+from millrace.core.audit.join import Join
+from millrace.core.audit.layout import Layout
+from millrace.core.audit.pane import PaneKey
+from millrace.core.audit.partition import Refused
+from millrace.core.audit.windows import WindowSpec
+from millrace.core.rollout import PairCounts
+from millrace.core.signature import Task
+from millrace_auditor.logic.counting import Counting, Counts
+
+ANSWERS: Final = 2
+"""Score columns of a row: what the champion said, and what the challenger said."""
+
+_TIE, _CHAMPION, _CHALLENGER = range(3)
+
+
+class PairAudit:
+    """Counts one partition's pairs into panes by the time of the event. See `millrace_auditor.logic.counting.Counts`.
+
+    Args:
+        task: What the versions predict.
+        spec: Windows and horizons.
+        join: The join to continue; it keeps `ANSWERS` scores.
+    """
+
+    def __init__(self, task: Task, spec: WindowSpec, join: Join) -> None:
+        self._task = task
+        self._spec = spec
+        self.join: Final = join
+        self.panes: Final[dict[PaneKey, PairCounts]] = {}
+        self._changed: set[PaneKey] = set()
+
+    def announce(self, version: int, layout: Layout) -> None:
+        """Pairs of all versions are counted alike."""
+
+    def add_predictions(self, batch: Predictions, digits: NDArray[np.uint8]) -> Refused:
+        """Count pairs whose label waits for them.
+
+        Raises:
+            FatalError: The join is full.
+        """
+        return self._count(self.join.add_predictions(batch))
+
+    def add_labels(self, batch: Labels) -> Refused:
+        """Count labels, corrections and retractions.
+
+        Raises:
+            FatalError: The join is full.
+        """
+        return self._count(self.join.add_labels(batch))
+
+    def expire(self, watermark_ms: int) -> list[bytes]:
+        """Forget events and panes that nothing can change any more."""
+        horizon = watermark_ms - self._spec.retention_ms - self._spec.pane_ms
+        for key in [key for key in self.panes if key.start_ms < horizon and key not in self._changed]:
+            del self.panes[key]
+        self.join.expire(watermark_ms)
+        return []  # A label whose event was never paired is no news: most events of a canary are not.
+
+    def take_changed(self) -> dict[PaneKey, PairCounts]:
+        """Panes that changed since the last call, in the order of their keys."""
+        changed = {key: self.panes[key] for key in sorted(self._changed)}
+        self._changed.clear()
+        return changed
+
+    def _count(self, joined: Joined) -> Refused:
+        place, labelled = joined.labelled_at, joined.labelled
+        known = np.flatnonzero(_is_known(labelled, self._task))
+        starts = self._spec.pane_starts(place.event_times_ms)
+        columns = np.stack((place.versions, place.segments, starts))[:, known]
+        unique, groups = np.unique(columns, axis=1, return_inverse=True)
+        totals = np.zeros((unique.shape[1], 3), np.int64)
+        np.add.at(totals, (groups, _better(labelled, self._task)[known]), labelled.signs[known])
+        for (version, segment, start), total in zip(unique.T.tolist(), totals.tolist(), strict=True):
+            key = PaneKey(version, segment, start)
+            counts = PairCounts(ties=total[_TIE], champion=total[_CHAMPION], challenger=total[_CHALLENGER])
+            self.panes[key] = self.panes.get(key, PairCounts()) + counts
+            self._changed.add(key)
+        return Refused(joined.late, tuple(joined.late_waiting))
+
+
+def counting_pairs(task: Task) -> Counting:
+    """The way to count pairs of versions that predict this."""
+
+    def begin(spec: WindowSpec, join: Join) -> Counts:
+        return PairAudit(task, spec, join)
+
+    return Counting("pairs", begin, lambda value, _: PairCounts(**json.loads(value)))
+
+
+def _is_known(labelled: LabelledColumns, task: Task) -> NDArray[np.bool_]:
+    """Whether the label is any that a version could have given."""
+    return np.isfinite(labelled.labels) if task is Task.REGRESSION else labelled.labels >= 0
+
+
+def _better(labelled: LabelledColumns, task: Task) -> NDArray[np.intp]:
+    """Which of both was right alone, or nearer to the truth."""
+    truth = labelled.labels[:, None]
+    losses = np.abs(labelled.scores - truth) if task is Task.REGRESSION else labelled.scores != truth
+    champion, challenger = losses[:, 0], losses[:, 1]
+    return np.where(challenger < champion, _CHALLENGER, np.where(champion < challenger, _CHAMPION, _TIE))
