@@ -5,11 +5,17 @@ from typing import Final
 
 from docs.pages.markdown import GENERATED, code, table
 from millrace.telemetry.auditor import AUDITOR
+from millrace.telemetry.materializer import MATERIALIZER
 from millrace.telemetry.metrics import Kind, Label, MetricSpec
 from millrace.telemetry.scorer import SCORER
 from millrace.telemetry.trainer import TRAINER
 
-SERVICES: Final[Mapping[str, tuple[MetricSpec, ...]]] = {"Scorer": SCORER, "Auditor": AUDITOR, "Trainer": TRAINER}
+SERVICES: Final[Mapping[str, tuple[MetricSpec, ...]]] = {
+    "Scorer": SCORER,
+    "Auditor": AUDITOR,
+    "Trainer": TRAINER,
+    "Materializer": MATERIALIZER,
+}
 """The metrics of each process."""
 
 
@@ -20,7 +26,7 @@ def metrics_page() -> str:
         GENERATED,
         "Every process serves its metrics in Prometheus' text format on `/metrics`, beside `/livez` and `/readyz`. "
         "Names follow `millrace_<service>_<noun>_<unit>[_total]`. Every series of a deployment's process has the label "
-        "`deployment`, every series of a trainer the label `model`.",
+        "`deployment`, every series of a trainer the label `model`, of a materializer `topic`.",
         *map(_section, SERVICES),
         "## Buckets",
         "Upper bounds of the histograms:",

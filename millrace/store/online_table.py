@@ -7,7 +7,7 @@ two writers of a partition cannot undo each other's work, and a server that come
 simply read to the end again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -90,29 +90,26 @@ class OnlineTable:
         redis: Where it is.
         topic: Name of the topic.
         topic_id: Kafka's id of the topic, which no other topic has, before or after, of whatever name.
-        partitions: How many it has.
         ttl: How long after its record's timestamp a value is kept; None keeps it until a tombstone.
 
     Raises:
         RequestError: The password file cannot be read.
     """
 
-    def __init__(
-        self, redis: RedisSettings, topic: str, *, topic_id: str, partitions: int, ttl: timedelta | None = None
-    ) -> None:
+    def __init__(self, redis: RedisSettings, topic: str, *, topic_id: str, ttl: timedelta | None = None) -> None:
         self._settings: Final = redis
         self._redis: Final = connect(redis)
         self._topic: Final = topic
         self._topic_id: Final = topic_id
-        self._partitions: Final = partitions
         self._ttl_ms: Final = None if ttl is None else round(ttl / timedelta(milliseconds=1))
         self._table: Final = table_key(redis.namespace, topic)
 
-    def open(self, bounds: Mapping[int, tuple[int, int]]) -> dict[int, int]:
+    def open(self, bounds: Mapping[int, tuple[int, int]], *, partitions: int) -> dict[int, int]:
         """Up to where the table holds each of these partitions. What it has never held is noted as to be filled.
 
         Args:
             bounds: By partition its first offset, and one past its last.
+            partitions: How many the topic has, of which `bounds` may be some.
 
         Raises:
             RequestError: The table is another topic's, or the server throws values away when its memory is full.
@@ -122,7 +119,7 @@ class OnlineTable:
         triples = chain.from_iterable((number, *ends) for number, ends in bounds.items())
         with self._reaching("opening"), self._redis.pipeline(transaction=False) as pipeline:
             pipeline.info("memory")
-            pipeline.eval(_OPEN, 1, self._table, self._topic_id, self._partitions, *triples)
+            pipeline.eval(_OPEN, 1, self._table, self._topic_id, partitions, *triples)
             memory, places = pipeline.execute()
         self._require_keeping(str(memory.get("maxmemory_policy", "noeviction")))
         if len(places) < len(bounds):
@@ -131,6 +128,13 @@ class OnlineTable:
                 remedy=f"millrace-materializer --topic {self._topic} --forget, then start it again",
             )
         return dict(zip(bounds, map(int, places), strict=True))
+
+    def places(self, partitions: Collection[int]) -> dict[int, int | None]:
+        """Up to where the table holds these partitions, None where it does not know them. Raises as `apply`."""
+        asked = list(partitions)
+        with self._reaching("looking at"):
+            found = self._redis.hmget(self._table, [f"next:{number}" for number in asked])
+        return {number: None if place is None else int(place) for number, place in zip(asked, found, strict=True)}
 
     def apply(self, upserts: Sequence[Upsert]) -> dict[int, int | None]:
         """Move partitions forward, in one round trip; each of them wholly, or not at all.

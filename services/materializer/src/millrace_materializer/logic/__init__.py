@@ -1,0 +1,1 @@
+"""What is decided, without knowing Kafka or Redis."""
