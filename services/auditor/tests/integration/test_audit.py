@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,12 +155,19 @@ def wait_for_evidence(a: Audited, predictions: int) -> None:
     eventually(lambda: counted() == predictions, within=timedelta(seconds=30), what=f"evidence of {predictions}")
 
 
-def test_killed_in_mid_window_it_reports_the_same_bytes(audited: MakeAudited, tmp_path: Path) -> None:
-    killed = audited(partitions=2)
-    calm = audited(partitions=2, model=killed.model)
+def test_bar_4_kill_9_partitions_order_and_replay_on_the_real_broker(audited: MakeAudited, tmp_path: Path) -> None:
+    """Killed three times in mid-window; then once calmly in another order over other partitions; then once more whole.
+
+    Evidence of one log is equal to the byte. Under another order or other partitions all but `inputs` is, because
+    `inputs` says where records lay.
+    """
+    killed = audited(partitions=2, label_horizon_secs=400)  # the labels are a part of the events, and more, behind
+    calm = audited(partitions=8, model=killed.model, label_horizon_secs=400)
+    replayed = audited(partitions=2, model=killed.model, label_horizon_secs=400, labels=killed.topic("labels"))
+    replayed.sink = {"predictions": killed.topic("predictions")}
     document = killed.write_document(tmp_path)
-    made = events(2, 0, 240)
-    parts = [made[start : start + 80] for start in range(0, 240, 80)]
+    made = events(2, 0, 300) + events(3, 300, 180, errors=0.6)
+    parts = [made[start : start + 160] for start in range(0, 480, 160)]
     for number, part in enumerate(parts):
         with running_until_killed(killed, document, tmp_path / "log"):
             killed.predict(part)
@@ -167,20 +175,29 @@ def test_killed_in_mid_window_it_reports_the_same_bytes(audited: MakeAudited, tm
                 killed.label(parts[number - 1])
             wait_for_evidence(killed, sum(map(len, parts[: number + 1])))
     killed.label(parts[-1])
-    calm.predict(made)
-    calm.label(made)
+    order = np.random.default_rng(4).permutation(480)
+    shuffled = [made[int(row)] for row in order[np.argsort(order // 5, kind="stable")]]  # by less than out-of-orderness
+    calm.predict(shuffled, source=killed)
+    calm.label(shuffled, source=killed)
     for a in (killed, calm):
-        finish(a, 240)
+        finish(a, 480 + 400)
+    for a in (killed, calm, replayed):
         with a.running():
-            a.wait_for("mature", 4)
-    expected = {at: normal(calm, value) for at, value in calm.newest("mature").items()}
-    assert {at: normal(killed, value) for at, value in killed.newest("mature").items()} == expected
-    assert len(killed.reports("mature")) == len(expected)
+            a.wait_for("mature", 8)
+    reports = killed.newest("mature")
+    assert replayed.newest("mature") == reports
+    assert [without_inputs(value) for value in calm.newest("mature").values()] == [
+        without_inputs(value) for value in reports.values()
+    ]
+    assert len(killed.reports("mature")) == len(reports) == 8
+    requests = {a.name: [each["id"] for each in a.requests() if each["deployment"] == a.name] for a in (killed, calm)}
+    assert len(requests[killed.name]) == 1
+    assert requests[calm.name] == requests[killed.name]
+    assert [each["id"] for each in killed.requests()] == requests[killed.name] * 3  # of each deployment
 
 
-def normal(a: Audited, value: bytes) -> bytes:
-    """A report without the name that only tells the two deployments apart."""
-    return value.replace(a.topic("predictions").encode(), b"PREDICTIONS")
+def without_inputs(value: bytes) -> dict[str, Any]:
+    return {name: each for name, each in json.loads(value).items() if name != "inputs"}
 
 
 def test_a_drifted_feature_raises_an_alert_that_names_it(audited: MakeAudited) -> None:

@@ -88,6 +88,7 @@ class Audited:
     partitions: int = 1
     audit: dict[str, Any] = field(default_factory=dict)
     model: str = ""
+    sink: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.model = self.model or f"{self.name}-model"
@@ -108,6 +109,7 @@ class Audited:
             "deployment": self.name,
             "source": {"topic": self.topic("features")},
             "model": self.model,
+            "sink": self.sink,
             "audit": audit,
             "group": {"session_timeout_ms": 4000},
         }
@@ -120,15 +122,29 @@ class Audited:
     def place(self, event: Event) -> Coordinates:
         return Coordinates(self.topic("features"), event.number % self.partitions, event.number // self.partitions)
 
-    def predict(self, made: Sequence[Event]) -> None:
-        values: list[bytes | None] = [self._prediction(event) for event in made]
+    def predict(self, made: Sequence[Event], *, source: "Audited | None" = None) -> None:
+        """Predictions in this order; of the records of another stream, where it is named."""
+        values: list[bytes | None] = [self._prediction(event, (source or self).place(event)) for event in made]
         partitions = np.array([self.place(event).partition for event in made], np.int32)
         times = np.array([event.at_ms for event in made], np.int64)
         self._write(OutputBatch(self.topic("predictions"), partitions, times, [None] * len(made), values))
 
-    def label(self, made: Sequence[Event], *, delay_ms: int = 1000, **changes: Any) -> None:  # noqa: ANN401
+    def label(
+        self,
+        made: Sequence[Event],
+        *,
+        delay_ms: int = 1000,
+        source: "Audited | None" = None,
+        **changes: Any,  # noqa: ANN401
+    ) -> None:
         labels = [
-            Label(str(self.place(event)), event.truth, event.at_ms + delay_ms, source=self.place(event), **changes)
+            Label(
+                str((source or self).place(event)),
+                event.truth,
+                event.at_ms + delay_ms,
+                source=self.place(event),
+                **changes,
+            )
             for event in made
         ]
         send_labels(self.broker.kafka, self.name, labels)
@@ -185,8 +201,7 @@ class Audited:
         with at_work(auditor.run, name=f"auditor-{slot}"):
             yield
 
-    def _prediction(self, event: Event) -> bytes:
-        place = self.place(event)
+    def _prediction(self, event: Event, place: Coordinates) -> bytes:
         return json.dumps(
             {
                 "event_id": str(place),
