@@ -28,6 +28,7 @@ from millrace.codec.schemas import LABEL_AVRO_SCHEMA, PREDICTION_AVRO_SCHEMA
 from millrace.core.errors import InvalidRecordError, MillraceError, Reason, RequestError
 from millrace.core.records import Coordinates, RecordBatch
 from millrace.kafka.history import HistoryRecord, verify
+from millrace.kafka.receipts import read_receipt
 from millrace.process.deployment import Deployment
 from millrace.process.fleet import ASSIGNMENTS, HEARTBEATS, PROCESSES
 from millrace.process.retraining import read_loop_record
@@ -105,6 +106,7 @@ READERS: Final[Mapping[str, Callable[[Any], object]]] = {
     "evidence": lambda document: read_evidence(json.dumps(document).encode()),
     "audits": lambda document: read_audit(json.dumps(document).encode()),
     "alerts": lambda document: read_alert(json.dumps(document).encode()),
+    "receipts": lambda document: read_receipt(json.dumps(document).encode()),
     "unjoined": read_unjoined_example,
     "retrain-requests": lambda document: read_loop_record(json.dumps(document).encode(), subject="an example"),
 }
