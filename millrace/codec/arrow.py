@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import ipc
 
-from millrace.codec.arrow_columns import is_id, is_readable, read_column, read_ids
+from millrace.codec.arrow_columns import check_columns, is_id, read_ids, read_tensors, whole_column
 from millrace.codec.arrow_messages import FILE_MAGIC, read_claim
 from millrace.codec.limits import Limits
 from millrace.codec.rows import Rows, assemble
@@ -99,15 +99,7 @@ class ArrowDecoder:
     def _check_schema(self, schema: pa.Schema) -> None:
         if len(set(schema.names)) < len(schema.names):
             raise InvalidRecordError(Reason.SCHEMA_MISMATCH, "two columns have one name")
-        for feature in self._signature.features:
-            if feature.name in schema.names:
-                kind = schema.field(feature.name).type
-                if not is_readable(kind, feature):
-                    raise InvalidRecordError(
-                        Reason.WRONG_TYPE, f"column {feature.name!r} is {kind} and cannot be read as {feature.dtype}"
-                    )
-            elif not feature.nullable:
-                raise InvalidRecordError(Reason.MISSING_FIELD, f"there is no column {feature.name!r}")
+        check_columns(schema, self._signature)
         if self._id_field in schema.names and not is_id(schema.field(self._id_field).type):
             raise InvalidRecordError(
                 Reason.WRONG_TYPE, f"the id column {self._id_field!r} holds neither texts nor integers"
@@ -121,25 +113,8 @@ class ArrowDecoder:
 
     def _rows(self, table: pa.Table) -> Rows:
         table.validate(full=True)  # offsets and texts are whatever the writer wrote
-        tensors = []
-        for spec in self._signature.inputs:
-            first = self._signature.feature(spec.features[0])
-            columns = [self._column(table, name) for name in spec.features]
-            joined = columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
-            tensors.append(np.ascontiguousarray(joined).reshape(len(table), *(first.shape or (len(columns),))))
+        tensors = read_tensors(table, self._signature)
         ids = None
         if self._id_field is not None and self._id_field in table.column_names:
-            ids = read_ids(_whole(table, self._id_field))
-        return Rows(tuple(tensors), ids if ids is not None and any(ids) else None)
-
-    def _column(self, table: pa.Table, name: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]":
-        feature = self._signature.feature(name)
-        if name not in table.column_names:
-            return np.full((len(table), feature.elements), np.nan, feature.dtype.numpy)
-        return read_column(_whole(table, name), feature, self._signature.not_finite)
-
-
-def _whole(table: pa.Table, name: str) -> pa.Array:
-    """A column of the table in one piece; batches may each bring a dictionary of their own."""
-    column = table.column(name).unify_dictionaries()
-    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+            ids = read_ids(whole_column(table, self._id_field))
+        return Rows(tensors, ids if ids is not None and any(ids) else None)

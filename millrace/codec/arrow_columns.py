@@ -9,7 +9,7 @@ import pyarrow.types as pt
 from numpy.typing import NDArray
 
 from millrace.core.errors import InvalidRecordError, Reason
-from millrace.core.signature import DType, Feature, NotFinite
+from millrace.core.signature import DType, Feature, NotFinite, Signature
 
 _FLOATS: Final = frozenset({DType.FLOAT32, DType.FLOAT64})
 
@@ -63,6 +63,50 @@ def read_column(column: pa.Array, feature: Feature, not_finite: NotFinite) -> ND
     made = np.full((len(column), feature.elements), np.nan, feature.dtype.numpy)
     made[column.is_valid().to_numpy(zero_copy_only=False)] = _elements(column.drop_null(), feature, not_finite)
     return made
+
+
+def check_columns(schema: pa.Schema, signature: Signature) -> None:
+    """Check that a table of this schema has the signature's features, in types that can be read.
+
+    Raises:
+        InvalidRecordError: A column is missing or of another type.
+    """
+    for feature in signature.features:
+        if feature.name in schema.names:
+            kind = schema.field(feature.name).type
+            if not is_readable(kind, feature):
+                raise InvalidRecordError(
+                    Reason.WRONG_TYPE, f"column {feature.name!r} is {kind} and cannot be read as {feature.dtype}"
+                )
+        elif not feature.nullable:
+            raise InvalidRecordError(Reason.MISSING_FIELD, f"there is no column {feature.name!r}")
+
+
+def read_tensors(table: pa.Table, signature: Signature) -> tuple[NDArray[np.generic], ...]:
+    """The model's input tensors, from a table whose columns were checked.
+
+    Raises:
+        InvalidRecordError: A value is missing, has another shape, or is beyond its feature's type.
+    """
+    tensors: list[NDArray[np.generic]] = []
+    for spec in signature.inputs:
+        first = signature.feature(spec.features[0])
+        columns = [_feature_column(table, signature.feature(name), signature.not_finite) for name in spec.features]
+        joined = columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+        tensors.append(np.ascontiguousarray(joined).reshape(len(table), *(first.shape or (len(columns),))))
+    return tuple(tensors)
+
+
+def whole_column(table: pa.Table, name: str) -> pa.Array:
+    """A column of the table in one piece; batches may each bring a dictionary of their own."""
+    column = table.column(name).unify_dictionaries()
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def _feature_column(table: pa.Table, feature: Feature, not_finite: NotFinite) -> NDArray[np.generic]:
+    if feature.name not in table.column_names:
+        return np.full((len(table), feature.elements), np.nan, feature.dtype.numpy)
+    return read_column(whole_column(table, feature.name), feature, not_finite)
 
 
 def read_ids(column: pa.Array) -> Sequence[str | None]:
