@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeAlias
+from typing import Annotated, Any, Final, Self, TypeAlias
 
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, model_validator
 
@@ -118,6 +118,34 @@ class Sink(BaseModel):
     """Topic of records that were shed; `<deployment>.late` where absent. Used only with `overload.shed_after_ms`."""
     format: PredictionFormat = PredictionFormat.JSON
     """How predictions are written."""
+
+
+class Enrichment(BaseModel):
+    """Features that come from the online store instead of the record: the newest record of a topic, by its key."""
+
+    model_config = FROZEN
+
+    table: Topic
+    """Topic whose newest records a materializer keeps in the online store."""
+    features: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+    """Features of the model that are fields of these records. What a model version does not use is not fetched."""
+    key_field: Annotated[str, Field(min_length=1)] | None = None
+    """Text or integer field of the feature record that holds the key; the record's own key where absent."""
+    defaults: Mapping[str, bool | int | float | str] = {}
+    """Values for features of which the table has none for the key, or none young enough. A feature without a default is
+    required: without a value the record is a dead letter."""
+    max_age_secs: Count | None = None
+    """Oldest value that counts, by its record's timestamp; any age where absent."""
+    format: RecordFormat = RecordFormat.JSON
+    """How the values of the table's topic are written: json or avro."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if unknown := self.defaults.keys() - set(self.features):
+            raise ValueError(f"defaults has {min(unknown)!r}, which is not among the features")
+        if self.format is RecordFormat.ARROW:
+            raise ValueError("format arrow has many rows in one record, of which none is the newest of a key")
+        return self
 
 
 class Slo(BaseModel):
@@ -238,6 +266,9 @@ class Group(BaseModel):
         return None if self.session_timeout_ms is None else timedelta(milliseconds=self.session_timeout_ms)
 
 
+_ASSUMED_LABEL_HORIZON: Final = timedelta(days=1)
+
+
 class Audit(BaseModel):
     """How predictions are compared with the truth. A deployment without any of it is audited by these defaults."""
 
@@ -245,8 +276,9 @@ class Audit(BaseModel):
 
     labels: Topic | None = None
     """Topic of labels; `<stream>.labels` where absent, for a source `<stream>.features`."""
-    label_horizon_secs: Annotated[int, Field(ge=0)] = 86_400
-    """How long after its event a label may come: performance is final no sooner. A day is a guess; only you know."""
+    label_horizon_secs: Annotated[int, Field(ge=0)] | None = None
+    """How long after its event a label may come: performance is final no sooner. Only you know. Where absent a day is
+    assumed, and every report says so."""
     correction_horizon_secs: Annotated[int, Field(ge=0)] = 0
     """How long after that corrections and retractions still count."""
     window_secs: Count = 3_600
@@ -271,12 +303,23 @@ class Audit(BaseModel):
     """The least Jensen-Shannon distance beyond chance at which a feature counts as drifted."""
     cooldown_secs: Annotated[int, Field(ge=0)] = 86_400
     """Event time between two retrain requests."""
+    retrain_after_labels: Count | None = None
+    """Ask for a better version after so many labelled events, whether or not anything is wrong; never where absent."""
+    retrain_every_secs: Count | None = None
+    """Ask for a better version after so much event time, whether or not anything is wrong; never where absent."""
+    guard_secs: Annotated[int, Field(ge=0)] = 86_400
+    """Event time after a promotion in which only a hard fall below the old baseline alarms, advising to roll back."""
     in_range: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Data is broken, and blocks retraining, when fewer of a feature's values lie in the range of the reference."""
     completeness: Annotated[float, Field(ge=0, le=1)] = 0.95
     """Data is broken when fewer of a feature's values are present."""
     segment_by: str | None = None
     """A feature of the model: reports for each of its values (numbers: for each tenth of the reference) as well."""
+
+    @property
+    def label_horizon(self) -> timedelta:
+        """How long after its event a label may come, declared or assumed."""
+        return _ASSUMED_LABEL_HORIZON if self.label_horizon_secs is None else timedelta(seconds=self.label_horizon_secs)
 
 
 class Follow(StrEnum):
@@ -396,6 +439,8 @@ class Deployment(BaseModel):
     """Which model scores: `name@alias` follows the alias, `name/3` stays at version 3, `name` is `name@champion`."""
     sink: Sink = Sink()
     """Where predictions go."""
+    enrich: tuple[Enrichment, ...] = ()
+    """Features that come from the online store."""
     delivery: Delivery = Delivery.EXACTLY_ONCE
     """What is promised from the source topic to the predictions topic."""
     slo: Slo = Slo()
@@ -515,7 +560,19 @@ class Deployment(BaseModel):
             raise ValueError("sink.format avro needs source.registry, which gives the schema its id")
         if self.source.format is RecordFormat.AVRO and not (self.source.registry or self.source.schemas):
             raise ValueError("source.format avro needs source.registry or source.schemas")
+        self._check_enrichment()
         return self
+
+    def _check_enrichment(self) -> None:
+        names = [name for enrichment in self.enrich for name in enrichment.features]
+        if len(set(names)) < len(names):
+            raise ValueError(f"enrich names {max(names, key=names.count)!r} twice; a feature comes from one table")
+        if self.enrich and self.sink.format is PredictionFormat.AVRO:
+            raise ValueError("sink.format avro has no field for enriched values, without which no prediction can be repeated")
+        if any(each.format is RecordFormat.AVRO for each in self.enrich) and not (
+            self.source.registry or self.source.schemas
+        ):
+            raise ValueError("enrich.format avro needs source.registry or source.schemas")
 
     def _check_times(self) -> None:
         goal = self.slo.latency_ms

@@ -106,6 +106,7 @@ _PLAIN: Final = (
     "from_ms",
     "predictions",
     "labelled",
+    "counted_until_ms",
     "labelled_at_request",
     "since_ms",
     "has_labels",

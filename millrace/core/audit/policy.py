@@ -82,8 +82,9 @@ class PolicyState:
         requests_ms: When requests were made in the last day.
         cooldown_until_ms: Before this time there is no further request.
         from_ms: Start of the first mature window; None before there is one.
-        predictions: Predictions in mature windows.
-        labelled: Labelled events in mature windows.
+        predictions: Predictions in mature windows; those of overlapping windows once.
+        labelled: Labelled events in them.
+        counted_until_ms: End of the last window that these two count.
         labelled_at_request: How many of them there were at the last request.
         since_ms: When this version, or the time since its last request, began.
         has_labels: Whether the newest mature window had labels enough.
@@ -99,6 +100,7 @@ class PolicyState:
     from_ms: int | None = None
     predictions: int = 0
     labelled: int = 0
+    counted_until_ms: int = NO_TIME
     labelled_at_request: int = 0
     since_ms: int | None = None
     has_labels: bool = False
@@ -182,10 +184,8 @@ def _decide_mature(state: PolicyState, report: AuditReport, policy: Policy) -> D
     effect = 0.0 if evidence is None else evidence.effect
     degraded = (*state.degraded_ms, report.window.start_ms)[-_TRIGGER_WINDOWS:] if effect >= policy.min_effect else ()
     state = replace(
-        state,
+        _count(state, report),
         from_ms=report.window.start_ms if state.from_ms is None else state.from_ms,
-        predictions=state.predictions + report.counts["predictions"],
-        labelled=state.labelled + report.counts["labelled"],
         has_labels=report.coverage.overall >= policy.min_coverage,
         degraded_ms=degraded,
     )
@@ -206,6 +206,18 @@ def _decide_mature(state: PolicyState, report: AuditReport, policy: Policy) -> D
     if policy.volume is not None and state.labelled - state.labelled_at_request >= policy.volume:
         return _request(state, report, policy, alerts, reason=RetrainReason.VOLUME, trigger=Trigger("volume"))
     return Decision(state, alerts)
+
+
+def _count(state: PolicyState, report: AuditReport) -> PolicyState:
+    """What there is to train on. Events of overlapping windows are counted once."""
+    if report.window.start_ms < state.counted_until_ms:
+        return state
+    return replace(
+        state,
+        predictions=state.predictions + report.counts["predictions"],
+        labelled=state.labelled + report.counts["labelled"],
+        counted_until_ms=report.window.end_ms,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias
 from uuid import UUID, uuid5
 
@@ -36,6 +36,14 @@ class Subject:
     model: str
     version: int
     segment: str = WHOLE
+
+
+@dataclass(frozen=True, slots=True)
+class LabelHorizon:
+    """How long labels are waited for, and whether that is only assumed, for want of anybody's word."""
+
+    duration: timedelta
+    is_assumed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +161,7 @@ class AuditReport:
         evidence: Detectors after this window.
         reference: Id and rows of the reference, and whether it was learnt from the stream.
         policy: Id of the policy in force.
+        label_horizon: How long labels are waited for; None where nobody says.
         inputs: Offsets that it was made of: topic, partition, first offset, next offset.
     """
 
@@ -172,6 +181,7 @@ class AuditReport:
     reference: Json
     policy: str = ""
     inputs: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
+    label_horizon: LabelHorizon | None = None
 
     @property
     def id(self) -> str:
@@ -185,7 +195,7 @@ class AuditReport:
 
     def to_dict(self) -> Json:
         """The document of topic `<deployment>.audits`."""
-        window = self.window
+        window, horizon = self.window, self.label_horizon
         estimate = None if self.estimate is None else {"method": "cbpe", **metrics_document(self.estimate)}
         return {
             "type": "audit.report.v1",
@@ -213,6 +223,9 @@ class AuditReport:
             "evidence": list(map(_evidence_document, self.evidence)),
             "reference": dict(self.reference),
             "policy": self.policy,
+            "label_horizon": None
+            if horizon is None
+            else {"size_s": horizon.duration.total_seconds(), "assumed": horizon.is_assumed},
             "inputs": {topic: dict(partitions) for topic, partitions in self.inputs.items()},
         }
 

@@ -23,6 +23,7 @@ from millrace.core.audit.report import (
     Evidence,
     FeatureDrift,
     Json,
+    LabelHorizon,
     QualityLimits,
     Subject,
     check_quality,
@@ -78,6 +79,7 @@ class Watch:
         limits: When data counts as broken.
         overlap: How many windows each event is in: the size of the windows by their hop.
         segments: How its events are divided; None where they are not.
+        label_horizon: How long labels are waited for, for the reports.
     """
 
     subject: Subject
@@ -87,6 +89,7 @@ class Watch:
     limits: QualityLimits = field(default_factory=QualityLimits)
     overlap: int = 1
     segments: Segments | None = None
+    label_horizon: LabelHorizon | None = None
 
     def __post_init__(self) -> None:
         expected = "mae" if self.layout.task is Task.REGRESSION else "error_rate"
@@ -206,6 +209,7 @@ def observe(watch: Watch, state: WatchState, view: View) -> Observation:
         reference=_reference(watch, state),
         policy=watch.policy.id,
         inputs=view.inputs,
+        label_horizon=watch.label_horizon,
     )
     decision = decide(state.policy, report, watch.policy)
     segments = tuple(_explain(watch, state, view, name) for name in sorted(view.segments))
@@ -233,6 +237,7 @@ def _explain(watch: Watch, state: WatchState, view: View, name: str) -> AuditRep
         reference=_reference(watch, own),
         policy=watch.policy.id,
         inputs=view.inputs,
+        label_horizon=watch.label_horizon,
     )
 
 

@@ -188,6 +188,12 @@ def test_volume_and_schedule_need_no_signal() -> None:
     assert by_time.request.reason is RetrainReason.SCHEDULE
 
 
+def test_events_of_overlapping_windows_are_counted_once() -> None:
+    halves = [replace(mature(0), window=Window(half * HOUR // 2, (half + 2) * HOUR // 2)) for half in range(5)]
+    assert follow(*halves).state.labelled == 3000
+    assert follow(*halves, policy=replace(POLICY, volume=3001)).request is None
+
+
 def test_a_promoted_version_that_falls_hard_is_to_be_rolled_back() -> None:
     state = begin_guarded(PolicyState(), 0, previous_baseline=0.10, policy=POLICY)
     decision = follow(mature(0, error_rate=0.16), state=state)
@@ -195,6 +201,14 @@ def test_a_promoted_version_that_falls_hard_is_to_be_rolled_back() -> None:
     assert decision.request is None
     assert not follow(mature(0, error_rate=0.14), state=state).alerts
     assert not follow(mature(30, error_rate=0.16), state=state).alerts
+
+
+def test_a_guarded_version_alarms_by_a_hard_fall_alone() -> None:
+    state = begin_guarded(PolicyState(), 0, previous_baseline=0.20, policy=POLICY)
+    guarded = follow(mature(0, error_rate=0.2, evidence=STRONG), state=state)
+    assert (guarded.alerts, guarded.request) == ((), None)
+    after = follow(mature(30, error_rate=0.2, evidence=STRONG), state=state)
+    assert after.request is not None
 
 
 def test_the_same_facts_give_the_same_ids_and_others_do_not() -> None:

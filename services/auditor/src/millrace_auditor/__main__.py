@@ -8,7 +8,7 @@ from typing import Final
 
 from millrace import __version__
 from millrace.telemetry.auditor import Role
-from millrace_auditor.app import BOTH
+from millrace_auditor.app import ALL
 from millrace_auditor.app import main as start
 
 _EPILOG: Final = """\
@@ -40,10 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="N",
         help="which auditor of the deployment this is, from 0; comes back with the same number (default 0)",
     )
-    parser.add_argument("--role", type=Role, choices=list(Role), help="do only one of the two parts (default: both)")
+    parser.add_argument("--role", type=Role, choices=list(Role), help="do only one part (default: all)")
     parser.add_argument("--version", action="version", version=f"millrace-auditor {__version__}")
     options = parser.parse_args(arguments)
-    roles = BOTH if options.role is None else (options.role,)
+    roles = ALL if options.role is None else (options.role,)
     return start(file=options.file, name=options.name, slot=options.slot, roles=roles)
 
 

@@ -8,6 +8,7 @@ from millrace.core.lane import LaneStats, Outcome
 from millrace.process.health import Health
 from millrace.telemetry import auditor as metrics
 from millrace.telemetry.metrics import Instruments
+from millrace_auditor.logic.rollout_documents import Decision
 
 log = structlog.get_logger()
 
@@ -81,3 +82,48 @@ class Telemetry:
             log.info("broker reachable again")
         self._health.ready()
         self._instruments.set(metrics.READY, 1)
+
+
+class RolloutTelemetry:
+    """Counts what the loops of a rollout report: what both roles do alike as theirs, and no record twice.
+
+    See `millrace_auditor.logic.ports.Observer` and `millrace_auditor.logic.rollout.RolloutObserver`.
+    """
+
+    def __init__(self, telemetry: Telemetry, instruments: Instruments) -> None:
+        self._telemetry = telemetry
+        self._instruments = instruments
+
+    def joined(self, predictions: int, labels: int, *, unjoined: Mapping[str, int], others: int) -> None:
+        """The join of reports counts the same events."""
+
+    def held(self, events: int, size_bytes: int, *, behind_secs: float) -> None:
+        """The join of reports is the one that matters: it holds all events."""
+
+    def settled(self, role: str, outcome: Outcome, *, seconds: float) -> None:
+        """Count a transaction."""
+        self._telemetry.settled(metrics.Role.ROLLOUT, outcome, seconds=seconds)
+
+    def restored(self, role: str, what: Mapping[str, int]) -> None:
+        """Say where a loop continues."""
+        self._telemetry.restored(role, what)
+
+    def judged(self, stage: str, alerts: Sequence[str], *, requests: int, blocked: int) -> None:
+        """Nothing is reported here."""
+
+    def compared(self, pairs: int) -> None:
+        """Show how far the rollout is."""
+        self._instruments.set(metrics.PAIRS, pairs)
+
+    def decided(self, decision: Decision) -> None:
+        """Count a decision, and say it."""
+        result = decision.result.value
+        self._instruments.add(metrics.ROLLOUTS, result=result)
+        pairing = decision.pairing
+        log.warning(
+            "rollout ended", result=result, champion=pairing.champion, challenger=pairing.challenger, why=decision.why
+        )
+
+    def unreachable(self, reason: str) -> None:
+        """Say once that the broker does not answer."""
+        self._telemetry.unreachable(reason)

@@ -45,6 +45,40 @@ class AuditTopics:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class RolloutTopics:
+    """Names of a deployment's topics that a rollout is judged by."""
+
+    shadows: str
+    rollouts: str
+    unjoined: str
+    state: str
+
+    @classmethod
+    def of(cls, deployment: Deployment) -> Self:
+        """The topics of a deployment."""
+        name = deployment.deployment
+        return cls(deployment.shadows_topic, f"{name}.rollouts", f"{name}.unjoined", f"{name}.rollout-state")
+
+
+def ensure_rollout_topics(admin: Admin, deployment: Deployment, partitions: int) -> None:
+    """Create what does not exist; the pairs have as many partitions as the predictions, what follows has one.
+
+    Raises:
+        RequestError: A topic exists with another number of partitions.
+    """
+    topics = RolloutTopics.of(deployment)
+    # Shadow records have the timestamps of their events: kept for less, old ones would be gone at once.
+    kept = {"retention.ms": admin.topic_config(deployment.predictions_topic)["retention.ms"]}
+    admin.ensure_topics(
+        [
+            TopicSpec(topics.shadows, partitions, kept),
+            TopicSpec(topics.state, partitions, _SNAPSHOTS),
+            TopicSpec(topics.rollouts, 1, _WINDOWS),
+        ]
+    )
+
+
 def ensure_topics(admin: Admin, deployment: Deployment) -> int:
     """Create what does not exist; returns how many partitions the predictions have.
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from millrace.core.audit.decisions import Policy
 from millrace.core.audit.layout import Layout
-from millrace.core.audit.report import QualityLimits, Subject
+from millrace.core.audit.report import LabelHorizon, QualityLimits, Subject
 from millrace.core.audit.segments import Segments, find_segments
 from millrace.core.audit.watch import Baseline, Watch
 from millrace.core.audit.windows import WindowSpec
@@ -81,6 +81,7 @@ class Versions:
             QualityLimits(completeness=self._audit.completeness, in_range=self._audit.in_range),
             overlap=-(-spec.size_ms // spec.hop_ms),
             segments=self.segments(version),
+            label_horizon=LabelHorizon(spec.label_horizon, is_assumed=self._audit.label_horizon_secs is None),
         )
         return watch, _baseline(bundle, self.task)
 
@@ -106,7 +107,7 @@ def window_spec(audit: Audit) -> WindowSpec:
         RequestError: Panes do not divide windows.
     """
     return WindowSpec(
-        label_horizon=_seconds(audit.label_horizon_secs),
+        label_horizon=audit.label_horizon,
         size=_seconds(audit.window_secs),
         hop=None if audit.hop_secs is None else _seconds(audit.hop_secs),
         pane=None if audit.pane_secs is None else _seconds(audit.pane_secs),
@@ -124,6 +125,9 @@ def _policy(audit: Audit, task: Task) -> Policy:
         min_samples=audit.min_labels,
         drift_floor=audit.min_drift,
         cooldown=_seconds(audit.cooldown_secs),
+        volume=audit.retrain_after_labels,
+        schedule=None if audit.retrain_every_secs is None else _seconds(audit.retrain_every_secs),
+        guard=_seconds(audit.guard_secs),
     )
 
 

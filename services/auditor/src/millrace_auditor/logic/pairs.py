@@ -25,6 +25,9 @@ ANSWERS: Final = 2
 
 _TIE, _CHAMPION, _CHALLENGER = range(3)
 
+_NOTHING_REFUSED: Final = Refused(np.empty(0, np.int64))
+"""What is late or has no prediction is said by the join of reports; here most labels of a canary have none."""
+
 
 class PairAudit:
     """Counts one partition's pairs into panes by the time of the event. See `millrace_auditor.logic.counting.Counts`.
@@ -67,7 +70,7 @@ class PairAudit:
         for key in [key for key in self.panes if key.start_ms < horizon and key not in self._changed]:
             del self.panes[key]
         self.join.expire(watermark_ms)
-        return []  # A label whose event was never paired is no news: most events of a canary are not.
+        return []
 
     def take_changed(self) -> dict[PaneKey, PairCounts]:
         """Panes that changed since the last call, in the order of their keys."""
@@ -88,7 +91,7 @@ class PairAudit:
             counts = PairCounts(ties=total[_TIE], champion=total[_CHAMPION], challenger=total[_CHALLENGER])
             self.panes[key] = self.panes.get(key, PairCounts()) + counts
             self._changed.add(key)
-        return Refused(joined.late, tuple(joined.late_waiting))
+        return _NOTHING_REFUSED
 
 
 def counting_pairs(task: Task) -> Counting:

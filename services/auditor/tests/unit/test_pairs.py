@@ -1,0 +1,86 @@
+"""Counting pairs: labels before, after, corrected and taken back; classes and numbers."""
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from millrace.core.audit.columns import Labels, Predictions
+from millrace.core.audit.join import Join
+from millrace.core.audit.pane import PaneKey
+from millrace.core.audit.windows import WindowSpec
+from millrace.core.rollout import PairCounts
+from millrace.core.signature import Task
+from millrace_auditor.logic.pairs import ANSWERS, PairAudit
+
+SPEC = WindowSpec(label_horizon=timedelta(hours=1), size=timedelta(minutes=1), correction_horizon=timedelta(hours=1))
+NO_BINS = np.empty((0, 0), np.uint8)
+KEY = PaneKey(version=2, segment=1, start_ms=0)
+
+
+def audit(task: Task = Task.BINARY) -> PairAudit:
+    return PairAudit(task, SPEC, Join(SPEC, score_columns=ANSWERS))
+
+
+def pairs(answers: list[tuple[float, float]], *, at_ms: int = 0) -> Predictions:
+    count = len(answers)
+    return Predictions(
+        [b"event-%d" % number for number in range(count)],
+        np.full(count, at_ms, np.int64),
+        np.full(count, 2, np.int64),
+        np.full(count, 1, np.int64),
+        np.zeros(count, np.int64),
+        np.array(answers, np.float64),
+    )
+
+
+def labels(truths: list[float], *, revision: int = 0, retracted: bool = False) -> Labels:
+    count = len(truths)
+    return Labels(
+        [b"event-%d" % number for number in range(count)],
+        np.array(truths, np.float64),
+        np.full(count, 1_000, np.int64),
+        np.full(count, revision, np.int64),
+        np.full(count, retracted, np.bool_),
+    )
+
+
+ANSWERED = [(0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0)]
+"""Both say 0; the challenger alone says 1; the champion alone does; both do."""
+
+
+@pytest.mark.parametrize("labels_first", [False, True])
+def test_labels_before_and_after_count_alike(labels_first: bool) -> None:
+    counted = audit()
+    steps = [
+        lambda: counted.add_predictions(pairs(ANSWERED), NO_BINS),
+        lambda: counted.add_labels(labels([1.0] * 4)),
+    ]
+    for step in reversed(steps) if labels_first else steps:
+        step()
+    assert counted.take_changed() == {KEY: PairCounts(ties=2, champion=1, challenger=1)}
+    assert counted.take_changed() == {}
+
+
+def test_a_correction_moves_a_pair_and_a_retraction_takes_it_away() -> None:
+    counted = audit()
+    counted.add_predictions(pairs([(0.0, 1.0)]), NO_BINS)
+    counted.add_labels(labels([1.0]))
+    counted.add_labels(labels([0.0], revision=1))
+    assert counted.panes == {KEY: PairCounts(champion=1)}
+    counted.add_labels(labels([0.0], revision=2, retracted=True))
+    assert counted.panes == {KEY: PairCounts()}
+
+
+def test_numbers_are_compared_by_their_distance() -> None:
+    counted = audit(Task.REGRESSION)
+    counted.add_predictions(pairs([(1.0, 2.0), (5.0, 2.0), (4.0, 2.0)]), NO_BINS)
+    counted.add_labels(labels([1.2, 3.0, 3.0]))
+    assert counted.panes == {KEY: PairCounts(ties=1, champion=1, challenger=1)}
+
+
+def test_a_label_that_is_no_class_makes_no_pair() -> None:
+    counted = audit()
+    counted.add_predictions(pairs([(0.0, 1.0)]), NO_BINS)
+    counted.add_labels(labels([-1.0]))
+    assert counted.panes == {}
