@@ -6,7 +6,7 @@ SEEDS  ?= 200
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt test-fast test-integration test-frameworks test-gpu simulate chaos bench docs lock clean
+.PHONY: help setup demo test lint fmt test-fast test-integration test-frameworks test-gpu simulate chaos bench proto docs lock clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ chaos: $(READY) ## Kill and freeze real scorers at full size; one JSON line of r
 
 bench: $(READY) ## Measure the scorer beside other loops; one JSON line each
 	$(BIN)/python -m tests.perf
+
+proto: $(READY) ## Make Python of the gateway's gRPC messages
+	$(BIN)/python services/gateway/proto/generate.py
 
 docs: $(READY) ## Generate the reference pages and the AsyncAPI document
 	$(BIN)/python -m docs.generate

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -25,8 +26,11 @@ from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
 from millrace.serving.streams import StreamCodec
 from millrace.telemetry import gateway as metrics
+from millrace.telemetry.inference import ANSWERED, DoorName
+from millrace.telemetry.metrics import Instruments
 from millrace_gateway.adapters.answering import Answering, event_id_source
 from millrace_gateway.adapters.compiling import Compiler
+from millrace_gateway.adapters.grpc.inference import SERVICE, inference_service
 from millrace_gateway.adapters.grpc.server import GrpcServer
 from millrace_gateway.adapters.journal import Journal
 from millrace_gateway.adapters.models import Repository
@@ -95,14 +99,14 @@ class Gateway:
             )
             told.health.ready()
             told.instruments.set(metrics.READY, 1)
-            await rpc.set_ready((), ready=True)
+            await rpc.set_ready((SERVICE,), ready=True)
             log.info("serving", rest=rest.url, grpc=rpc.target)
             while shutdown.phase() is Phase.RUNNING:
                 told.health.turn()
                 await asyncio.sleep(_TURN.total_seconds())
             told.health.not_ready("stopping")
             told.instruments.set(metrics.READY, 0)
-            await rpc.set_ready((), ready=False)
+            await rpc.set_ready((SERVICE,), ready=False)
             await parts.streams.hub.close()  # subscriptions never end by themselves, and the servers would wait
         log.info("stopped", phase=shutdown.phase().value)
 
@@ -157,4 +161,16 @@ class _Parts:
 
     def grpc_doors(self) -> Sequence[grpc.GenericRpcHandler]:
         """Every door over gRPC."""
-        return ()
+        return (
+            inference_service(
+                self.answering,
+                self.repository,
+                self.told.health,
+                elements=self.gateway.options.limits.elements,
+                observe=partial(_count, self.told.instruments),
+            ),
+        )
+
+
+def _count(instruments: Instruments, status: str) -> None:
+    instruments.add(ANSWERED, door=DoorName.GRPC, status=status)

@@ -1,6 +1,7 @@
 """Inference over HTTP, driven by tritonclient as it is, and by hand."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from tritonclient.utils import InferenceServerException
 
 from millrace.core.columns import FeatureColumns
 from millrace.core.outputs import Outputs
+from millrace.process.settings import Settings
 from millrace.serving.loading import load
+from millrace.testing.broker import Broker
 from millrace.testing.models import linear_signature
 from millrace.testing.waiting import eventually
 
@@ -150,10 +153,8 @@ WRONG = {
 
 
 @pytest.fixture(scope="module")
-def asked(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def asked(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, str]]:
     """A gateway for the refusals of this module, and the path of its model."""
-    from millrace.process.settings import Settings  # noqa: PLC0415
-
     settings = Settings(home=tmp_path_factory.mktemp("home"))
     s = Stream(broker, settings, f"g-{np.random.default_rng().integers(1 << 40):x}")
     s.push(tmp_path_factory.mktemp("bundle") / "bundle")
@@ -164,7 +165,9 @@ def asked(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.parametrize("content", WRONG.values(), ids=WRONG.keys())
-def test_what_the_model_does_not_take_is_refused_in_one_shape(asked: Any, content: str | bytes) -> None:
+def test_what_the_model_does_not_take_is_refused_in_one_shape(
+    asked: tuple[httpx.Client, str], content: str | bytes
+) -> None:
     client, path = asked
     answer = client.post(path, content=content)
     assert answer.status_code == 400, answer.text
@@ -172,7 +175,7 @@ def test_what_the_model_does_not_take_is_refused_in_one_shape(asked: Any, conten
     assert answer.json()["code"] == "invalid"
 
 
-def test_each_bound_has_its_status(asked: Any) -> None:
+def test_each_bound_has_its_status(asked: tuple[httpx.Client, str]) -> None:
     client, path = asked
     assert client.post("/v2/models/none/infer", json=body()).status_code == 404
     assert client.post(path.replace("/infer", "/versions/9/infer"), json=body()).status_code == 404

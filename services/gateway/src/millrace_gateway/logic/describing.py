@@ -9,6 +9,15 @@ from millrace.serving.manifest import RuntimeKind
 from millrace_gateway.logic.statistics import ModelStatistics, Tally
 from millrace_gateway.logic.tensors import Datatype, TensorSpec, input_specs, output_specs
 
+EXTENSIONS: Final = (
+    "binary_tensor_data",
+    "model_repository",
+    "statistics",
+    "model_configuration",
+    "schedule_policy",
+)
+"""The extensions of the Open Inference Protocol that are served."""
+
 _CONFIG_TYPES: Final = {Datatype.BYTES: "TYPE_STRING"}
 
 

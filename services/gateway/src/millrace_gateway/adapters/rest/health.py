@@ -11,9 +11,7 @@ from millrace import __version__
 from millrace.core.errors import TransientError
 from millrace.process.health import PROMETHEUS_TEXT, Health
 from millrace_gateway.adapters.rest.doors import RestDoor
-
-EXTENSIONS = ("binary_tensor_data", "model_repository", "statistics", "model_configuration", "schedule_policy")
-"""The extensions of the Open Inference Protocol that are served."""
+from millrace_gateway.logic.describing import EXTENSIONS
 
 
 class ServerMetadata(BaseModel):

@@ -3,10 +3,18 @@
 from typing import Any
 
 from fastapi import APIRouter
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from millrace_gateway.adapters.models import Repository
 from millrace_gateway.adapters.rest.doors import RestDoor
+
+
+class Wanted(BaseModel):
+    """Which versions to list."""
+
+    ready: bool = False
+    """Only those that are loaded."""
 
 
 def repository_door(repository: Repository) -> RestDoor:
@@ -14,11 +22,13 @@ def repository_door(repository: Repository) -> RestDoor:
     router = APIRouter(prefix="/v2/repository", tags=["repository"])
 
     @router.post("/index")
-    async def index() -> list[dict[str, Any]]:
+    async def index(wanted: Wanted | None = None) -> list[dict[str, Any]]:
         """Every version of the served deployments' models."""
+        only_ready = wanted is not None and wanted.ready
         return [
             {"name": entry.name, "version": entry.version, "state": entry.state, "reason": entry.reason}
             for entry in repository.index()
+            if entry.is_ready or not only_ready
         ]
 
     @router.post("/models/{model}/load", response_model=None)

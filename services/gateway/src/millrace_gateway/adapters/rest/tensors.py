@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from millrace.codec.nesting import deepest
 from millrace.core.errors import RequestError
 from millrace_gateway.logic.asking import Answer, Ask, priority_of, text_of, timeout_of
+from millrace_gateway.logic.tensor_bytes import from_bytes, to_bytes
 from millrace_gateway.logic.tensors import Datatype, Tensor, check_shape, parse_datatype
 
 HEADER_LENGTH: Final = "inference-header-content-length"
@@ -32,7 +33,6 @@ _SCALARS: Final[Mapping[Datatype, type]] = {
     Datatype.BYTES: str,
 }
 _MAX_DIMENSIONS: Final = 16
-_LENGTH: Final = 4
 _NO_DATA: Final = msgspec.Raw(b"")
 
 
@@ -148,32 +148,6 @@ def write_answer(answer: Answer, form: Form) -> tuple[bytes, int | None]:
     return (head + b"".join(tail), len(head)) if tail else (head, None)
 
 
-def from_bytes(content: memoryview, datatype: Datatype, shape: tuple[int, ...], *, name: str) -> NDArray[np.generic]:
-    """A tensor from its bytes: little-endian numbers, texts each after its length in four bytes.
-
-    Raises:
-        RequestError: There are more or fewer bytes than the shape needs, or a text is not UTF-8.
-    """
-    count = prod(shape)
-    if datatype is Datatype.BYTES:
-        return _texts(content, count, name=name).reshape(shape)
-    if len(content) != count * datatype.numpy.itemsize:
-        raise RequestError(
-            f"tensor {name!r} of shape {list(shape)} has {len(content)} bytes",
-            remedy=f"{datatype} takes {datatype.numpy.itemsize} bytes an element",
-        )
-    # A copy, because the place in the body need not suit the type.
-    return np.frombuffer(content, datatype.numpy.newbyteorder("<")).astype(datatype.numpy).reshape(shape)
-
-
-def to_bytes(tensor: Tensor) -> bytes:
-    """A tensor as bytes; the opposite of `from_bytes`."""
-    if tensor.datatype is Datatype.BYTES:
-        texts = list(map(str.encode, tensor.data.ravel().tolist()))
-        return b"".join(len(text).to_bytes(_LENGTH, "little") + text for text in texts)
-    return np.ascontiguousarray(tensor.data, tensor.data.dtype.newbyteorder("<")).tobytes()
-
-
 def _split(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
     if header_length is None:
         return body, memoryview(b"")
@@ -249,24 +223,6 @@ def _decoder(datatype: Datatype, depth: int, *, has_null: bool) -> msgspec.json.
     scalar: Any = _SCALARS[datatype]
     leaf = scalar | None if has_null else scalar
     return msgspec.json.Decoder(reduce(lambda kind, _: GenericAlias(list, (kind,)), range(depth), leaf))
-
-
-def _texts(content: memoryview, count: int, *, name: str) -> NDArray[np.object_]:
-    texts = np.empty(count, np.object_)
-    start = index = 0
-    try:
-        for index in range(count):
-            stop = start + _LENGTH
-            length = int.from_bytes(content[start:stop], "little")
-            if stop + length > len(content):
-                raise RequestError(f"tensor {name!r} ends in text {index}", remedy="write each text after its length")
-            texts[index] = str(content[stop : stop + length], "utf-8")
-            start = stop + length
-    except UnicodeDecodeError:
-        raise RequestError(f"text {index} of tensor {name!r} is not UTF-8", remedy="send UTF-8") from None
-    if start != len(content):
-        raise RequestError(f"{len(content) - start} bytes follow the last text of {name!r}", remedy="check the shape")
-    return texts
 
 
 def _flag(value: object) -> bool:

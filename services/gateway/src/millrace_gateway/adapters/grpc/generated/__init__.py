@@ -1,0 +1,1 @@
+"""Made of `services/gateway/proto` by `make proto`; see there."""
