@@ -8,12 +8,24 @@ from millrace.telemetry.scorer import DURATION_BUCKETS, TransactionOutcome
 
 
 class Role(StrEnum):
-    """The two parts of an auditor."""
+    """The parts of an auditor."""
 
     JOIN = "join"
     """Predictions and labels become evidence."""
     JUDGE = "judge"
     """Evidence becomes reports, alerts and requests."""
+    ROLLOUT = "rollout"
+    """Two versions' answers and labels become the end of a rollout."""
+
+
+class RolloutResult(StrEnum):
+    """What was done at the end of a rollout."""
+
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    KEPT = "kept"
+    PROPOSED = "proposed"
+    SUPERSEDED = "superseded"
 
 
 class Input(StrEnum):
@@ -102,6 +114,17 @@ REQUESTS: Final = MetricSpec("auditor", "retrain_request", Unit.RECORDS, Kind.CO
 REQUESTS_BLOCKED: Final = MetricSpec(
     "auditor", "retrain_blocked", Unit.RECORDS, Kind.COUNTER, "Checks that kept a retrain request from being written."
 )
+ROLLOUTS: Final = MetricSpec(
+    "auditor",
+    "rollout",
+    Unit.RECORDS,
+    Kind.COUNTER,
+    "Rollouts ended, by result.",
+    (Label("result", tuple(RolloutResult)),),
+)
+PAIRS: Final = MetricSpec(
+    "auditor", "pairs", Unit.RECORDS, Kind.GAUGE, "Labelled events compared in the rollout that is on; 0 while none is."
+)
 PARTITIONS: Final = MetricSpec(
     "auditor", "assigned", Unit.PARTITIONS, Kind.GAUGE, "Partitions that this auditor reads now.", (_ROLE,)
 )
@@ -130,6 +153,8 @@ AUDITOR: Final = (
     ALERTS,
     REQUESTS,
     REQUESTS_BLOCKED,
+    ROLLOUTS,
+    PAIRS,
     PARTITIONS,
     LAG,
     READY,

@@ -137,8 +137,7 @@ def test_kill_9_again_and_again_decides_once(tried: MakeTried, tmp_path: Path) -
         with until_killed(t, document, tmp_path / "log"):
             t.tell(part)
             t.shadow(part)
-            last = part[-1].at_ms
-            eventually(lambda last=last: newest(t) >= last - 1_000, within=timedelta(seconds=40), what="evidence")
+            wait_for_evidence(t, part[-1].at_ms - 1_000)
     t.let_time_pass(300)
     with until_killed(t, document, tmp_path / "log"):
         eventually(t.decisions, within=timedelta(seconds=40), what="a decision")  # killed at about the swap
@@ -164,6 +163,10 @@ def until_killed(t: Tried, document: Path, log: Path) -> Iterator[None]:
             yield
         finally:
             process.kill()
+
+
+def wait_for_evidence(t: Tried, until_ms: int) -> None:
+    eventually(lambda: newest(t) >= until_ms, within=timedelta(seconds=40), what="evidence")
 
 
 def newest(t: Tried) -> int:

@@ -1,7 +1,8 @@
 """The judge of a rollout: which panes count, when it ends, and what it makes of earlier decisions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from typing import Final
 
 import pytest
 
@@ -28,11 +29,12 @@ SPEC = WindowSpec(
 )
 PAIR = Pairing(1, 2)
 WINS = {"ties": 10, "champion": 0, "challenger": 10}
+LOSSES = {"ties": 10, "champion": 10, "challenger": 0}
 
 
-def pane(number: int, *, partition: int = 0, pairing: Pairing = PAIR, **counts: int) -> PaneEvidence:
+def pane(number: int, counts: Mapping[str, int] = WINS, *, partition: int = 0, pairing: Pairing = PAIR) -> PaneEvidence:
     key = PaneKey(pairing.challenger, pairing.champion, number * MINUTE)
-    return PaneEvidence(key, partition, Span(0, 1), counts or dict(WINS))
+    return PaneEvidence(key, partition, Span(0, 1), dict(counts))
 
 
 def reached(minute: int, partitions: int = 1) -> list[RolloutRecord]:
@@ -64,23 +66,22 @@ def test_a_pane_is_mature_when_it_is_on_every_partition() -> None:
 
 
 def test_panes_are_looked_at_in_the_order_of_event_time_and_the_first_end_is_the_end() -> None:
-    losses = {"ties": 10, "champion": 10, "challenger": 0}
-    worse_first = due([pane(1), pane(0, **losses), *reached(9)])
-    better_first = due([pane(1, **losses), pane(0), *reached(9)])
+    worse_first = due([pane(1), pane(0, LOSSES), *reached(9)])
+    better_first = due([pane(1, LOSSES), pane(0), *reached(9)])
     assert worse_first is not None
     assert better_first is not None
     assert (worse_first.reading.outcome, better_first.reading.outcome) == (Outcome.ROLL_BACK, Outcome.PROMOTE)
 
 
 def test_partitions_add_up_and_what_is_read_twice_does_not() -> None:
-    halves = [pane(0, partition=p, ties=5, champion=0, challenger=5) for p in (0, 1)]
+    halves = [pane(0, {"ties": 5, "champion": 0, "challenger": 5}, partition=p) for p in (0, 1)]
     found = due([*halves, *halves, *reached(3, 2)], partitions=2)
     assert found is not None
     assert found.reading.counts == PairCounts(10, 0, 10)
 
 
 def test_too_many_pairs_without_a_difference_keep_the_champion() -> None:
-    found = due([pane(0, ties=180, champion=10, challenger=10), *reached(3)])
+    found = due([pane(0, {"ties": 180, "champion": 10, "challenger": 10}), *reached(3)])
     assert found is not None
     assert found.reading.outcome is Outcome.UNDECIDED
 
@@ -90,7 +91,7 @@ def test_pairs_of_other_versions_do_not_count() -> None:
 
 
 class TestADecisionThatStands:
-    RECORDS = [pane(0), *reached(3)]
+    RECORDS: Final = (pane(0), *reached(3))
 
     def decided(self, result: Result) -> tuple[RolloutJudge, Decision]:
         made = judge(self.RECORDS)
