@@ -58,6 +58,8 @@ class Limits(BaseModel):
     """Most rows that wait for one model; beyond it requests are refused until there is room."""
     log_rows: Count = 100_000
     """Most rows that wait until the broker has acknowledged them."""
+    intake_bytes: Bytes = 64 * 2**20
+    """Most bytes of events and labels that wait until the broker has acknowledged them."""
     extra_models: Count = 4
     """Most versions that are loaded because somebody asked for them, beside those that deployments declare."""
 
