@@ -16,6 +16,7 @@ import structlog
 import uvloop
 
 from millrace.kafka.admin import Admin
+from millrace.kafka.connection import Link
 from millrace.kafka.finding import read_deployment
 from millrace.process.clock import SystemClock
 from millrace.process.deployment import Deployment
@@ -30,16 +31,19 @@ from millrace.telemetry.inference import ANSWERED, DoorName
 from millrace.telemetry.metrics import Instruments
 from millrace_gateway.adapters.answering import Answering, event_id_source
 from millrace_gateway.adapters.compiling import Compiler
-from millrace_gateway.adapters.grpc.inference import SERVICE, inference_service
+from millrace_gateway.adapters.depositing import Depositor
+from millrace_gateway.adapters.grpc.inference import inference_service
 from millrace_gateway.adapters.grpc.server import GrpcServer
 from millrace_gateway.adapters.journal import Journal
 from millrace_gateway.adapters.models import Repository
+from millrace_gateway.adapters.readiness import Readiness
 from millrace_gateway.adapters.rest.doors import RestDoor, application
 from millrace_gateway.adapters.rest.health import health_door
 from millrace_gateway.adapters.rest.inference import body_limits, inference_door
 from millrace_gateway.adapters.rest.predictions import PredictionStreams, predictions_door
 from millrace_gateway.adapters.rest.repository import repository_door
 from millrace_gateway.adapters.rest.server import RestServer
+from millrace_gateway.adapters.rest.streams import StreamIntake, Topics, streams_door
 from millrace_gateway.adapters.subscriptions import Hub
 from millrace_gateway.adapters.telemetry import JournalTelemetry
 from millrace_gateway.adapters.topics import ensure_online_topics
@@ -97,16 +101,13 @@ class Gateway:
             rpc = await stack.enter_async_context(
                 GrpcServer(parts.grpc_doors(), options.grpc, options.limits, drain=DRAIN)
             )
-            told.health.ready()
-            told.instruments.set(metrics.READY, 1)
-            await rpc.set_ready((SERVICE,), ready=True)
+            readiness = Readiness(told, rpc)
             log.info("serving", rest=rest.url, grpc=rpc.target)
             while shutdown.phase() is Phase.RUNNING:
                 told.health.turn()
+                await readiness.say(parts.obstacle())
                 await asyncio.sleep(_TURN.total_seconds())
-            told.health.not_ready("stopping")
-            told.instruments.set(metrics.READY, 0)
-            await rpc.set_ready((SERVICE,), ready=False)
+            await readiness.say("stopping")
             await parts.streams.hub.close()  # subscriptions never end by themselves, and the servers would wait
         log.info("stopped", phase=shutdown.phase().value)
 
@@ -115,8 +116,12 @@ class Gateway:
         hub = await stack.enter_async_context(Hub(self.kafka, self.options.subscriptions, told.instruments))
         topics = {each.deployment: each.predictions_topic for each in self.deployments}
         streams = PredictionStreams(hub, topics, told.instruments, self.clock)
+        depositor = Depositor(self.kafka, self.clock.wall_ms, self.options.limits.intake_bytes)
+        depositor.start()
+        stack.push_async_callback(asyncio.to_thread, depositor.close)
+        intake = StreamIntake(Topics(Admin(self.kafka), self.clock), depositor, self.options.limits)
         repository, answering = await self._open_inference(told, stack)
-        return _Parts(self, told, streams, repository, answering)
+        return _Parts(self, told, streams, intake, repository, answering)
 
     async def _open_inference(self, told: Watched, stack: AsyncExitStack) -> tuple[Repository, Answering]:
         limits, loop = self.options.limits, asyncio.get_running_loop()
@@ -147,8 +152,13 @@ class _Parts:
     gateway: Gateway
     told: Watched
     streams: PredictionStreams
+    intake: StreamIntake
     repository: Repository
     answering: Answering
+
+    def obstacle(self) -> str | None:
+        """Why requests would not be answered as promised now; None where they would."""
+        return "the broker is away" if self.answering.journal.link is Link.AWAY else None
 
     def rest_doors(self) -> Sequence[RestDoor]:
         """Every door over HTTP; the first route that fits a path answers."""
@@ -157,6 +167,7 @@ class _Parts:
             inference_door(self.answering, self.repository, body_limits(self.gateway.options.limits)),
             repository_door(self.repository),
             predictions_door(self.streams),
+            streams_door(self.intake),
         )
 
     def grpc_doors(self) -> Sequence[grpc.GenericRpcHandler]:

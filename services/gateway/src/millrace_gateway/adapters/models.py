@@ -207,11 +207,6 @@ class Repository:
         """Every version of the same model."""
         return [str(entry.version) for entry in versions(self._table, served.entry.name)]
 
-    @property
-    def unloaded(self) -> bool:
-        """Whether a model that a deployment declares was unloaded."""
-        return bool(self._unloaded & self._declared.keys())
-
     async def close(self) -> None:
         """Answer what has been asked, and release the models."""
         if self._follower is not None:
