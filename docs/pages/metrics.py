@@ -5,6 +5,7 @@ from typing import Final
 
 from docs.pages.markdown import GENERATED, code, table
 from millrace.telemetry.auditor import AUDITOR
+from millrace.telemetry.launcher import LAUNCHER
 from millrace.telemetry.materializer import MATERIALIZER
 from millrace.telemetry.metrics import Kind, Label, MetricSpec
 from millrace.telemetry.scorer import SCORER
@@ -15,6 +16,7 @@ SERVICES: Final[Mapping[str, tuple[MetricSpec, ...]]] = {
     "Auditor": AUDITOR,
     "Trainer": TRAINER,
     "Materializer": MATERIALIZER,
+    "Launcher": LAUNCHER,
 }
 """The metrics of each process."""
 
@@ -26,7 +28,7 @@ def metrics_page() -> str:
         GENERATED,
         "Every process serves its metrics in Prometheus' text format on `/metrics`, beside `/livez` and `/readyz`. "
         "Names follow `millrace_<service>_<noun>_<unit>[_total]`. Every series of a deployment's process has the label "
-        "`deployment`, every series of a trainer the label `model`, of a materializer `topic`.",
+        "`deployment`, every series of a trainer the label `model`, of a materializer `topic`, of a launcher `node`.",
         *map(_section, SERVICES),
         "## Buckets",
         "Upper bounds of the histograms:",

@@ -9,6 +9,8 @@ from pydantic import BaseModel
 from docs.pages.markdown import GENERATED, code, table
 from millrace.process.deployment import Deployment
 from millrace.process.settings import Settings
+from millrace_launcher.settings import PREFIX as LAUNCHER_PREFIX
+from millrace_launcher.settings import LauncherSettings
 from millrace_trainer.settings import Training
 
 ELSEWHERE: Final = (
@@ -40,17 +42,20 @@ def settings_page() -> str:
         _sections(Training),
         "## The environment",
         "Every process reads these variables when it starts, and nothing after that.",
-        table(
-            ("variable", "type", "default", "meaning"),
-            (
-                (code(f"MILLRACE_{'__'.join(path).upper()}"), *cells)
-                for path, cells in _leaves(Settings.model_json_schema())
-            ),
-        ),
+        _variables(Settings, "MILLRACE_"),
+        "A launcher reads these as well:",
+        _variables(LauncherSettings, LAUNCHER_PREFIX),
         "These concern the command line and tests alone:",
         table(("variable", "meaning"), ((code(name), meaning) for name, meaning in ELSEWHERE)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _variables(model: type[BaseModel], prefix: str) -> str:
+    """One table of the variables from which a model is read."""
+    leaves = _leaves(model.model_json_schema())
+    rows = ((code(f"{prefix}{'__'.join(path).upper()}"), *cells) for path, cells in leaves)
+    return table(("variable", "type", "default", "meaning"), rows)
 
 
 def _sections(model: type[BaseModel]) -> str:

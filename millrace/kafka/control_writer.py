@@ -126,7 +126,7 @@ class ControlWriter:
             self._views = {topic: stack.enter_context(ControlView(kafka, topic)) for topic in (*topics, history)}
             self._stack = stack.pop_all()
 
-    def apply(self, subject: str, what: str, decide: Decide[Outcome]) -> Applied[Outcome]:
+    def apply(self, subject: str, what: str, decide: Decide[Outcome], *, who: str | None = None) -> Applied[Outcome]:
         """Read, decide, write; from the beginning when another writer of the subject comes in between.
 
         Blocks for some tens of milliseconds, and longer while other writers are at it.
@@ -135,6 +135,7 @@ class ControlWriter:
             subject: What is changed, for example `model/loans`. Changes of one subject happen one after the other.
             what: The action, for the history: `push version`.
             decide: The decision. What it raises is raised here, and nothing is written.
+            who: Whom the history names; the writer's own where absent.
 
         Raises:
             TransientError: The broker did not answer, or other writers were faster again and again.
@@ -151,7 +152,7 @@ class ControlWriter:
                     change = decide({topic: tables[topic] for topic in self._topics})
                     if not change.puts:
                         return Applied(change.outcome, {}, None)
-                    entry = self._entry(subject, what, change_id, tables, change)
+                    entry = self._entry(subject, what, change_id, tables, change, who or self._who)
                     record = append(_latest(tables[self._history], subject), entry)
                     uncertain = Applied(change.outcome, producer.write([*change.puts, self._put(record)]), record)
                     producer.commit()
@@ -189,14 +190,16 @@ class ControlWriter:
                 view.wait_for(end - 1, partition=partition, limit=_PATIENCE)
         return {topic: view.table for topic, view in self._views.items()}
 
-    def _entry(self, subject: str, what: str, change_id: str, tables: Tables, change: Change[Outcome]) -> HistoryEntry:
+    def _entry(
+        self, subject: str, what: str, change_id: str, tables: Tables, change: Change[Outcome], who: str
+    ) -> HistoryEntry:
         before: dict[str, dict[str, Json | None]] = {}
         after: dict[str, dict[str, Json | None]] = {}
         for put in change.puts:
             before.setdefault(put.topic, {})[put.key] = tables[put.topic].get(put.key)
             after.setdefault(put.topic, {})[put.key] = put.value
         at_ms = int(self._now() * 1000)
-        return HistoryEntry(subject, change_id, at_ms, self._who, what, before, after, change.outcome)
+        return HistoryEntry(subject, change_id, at_ms, who, what, before, after, change.outcome)
 
     def _put(self, record: HistoryRecord) -> Put:
         return Put(self._history, record.entry.subject, record.to_json())

@@ -48,6 +48,7 @@ class Unit(StrEnum):
     PRODUCERS = "producers"
     REQUESTS = "requests"
     PARTITIONS = "partitions"
+    PROCESSES = "processes"
     SUBSCRIBERS = "subscribers"
     STATE = "state"
     """1 while it holds, 0 otherwise."""

@@ -121,6 +121,8 @@ class Standing(StrEnum):
     """Whether a node may be counted on."""
 
     UP = "up"
+    SILENT = "silent"
+    """It was not heard for a moment, or not yet: it takes nothing new."""
     LEAVING = "leaving"
     """It drains what it runs and takes nothing new."""
     LOST = "lost"

@@ -1,0 +1,68 @@
+"""The heart of a node: says every second that it is there, and lets its processes run on while it is heard."""
+
+import os
+import platform
+from dataclasses import dataclass, field
+
+import structlog
+
+from millrace.core.clock import Clock
+from millrace.core.control.fleet import Heartbeat, Inventory, NodeState
+from millrace.core.errors import TransientError
+from millrace_launcher.adapters.place import NodeFolder, boot_seconds
+from millrace_launcher.adapters.reporting import Reporter
+from millrace_launcher.logic.standing import LEASE
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Heart:
+    """Beats for one node. Its `beat` is called by one thread; `state` may be set by another.
+
+    Attributes:
+        folder: Where the lease lies.
+        reporter: Tells the others.
+        inventory: What the node has.
+        url: Where its REST API is.
+        epoch: When this daemon started, milliseconds since 1970.
+        clock: The system's.
+        state: What it says about itself.
+        is_heard: Whether the last beat was acknowledged.
+    """
+
+    folder: NodeFolder
+    reporter: Reporter
+    inventory: Inventory
+    url: str
+    epoch: int
+    clock: Clock
+    state: NodeState = NodeState.UP
+    is_heard: bool = field(default=False, init=False)
+
+    def beat(self) -> None:
+        """Say that the node is there; when that is acknowledged, its processes may run on.
+
+        Raises:
+            FatalError: The broker refuses this client.
+        """
+        sent = boot_seconds()
+        heartbeat = Heartbeat(
+            node=self.folder.node,
+            epoch=self.epoch,
+            at_ms=self.clock.wall_ms(),
+            lease_ms=int(LEASE.total_seconds() * 1000),
+            state=self.state,
+            url=self.url,
+            host=platform.node(),
+            pid=os.getpid(),
+            inventory=self.inventory,
+        )
+        try:
+            self.reporter.beat(heartbeat)
+        except TransientError as error:
+            log.warning("the node is not heard; its processes end with its lease", why=error.message)
+            self.is_heard = False
+            return
+        self.folder.renew(sent, LEASE)
+        self.is_heard = True

@@ -1,0 +1,1 @@
+"""The REST API: what the command line and every other interface calls."""

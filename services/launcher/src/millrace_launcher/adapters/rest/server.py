@@ -1,0 +1,67 @@
+"""HTTP on one port, in a thread of its own."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from threading import Thread
+from types import TracebackType
+from typing import Final, Self
+
+import uvicorn
+from fastapi import FastAPI
+
+from millrace.core.errors import RequestError
+
+_DRAIN: Final = timedelta(seconds=2)
+
+
+@contextmanager
+def listen(host: str, port: int) -> Iterator[socket.socket]:
+    """Hold a port while inside; 0 takes a free one.
+
+    Raises:
+        RequestError: The port is taken, or the address is not this machine's.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            server.bind((host, port))
+        except OSError as error:
+            raise RequestError(
+                f"the REST API cannot be served on {host}:{port}: {error.strerror}",
+                remedy="choose another port: --port, or MILLRACE_LAUNCHER__PORT; 0 is any",
+            ) from error
+        yield server
+
+
+class RestServer:
+    """Serves an application while inside a `with`.
+
+    Args:
+        api: The application.
+        server: The socket to listen on.
+    """
+
+    def __init__(self, api: FastAPI, server: socket.socket) -> None:
+        config = uvicorn.Config(
+            api,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=int(_DRAIN.total_seconds()),
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = Thread(target=self._server.run, kwargs={"sockets": [server]}, name="rest")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.should_exit = True
+        self._thread.join()

@@ -1,0 +1,179 @@
+"""The composition root of the daemon: everything is put together here, and nowhere else."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from threading import Event, Thread
+from typing import Final
+
+import structlog
+
+from millrace.core.control.fleet import NodeState
+from millrace.core.control.restarts import RestartPolicy
+from millrace.core.errors import FatalError, MillraceError
+from millrace.kafka.election import Election
+from millrace.kafka.fleet import ASSIGNMENTS_TOPIC
+from millrace.process.clock import SystemClock
+from millrace.process.lifecycle import ExitCode, Phase, Shutdown
+from millrace.process.settings import KafkaSettings, Settings
+from millrace.service import Surroundings, Watched, run_service, watched
+from millrace.telemetry import launcher as metrics
+from millrace_launcher.adapters.agent import Agent
+from millrace_launcher.adapters.controller import OFFICE, Controller
+from millrace_launcher.adapters.heart import Heart
+from millrace_launcher.adapters.inventory import take_inventory
+from millrace_launcher.adapters.local import LocalRunner
+from millrace_launcher.adapters.place import NodeFolder, own_token
+from millrace_launcher.adapters.plugins import installed, load_kinds
+from millrace_launcher.adapters.probing import Prober
+from millrace_launcher.adapters.reporting import Reporter
+from millrace_launcher.adapters.rest.api import make_api
+from millrace_launcher.adapters.rest.desk import Desk
+from millrace_launcher.adapters.rest.server import RestServer, listen
+from millrace_launcher.adapters.telemetry import Telemetry
+from millrace_launcher.adapters.view import FleetView
+from millrace_launcher.logic.standing import BEAT
+from millrace_launcher.settings import LauncherSettings
+
+log = structlog.get_logger()
+
+_TURN: Final = timedelta(milliseconds=200)
+
+
+def main(*, node: str | None, port: int | None) -> ExitCode:
+    """Run one daemon from settings to exit code."""
+
+    def work(around: Surroundings) -> None:
+        own = LauncherSettings.load(node=node, port=port)
+        Daemon(around.settings, own, around.kafka, clock=around.clock).run(around.shutdown)
+
+    return run_service("launcher", work)
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """The daemon of one node, ready to be put together."""
+
+    settings: Settings
+    own: LauncherSettings
+    kafka: KafkaSettings
+    clock: SystemClock
+
+    def run(self, shutdown: Shutdown) -> None:
+        """Run processes until asked to stop; then drain them and leave.
+
+        Raises:
+            RequestError: Another daemon of the node runs, or an address is in use.
+            TransientError: The broker is away at the start.
+            FatalError: Something broke that only a restart can mend; the processes go on for it.
+        """
+        folder = NodeFolder(self.settings.home, self.own.node)
+        constants = {"node": folder.node}
+        with ExitStack() as stack:
+            stack.enter_context(folder.held())
+            told = stack.enter_context(
+                watched("launcher", metrics.LAUNCHER, self.settings, clock=self.clock, constants=constants)
+            )
+            socket = stack.enter_context(listen(self.own.host, self.own.port))
+            url = self.own.url or f"http://{self.own.host}:{socket.getsockname()[1]}"
+            log.info("starting", node=folder.node, kafka=self.kafka.bootstrap, url=url, health=told.url)
+            kinds = load_kinds()
+            view = stack.enter_context(FleetView(self.kafka, kinds))
+            runner = LocalRunner(folder.processes, folder.lease)
+            heart = Heart(
+                folder,
+                stack.enter_context(Reporter(self.kafka)),
+                take_inventory(
+                    installed(kinds),
+                    cores=self.own.cores,
+                    memory_bytes=None if self.own.memory_mb is None else self.own.memory_mb << 20,
+                ),
+                url,
+                self.clock.wall_ms(),
+                self.clock,
+            )
+            heart.beat()  # Before anything is adopted: what runs here lives by this lease.
+            agent = Agent(
+                folder.node,
+                runner,
+                view,
+                stack.enter_context(Reporter(self.kafka)),
+                stack.enter_context(Prober(self.clock)),
+                kinds,
+                self.settings,
+                self.kafka,
+                self.clock,
+            )
+            agent.adopt()
+            election = stack.enter_context(Election(self.kafka, ASSIGNMENTS_TOPIC, group=OFFICE))
+            controller = Controller(election, view, RestartPolicy(), self.clock)
+            token = self.own.token.get_secret_value() if self.own.token else own_token(self.settings.home)
+            desk = stack.enter_context(
+                Desk(self.kafka, view, kinds, node=folder.node, runner=runner, token=token, clock=self.clock)
+            )
+            stack.enter_context(RestServer(make_api(desk, token=token), socket))
+            folder.announce(url)
+            self._work(agent, heart, controller, told, shutdown)
+
+    def _work(self, agent: Agent, heart: Heart, controller: Controller, told: Watched, shutdown: Shutdown) -> None:
+        telemetry = Telemetry(told.instruments, told.health)
+        with ExitStack() as stack:
+            leaving = Event()
+            beating = stack.enter_context(_repeated(heart.beat, BEAT, name="heart"))
+            deciding = stack.enter_context(_repeated(controller.turn, timedelta(0), name="controller", until=leaving))
+            while shutdown.phase() is Phase.RUNNING:
+                beating.check()
+                deciding.check()
+                agent.turn()
+                telemetry.turn(agent.told, is_elected=controller.is_elected, is_heard=heart.is_heard)
+                shutdown.wait(_TURN)
+            log.info("leaving", node=agent.node)
+            heart.state = NodeState.LEAVING
+            leaving.set()  # Whoever leaves decides nothing any more.
+            pace = Event()
+            while not agent.drain_everything():
+                if shutdown.phase() is Phase.ABORTING:
+                    agent.kill_everything()
+                pace.wait(_TURN.total_seconds())
+        heart.state = NodeState.LEFT
+        heart.beat()
+        log.info("left", node=agent.node)
+
+
+class _Repeated:
+    """Work that is done again and again on a thread of its own; what ends it early is raised by `check`."""
+
+    def __init__(self, work: Callable[[], None], every: timedelta, *, name: str, until: Event) -> None:
+        self._work, self._every = work, every.total_seconds()
+        self._until = until
+        self._failure: MillraceError | None = None
+        self.thread = Thread(target=self._run, name=name)
+
+    def check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if not self.thread.is_alive():
+            raise FatalError(f"the thread {self.thread.name!r} ended", remedy="read the log above, and report it")
+
+    def _run(self) -> None:
+        try:
+            while not self._until.is_set():
+                self._work()
+                self._until.wait(self._every)
+        except MillraceError as error:
+            self._failure = error
+
+
+@contextmanager
+def _repeated(
+    work: Callable[[], None], every: timedelta, *, name: str, until: Event | None = None
+) -> Iterator[_Repeated]:
+    stop = until or Event()
+    repeated = _Repeated(work, every, name=name, until=stop)
+    repeated.thread.start()
+    try:
+        yield repeated
+    finally:
+        stop.set()
+        repeated.thread.join()

@@ -1,0 +1,1 @@
+"""What the launcher decides, and the words in which it explains. Pure."""

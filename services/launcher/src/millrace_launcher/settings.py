@@ -1,0 +1,58 @@
+"""What the environment says to a daemon, beside what it says to every process: `MILLRACE_LAUNCHER__*`."""
+
+import re
+import socket
+from typing import Annotated, Any, Self
+
+from pydantic import Field, SecretStr, StringConstraints, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from millrace.process.refusal import KeyPath, refusal
+
+PREFIX = "MILLRACE_LAUNCHER__"
+
+
+def _own_name() -> str:
+    return re.sub(r"[^a-z0-9]+", "-", socket.gethostname().lower()).strip("-")[:60] or "node"
+
+
+class LauncherSettings(BaseSettings):
+    """How one daemon is set up."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", use_attribute_docstrings=True, env_prefix=PREFIX, env_ignore_empty=True
+    )
+
+    node: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=60)] = Field(
+        default_factory=_own_name
+    )
+    """Name of this node; the machine's where absent. A node that comes back comes back with the same name."""
+    host: str = "127.0.0.1"
+    """Address of the REST API. Loopback by default; on another one the token travels in clear, so put TLS before it."""
+    port: Annotated[int, Field(ge=0, le=65_535)] = 9008
+    """Port of the REST API; 0 takes a free one."""
+    url: str = ""
+    """Where other nodes reach the REST API; `http://<host>:<port>` where absent."""
+    token: SecretStr | None = None
+    """What callers of the REST API show, the same on all nodes. Where absent, it is made up at the first start and kept
+    in `<home>/launcher.token`, which its owner alone can read. Never shown."""
+    cores: Annotated[float, Field(gt=0)] | None = None
+    """Processor cores that processes may be given; all of them where absent."""
+    memory_mb: Annotated[int, Field(ge=1)] | None = None
+    """Memory that processes may be given, MiB; all of it where absent."""
+
+    @classmethod
+    def load(cls, **given: Any) -> Self:  # noqa: ANN401 -- checked by the model
+        """Read the environment; what is `given` and not None takes the place of what it says.
+
+        Raises:
+            RequestError: A variable or a value is not valid; names it.
+        """
+        try:
+            return cls(**{name: value for name, value in given.items() if value is not None})
+        except ValidationError as error:
+            raise refusal(error, subject="the launcher's settings", name=_variable) from None
+
+
+def _variable(path: KeyPath) -> str:
+    return PREFIX + "__".join(map(str, path)).upper()
