@@ -25,6 +25,7 @@ from millrace.codec.json import JsonDecoder
 from millrace.codec.limits import Limits
 from millrace.codec.reading import read_label, read_prediction
 from millrace.codec.schemas import LABEL_AVRO_SCHEMA, PREDICTION_AVRO_SCHEMA
+from millrace.codec.shadows import read_shadow
 from millrace.core.errors import InvalidRecordError, MillraceError, Reason, RequestError
 from millrace.core.records import Coordinates, RecordBatch
 from millrace.kafka.history import HistoryRecord, verify
@@ -35,6 +36,8 @@ from millrace.process.retraining import read_loop_record
 from millrace.serving.catalogue import AliasEntry, LatencyEntry, VersionEntry, read_entry
 from millrace.serving.transforms import TransformEntry
 from millrace_auditor.logic.documents import Unjoined, read_evidence
+from millrace_auditor.logic.rollout_documents import read_rollout_record
+from millrace_scorer.logic.lineup import Lineup
 
 CONFLUENT_FRAME: Final = b"\x00" + (7).to_bytes(4, "big")
 TOLERATED: Final = {
@@ -104,6 +107,9 @@ READERS: Final[Mapping[str, Callable[[Any], object]]] = {
     "processes": lambda document: PROCESSES.read(document, subject="an example"),
     "history": read_history_example,
     "evidence": lambda document: read_evidence(json.dumps(document).encode()),
+    "shadows": lambda document: read_shadow(json.dumps(document).encode()),
+    "handovers": lambda document: Lineup.from_json(json.dumps(document).encode()),
+    "rollouts": lambda document: read_rollout_record(json.dumps(document).encode()),
     "audits": lambda document: read_audit(json.dumps(document).encode()),
     "alerts": lambda document: read_alert(json.dumps(document).encode()),
     "receipts": lambda document: read_receipt(json.dumps(document).encode()),

@@ -1,6 +1,7 @@
 """What the code writes is what the schemas say."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,14 +12,20 @@ import pytest
 from docs.pages.topic_files import SCHEMAS, load_json
 from millrace.codec.dead_letters import Circumstances, dead_letters
 from millrace.codec.predictions import Identity, JsonPredictionEncoder
+from millrace.codec.shadows import ShadowEncoder, read_shadow
 from millrace.core.audit.decisions import RetrainReason, RetrainRequest, TrainingData, Trigger
+from millrace.core.audit.pane import PaneKey
 from millrace.core.audit.report import canonical_json
 from millrace.core.columns import Decoded, FeatureColumns, Rejection
 from millrace.core.errors import InvalidRecordError, Reason
 from millrace.core.outputs import Outputs
 from millrace.core.records import Headers, OutputBatch, RecordBatch
+from millrace.core.rollout import PairCounts, RolloutMode, SequentialTest
 from millrace.core.signature import Feature, ModelInput, Signature, Task
 from millrace.process.retraining import read_loop_record, write_loop_record
+from millrace_auditor.logic.documents import Span, pane_value
+from millrace_auditor.logic.rollout_documents import Decision, Pairing, decision_value
+from millrace_scorer.logic.lineup import Lineup, Member, Trial
 from millrace_scorer.logic.shedding import late_output, split_late
 
 BINARY = Signature((Feature("x"),), (ModelInput("x", ("x",)),), Task.BINARY, "scores", classes=("no", "yes"))
@@ -120,3 +127,39 @@ def test_late_records() -> None:
     output = late_output(late, topic="rain.late")
     assert len(output) == 2
     validator("late").validate(written(output, 1))
+
+
+@pytest.mark.parametrize("mode", [RolloutMode.SHADOW, RolloutMode.CANARY])
+@pytest.mark.parametrize(
+    ("signature", "outputs"),
+    [
+        (BINARY, Outputs(np.array([[0.25, 0.75], [1.0, 0.0]], np.float32), np.array([1, 0], np.intp))),
+        (VALUE, Outputs(np.array([-1.5, 1e-30], np.float32), None)),
+    ],
+)
+def test_shadows(signature: Signature, outputs: Outputs, mode: RolloutMode) -> None:
+    columns = FeatureColumns(signature, (np.zeros((2, 1), np.float32),))
+    decoded = Decoded(columns, np.array([0, 0], np.intp), np.array([0, 1], np.int32), ["día ☂", None])
+    answering = replace(IDENTITY, version=4, digest="sha256:" + "0b" * 32)
+    encoder = ShadowEncoder(IDENTITY, answering, signature, mode)
+    values = encoder.encode(records(1), decoded, outputs, outputs, bins=None, scored_at_ms=1_767_225_600_042)
+    for value in values:
+        validator("shadows").validate(json.loads(value))
+        assert read_shadow(value)["beside"]["outputs"] == read_shadow(value)["outputs"]
+
+
+@pytest.mark.parametrize("trial", [None, Trial(Member(4, "sha256:" + "0b" * 32), RolloutMode.CANARY, 0.1)])
+def test_handovers(trial: Trial | None) -> None:
+    lineup = Lineup("weather", Member(3, IDENTITY.digest), trial)
+    value = lineup.to_json(deployment="rain", partition=3, first_offset=1042, at_ms=1_767_225_600_042)
+    validator("handovers").validate(json.loads(value))
+    assert Lineup.from_json(value) == lineup
+
+
+@pytest.mark.parametrize("counts", [PairCounts(352, 5, 43), PairCounts(0, 0, 1_000_000), PairCounts(1_000, 0, 0)])
+def test_rollouts(counts: PairCounts) -> None:
+    test = SequentialTest(max_pairs=1_000)
+    decision = Decision("weather", Pairing(3, 4), test.judge(counts), test.threshold, 1_767_229_200_000)
+    validator("rollouts").validate(json.loads(decision_value(decision)))
+    key = PaneKey(version=4, segment=3, start_ms=1_767_225_600_000)
+    validator("rollouts").validate(json.loads(pane_value("weather", key, 0, Span(0, 200), counts)))
