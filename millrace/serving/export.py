@@ -71,6 +71,7 @@ def export(
     labels: Labels | None = None,
     classes: Sequence[object] | None = None,
     feature_names: Sequence[str] | None = None,
+    reference: Sample | None = None,
 ) -> Bundle:
     """Convert a fitted estimator to ONNX and write its bundle.
 
@@ -86,6 +87,8 @@ def export(
         classes: Names of the classes in the order of the scores; by default those the estimator was fitted with. A
             model of PyTorch, Keras or ONNX without classes is a regression.
         feature_names: Names of the columns of a matrix; by default `f0`, `f1`, ...
+        reference: Rows that the features' reference is made of; by default the sample. What features look like does not
+            depend on what was learned from, so these may be all rows there are, such as a whole year of them.
 
     Raises:
         RequestError: The estimator cannot be converted, its extra is not installed, or the converted model does not
@@ -108,7 +111,8 @@ def export(
             remedy="use an estimator that its converter supports better, or convert it yourself",
         )
     manifest = _Draft(origin, RuntimeKind.ONNX, (*_ALWAYS, "onnx", "onnxruntime", *converted.packages))
-    return _write(directory, manifest, columns, outputs, labels=labels, model=converted.model)
+    watched = columns if reference is None else read_sample(reference, feature_names)
+    return _write(directory, manifest, columns, outputs, labels=labels, model=converted.model, reference=watched)
 
 
 def export_function(
@@ -228,12 +232,15 @@ def _write(
     *,
     labels: Labels | None,
     model: bytes | None,
+    reference: FeatureColumns | None = None,
 ) -> Bundle:
     if labels is not None and len(labels) != len(columns):
         raise RequestError(f"{len(labels)} labels for {len(columns)} rows", remedy="give one label per row")
     signature = columns.signature
     truth = None if labels is None or not signature.classes else _class_indexes(signature.classes, labels)
     profile = build_profile(columns, outputs, truth)
+    if reference is not None:
+        profile = replace(profile, rows=len(reference), cells=build_profile(reference).cells)
     manifest = Manifest(
         name=draft.origin.name,
         runtime=draft.runtime,

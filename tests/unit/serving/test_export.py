@@ -101,6 +101,21 @@ def test_a_bundle_carries_what_it_needs_to_be_watched(iris: tuple[Any, Any], tmp
     assert bundle.sample is not None
 
 
+def test_the_features_reference_may_be_more_rows_than_those_that_are_measured(
+    iris: tuple[Any, Any], tmp_path: Path
+) -> None:
+    rows, labels = iris
+    given: dict[str, Any] = {"origin": ORIGIN, "feature_names": NAMES}
+    estimator = LogisticRegression(max_iter=500).fit(rows, labels)
+    few = export(estimator, rows[::3], directory=tmp_path / "few", labels=labels[::3], **given)
+    more = export(estimator, rows[::3], directory=tmp_path / "more", labels=labels[::3], reference=rows, **given)
+    assert (few.profile.rows, more.profile.rows) == (50, 150)
+    assert {sum(entry.counts) for entry in few.profile.cells} == {50}
+    assert {sum(entry.counts) for entry in more.profile.cells} == {150}
+    assert more.profile.scores == few.profile.scores
+    assert more.manifest.metrics == few.manifest.metrics
+
+
 def test_samples_of_every_form_imply_the_same_signature(iris: tuple[Any, Any]) -> None:
     rows, _ = iris
     columns = dict(zip(NAMES, rows.T, strict=True))

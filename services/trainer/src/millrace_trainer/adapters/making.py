@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from millrace.core.errors import RequestError
@@ -47,7 +48,15 @@ def make_candidate(task: Mapping[str, Any]) -> None:
         return
     held_out = pq.read_table(task["holdout"]).sort_by(EVENT_TIME)
     labels = held_out[LABEL].to_pylist()
-    export(made, feature_values(held_out, signature), origin=origin, directory=target, labels=labels)
+    export(
+        made,
+        feature_values(held_out, signature),
+        origin=origin,
+        directory=target,
+        labels=labels,
+        # Of the few held-out rows the next ones would soon look different, if only because the season is another one.
+        reference=feature_values(pa.concat_tables([table, held_out]), signature),
+    )
 
 
 def find_function(name: str) -> Callable[[Any, TrainingContext], object]:
