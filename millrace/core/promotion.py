@@ -14,6 +14,8 @@ class Approval(StrEnum):
     """Nobody needs to be asked."""
     PERSON = "person"
     """A person, with `millrace model promote`."""
+    CANARY = "canary"
+    """The live stream: it becomes the challenger, and the deployment's rollout decides."""
 
 
 class Verdict(StrEnum):
@@ -23,6 +25,8 @@ class Verdict(StrEnum):
     """It becomes the champion."""
     ASK = "ask"
     """It becomes the challenger, and a person decides."""
+    TRY = "try"
+    """It becomes the challenger, and a rollout decides."""
     REFUSE = "refuse"
     """It becomes nothing."""
 
@@ -62,21 +66,28 @@ class Judgement:
 def judge(comparison: Comparison, policy: PromotionPolicy) -> Judgement:
     """Decide about a candidate.
 
-    It is promoted only when it is shown to be better. One that is better by chance perhaps is for a person to decide;
-    one that is not better, or was measured on too little, is refused.
+    It is promoted only when it is shown to be better. One that is better by chance perhaps is for a person to decide,
+    or for a rollout; one that is not better, or was measured on too little, is refused.
     """
     numbers = _numbers(comparison)
-    if comparison.rows < policy.min_rows:
-        return Judgement(Verdict.REFUSE, f"too few held-out records, {policy.min_rows} are needed: {numbers}")
-    if comparison.gain <= 0:
-        return Judgement(Verdict.REFUSE, f"the candidate is not better: {numbers}")
-    if comparison.gain < policy.min_gain:
-        return Judgement(Verdict.REFUSE, f"the gain is less than {policy.min_gain:g}: {numbers}")
+    if (objection := _objection(comparison, policy)) is not None:
+        return Judgement(Verdict.REFUSE, f"{objection}: {numbers}")
+    if policy.approval is Approval.CANARY:
+        return Judgement(Verdict.TRY, f"the candidate seems better, and a rollout decides: {numbers}")
     if comparison.p_value > policy.alpha:
         return Judgement(Verdict.ASK, f"the gain may be chance: {numbers}")
     if policy.approval is Approval.PERSON:
         return Judgement(Verdict.ASK, f"the candidate is better, and a person decides: {numbers}")
     return Judgement(Verdict.PROMOTE, f"the candidate is better: {numbers}")
+
+
+def _objection(comparison: Comparison, policy: PromotionPolicy) -> str | None:
+    """Why a candidate is out of the question; None where it is not."""
+    if comparison.rows < policy.min_rows:
+        return f"too few held-out records, {policy.min_rows} are needed"
+    if comparison.gain <= 0:
+        return "the candidate is not better"
+    return f"the gain is less than {policy.min_gain:g}" if comparison.gain < policy.min_gain else None
 
 
 def _numbers(comparison: Comparison) -> str:

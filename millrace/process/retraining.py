@@ -8,6 +8,7 @@ The key is the model's name. All records of one loop have the same `loop_id`, in
                                        -> proposed         it is the challenger, and a person decides
                                        -> refused          it is not better: says by how much
 
+Where the live stream decides, a rollout lies between `completed` and the end.
 The auditor or a person writes the request; everything after it is the trainer's, but for one record::
 
     requested -> ... -> (any end) -> noted                 the auditor has heard it, at this event time

@@ -145,4 +145,5 @@ def plan_of(training: Training) -> Plan:
         window=training.window_policy,
         label_events=training.data.label_events,
         promotion=training.promotion_policy,
+        rollout_limit=timedelta(seconds=training.promotion.rollout_secs),
     )

@@ -88,6 +88,8 @@ class Promotion(BaseModel):
     """The largest probability of chance at which a gain counts as shown."""
     min_gain: Annotated[float, Field(ge=0)] = 0.0
     """The least gain that is worth a change: in accuracy, or in mean absolute error."""
+    rollout_secs: Seconds = 7 * 86_400
+    """With the approval `canary`: how long to wait for the end of a rollout. Then a person is asked."""
 
 
 class Training(BaseModel):
@@ -160,4 +162,4 @@ class Training(BaseModel):
     @property
     def promotion_policy(self) -> PromotionPolicy:
         """When a candidate is good enough."""
-        return PromotionPolicy(**self.promotion.model_dump())
+        return PromotionPolicy(**self.promotion.model_dump(exclude={"rollout_secs"}))

@@ -14,7 +14,7 @@ from loop_records import accepted, completed
 from trainer_stream import ENDS, Loop
 
 from millrace.core.errors import FatalError
-from millrace.process.retraining import Failed, Refused, Rejected
+from millrace.process.retraining import Failed, Promoted, Refused, Rejected
 from millrace.testing.waiting import eventually
 
 
@@ -163,6 +163,29 @@ def test_a_candidate_is_not_put_over_a_champion_that_it_was_not_compared_with(lo
         loop.wait_for(*ENDS)
     assert loop.steps()[-1] == "refused"
     assert loop.champion() == other
+
+
+@pytest.mark.parametrize(("wanted", "end"), [({"champion": 2}, "promoted"), ({}, "refused")], ids=["better", "worse"])
+def test_a_rollout_decides_and_a_trainer_that_was_stopped_meanwhile_answers(
+    loop: Loop, wanted: dict[str, int], end: str
+) -> None:
+    loop.send(400)
+    request = loop.request()
+    training = loop.training(promotion={"approval": "canary"})
+    tried = {"champion": 1, "challenger": 2}
+    with loop.running(training):
+        eventually(lambda: loop.aliases() == tried, within=timedelta(seconds=60), what="the rollout")
+    with loop.registry() as registry:  # as the auditor does at its end
+        registry.swap_aliases(
+            loop.name, expected=tried, wanted={"challenger": None, **wanted}, what="rollout", why="gain in figures"
+        )
+    with loop.running(training):
+        loop.wait_for(*ENDS)
+    assert loop.steps(request.loop_id) == ["requested", "accepted", "completed", end]
+    answer = loop.records()[-1]
+    assert isinstance(answer, Promoted | Refused)
+    assert answer.why == "gain in figures"
+    assert loop.aliases() == {"champion": 1} | wanted
 
 
 def test_the_newer_trainer_takes_over(loop: Loop) -> None:

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -14,6 +14,7 @@ from millrace.core.errors import MillraceError, RequestError
 from millrace.core.paired import Comparison
 from millrace.core.promotion import Judgement, PromotionPolicy, Verdict, judge
 from millrace.kafka.appending import AppendLog, Entry
+from millrace.kafka.history import read_history
 from millrace.process.retraining import (
     Accepted,
     Completed,
@@ -45,6 +46,7 @@ from millrace_trainer.adapters.ranges import feature_ranges, label_ranges
 from millrace_trainer.adapters.running import Call, TrainingError, run_training
 from millrace_trainer.adapters.telemetry import Telemetry
 from millrace_trainer.logic.ledger import Accept, Action, Conclude, Ledger, Loop, Reject, Train
+from millrace_trainer.logic.rollout import Await, Begin, Ended, is_tried, next_step
 from millrace_trainer.logic.window import WindowPolicy, training_window
 
 
@@ -60,6 +62,7 @@ class Plan:
         window: How much of the past to use.
         label_events: Most events whose labels are held in memory.
         promotion: When a candidate is good enough.
+        rollout_limit: How long to wait for the end of a rollout.
     """
 
     features: str
@@ -69,6 +72,7 @@ class Plan:
     window: WindowPolicy
     label_events: int
     promotion: PromotionPolicy
+    rollout_limit: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +200,8 @@ class Worker:
         if completed.candidate is None:
             return self._write(Refused(**head, at=at, why=why))
         champion = self.registry.aliases(completed.model).get(CHAMPION)
+        if completed.verdict is Verdict.TRY:
+            return self._try(completed, completed.candidate)
         if champion not in {completed.version, completed.candidate}:
             # Somebody has chosen another champion meanwhile, with which the candidate was never compared.
             return self._write(Refused(**head, at=at, why=f"version {champion} became the champion meanwhile"))
@@ -205,6 +211,31 @@ class Worker:
             return self._write(Promoted(**head, at=at, candidate=completed.candidate, why=why))
         self.registry.set_alias(CHALLENGER, reference)
         return self._write(Proposed(**head, at=at, candidate=completed.candidate, why=why))
+
+    def _try(self, completed: Completed, candidate: int) -> list[tuple[int, LoopAnswer]]:
+        """Begin a rollout, or see whether it has ended; nothing is written while it is on."""
+        head, at, name = _head(completed), self.now(), completed.model
+        aliases = self.registry.aliases(name)
+        entries = () if is_tried(completed, aliases) else read_history(self.kafka, subject=f"model/{name}")
+        match next_step(completed, aliases, (record.entry for record in entries)):
+            case Begin():
+                self.registry.swap_aliases(
+                    name,
+                    expected={CHAMPION: completed.version},
+                    wanted={CHALLENGER: candidate},
+                    what="begin rollout",
+                    why=completed.why,
+                )
+            case Await() if at - completed.at > self.plan.rollout_limit:
+                why = f"no rollout has decided within {self.plan.rollout_limit}: does a deployment set rollout.mode?"
+                return self._write(Proposed(**head, at=at, candidate=candidate, why=why))
+            case Await():
+                pass
+            case Ended(True, why):
+                return self._write(Promoted(**head, at=at, candidate=candidate, why=why))
+            case Ended(_, why):
+                return self._write(Refused(**head, at=at, why=why))
+        return []
 
     def _write(self, answer: LoopAnswer) -> list[tuple[int, LoopAnswer]]:
         [entry] = self.log.append([write_loop_record(answer)])
