@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
-from millrace.client.audits import Audit, open_alerts
+from millrace.client.audits import Audit, Figure, open_alerts
 from millrace.client.report.data import coverage_section, drift_section, quality_section
 from millrace.client.report.loops import loops_section
 from millrace.client.report.material import Material, mature
@@ -59,14 +59,15 @@ def _performance_now(material: Material) -> Iterator[str]:
     if measured is None or metric is None:
         yield "No window is mature yet, so nothing is known of its performance."
         return
-    value = measured.performance[metric].value
     against = "" if baseline is None else f", {number(baseline)} on the reference"
-    yield f"In the newest mature window it has {metric.replace('_', ' ')} {number(value)}{against}."
+    yield f"In the newest mature window it has {metric.replace('_', ' ')} {number(measured.value)}{against}."
 
 
-def _newest_measured(material: Material) -> Audit | None:
-    metric = material.headline
-    return next((a for a in reversed(mature(material.leading)) if metric in a.performance), None)
+def _newest_measured(material: Material) -> Figure | None:
+    """The headline in the newest mature window in which it is defined."""
+    metric = material.headline or ""
+    figures = (audit.performance.get(metric) for audit in reversed(mature(material.leading)))
+    return next((figure for figure in figures if figure is not None and figure.value is not None), None)
 
 
 def _tiles(material: Material) -> Iterator[Tile]:
@@ -74,9 +75,8 @@ def _tiles(material: Material) -> Iterator[Tile]:
         return
     leading, measured, metric = material.leading, _newest_measured(material), material.headline
     if measured is not None and metric is not None:
-        figure = measured.performance[metric]
-        note = "" if figure.lo is None else f"{number(figure.lo)} to {number(figure.hi)}"
-        yield Tile(metric.replace("_", " "), number(figure.value), note)
+        note = "" if measured.lo is None else f"{number(measured.lo)} to {number(measured.hi)}"
+        yield Tile(metric.replace("_", " "), number(measured.value), note)
     baseline = baseline_of(material)
     if baseline is not None:
         yield Tile("on the reference", number(baseline), "learnt" if _is_learnt(leading[-1]) else "from the bundle")

@@ -42,7 +42,8 @@ class Material:
     @property
     def headline(self) -> str | None:
         """The metric that the report leads with; None before anything is labelled."""
-        known = {name for audit in self.audits for name in audit.performance}
+        figures = (item for audit in self.audits for item in audit.performance.items())
+        known = {name for name, figure in figures if figure.value is not None}
         return next((name for name in (*HEADLINES, *sorted(known)) if name in known), None)
 
     @property

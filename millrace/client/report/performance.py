@@ -176,8 +176,8 @@ def _performance_table(material: Material, metric: str) -> Table:
 
 
 def _alt(material: Material, metric: str) -> str:
-    final = [audit for audit in mature(material.leading) if _value(audit, metric) is not None]
-    shown = final or [audit for audit in material.leading if _value(audit, metric) is not None]
+    known = [audit for audit in material.audits if _value(audit, metric) is not None]
+    shown = mature(known) or known
     first, last = shown[0], shown[-1]
     values = [value for audit in shown if (value := _value(audit, metric)) is not None]
     return (

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from millrace.client.audits import Coverage, QualityCheck, Reference
+from millrace.client.audits import Coverage, Figure, QualityCheck, Reference
 from millrace.client.report import Material, compose
 from millrace.client.report.model import Chart, Heat, Look, Page, Section
 from tests.unit.client.report.story import FEATURES, HORIZON, WINDOWS, accuracy, alert, audit, day, material, requested
@@ -210,6 +210,21 @@ def test_without_labels_profile_alerts_or_requests_each_section_says_what_to_do(
     assert "millrace.serving.export" in section(page, "drift").missing
     assert "millrace retrain weather" in section(page, "retraining").missing
     assert section(page, "alerts").missing == "No alert was ever raised."
+
+
+def test_a_metric_that_is_not_defined_in_a_window_leaves_a_gap_and_no_headline_where_it_never_is() -> None:
+    undefined = replace(audit(1, 0.8), performance={"accuracy": Figure(None, None, None, 0)})
+    page = compose(material(audits=(audit(0, 0.8), undefined)))
+    assert [point.value for point in chart(page, "performance").panels[0].lines[0].points] == [0.8, None]
+    assert "it has accuracy 0.800" in page.lead
+    assert section(compose(material(audits=(undefined,))), "performance").missing
+
+
+def test_a_canary_that_alone_has_labels_is_shown() -> None:
+    canary = replace(audit(0, 0.9, version=2), counts={"predictions": 70, "labelled": 70})
+    page = compose(material(audits=(audit(0, None), canary), alerts=(), loops=()))
+    assert [line.name for line in chart(page, "performance").panels[0].lines] == ["v2"]
+    assert page.lead.startswith("weather/1 is in force.")
 
 
 def test_older_reports_that_are_left_out_are_mentioned() -> None:
