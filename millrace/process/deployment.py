@@ -101,6 +101,10 @@ class Source(BaseModel):
     """Avro schemas by id, as files beside this document, for a stream without a schema registry."""
     registry: Annotated[str, StringConstraints(pattern=r"^https?://")] | None = None
     """URL of the schema registry."""
+    references: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Tensor features whose field is `blob:sha256:...`: the digest of a `.npy` file in the blob store (ADR 12)."""
+    references_bytes: Count = 1_073_741_824
+    """Most memory that the referenced tensors of one micro-batch may take; `batch.max_records` must keep within it."""
     start: Start = Start.EARLIEST
     """Where to begin when nothing was ever committed. `earliest`, because then no record goes unscored."""
 
@@ -130,10 +134,10 @@ class Enrichment(BaseModel):
     features: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
     """Features of the model that are fields of these records. What a model version does not use is not fetched."""
     key_field: Annotated[str, Field(min_length=1)] | None = None
-    """Text or integer field of the feature record that holds the key; the record's own key where absent."""
-    defaults: Mapping[str, bool | int | float | str] = {}
-    """Values for features of which the table has none for the key, or none young enough. A feature without a default is
-    required: without a value the record is a dead letter."""
+    """Field of the feature record that holds the key, a text or an integer feature; the record's own key if absent."""
+    defaults: Mapping[str, bool | int | float | str | None] = {}
+    """Values for features of which the table has none for the key, or none young enough; null for not a number. A
+    feature without a default is required: a record without it is a dead letter."""
     max_age_secs: Count | None = None
     """Oldest value that counts, by its record's timestamp; any age where absent."""
     format: RecordFormat = RecordFormat.JSON
@@ -568,7 +572,7 @@ class Deployment(BaseModel):
         if len(set(names)) < len(names):
             raise ValueError(f"enrich names {max(names, key=names.count)!r} twice; a feature comes from one table")
         if self.enrich and self.sink.format is PredictionFormat.AVRO:
-            raise ValueError("sink.format avro has no field for enriched values, without which no prediction can be repeated")
+            raise ValueError("sink.format avro has no place for enriched values, without which nothing can be repeated")
         if any(each.format is RecordFormat.AVRO for each in self.enrich) and not (
             self.source.registry or self.source.schemas
         ):

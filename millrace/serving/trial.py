@@ -29,6 +29,7 @@ from millrace.serving.runtime import Runtime
 BATCH_SIZES: Final = (1, 2, 7, 64, 1000)
 _CALLS_PER_SIZE: Final = 16
 _SECONDS_PER_BATCH: Final = 10.0
+_LARGEST_BYTES: Final = 256 * 2**20
 
 
 def try_bundle(directory: Path) -> BatchInvariance:
@@ -60,18 +61,20 @@ def try_bundle(directory: Path) -> BatchInvariance:
 def compare_batch_sizes(runtime: Runtime, rows: FeatureColumns, sizes: Sequence[int] = BATCH_SIZES) -> BatchInvariance:
     """Score the same rows in batches of each size and compare the bits.
 
-    Sizes at which a slow model would need more than ten seconds a batch are left out.
+    Sizes at which a slow model would need more than ten seconds a batch, or whose rows would not fit into 256 MiB, are
+    left out.
 
     Raises:
         InvalidRecordError: The model fails on a row.
         FatalError: The model does not answer what its signature says.
     """
-    largest = rows.take(np.arange(max(sizes)) % len(rows))
+    affordable = tuple(size for size in sizes if size == 1 or size * _row_bytes(rows.signature) <= _LARGEST_BYTES)
+    largest = rows.take(np.arange(max(affordable)) % len(rows))
     runtime.infer(largest.take(slice(0, 2)))  # the first call allocates
     started = perf_counter()
     runtime.infer(largest.take(slice(0, 2)))
     seconds_per_row = (perf_counter() - started) / 2
-    compared = tuple(size for size in sizes if size <= 2 or size * seconds_per_row <= _SECONDS_PER_BATCH)
+    compared = tuple(size for size in affordable if size <= 2 or size * seconds_per_row <= _SECONDS_PER_BATCH)
     largest = largest.take(slice(0, max(compared)))
     expected = runtime.infer(largest)
     differing = tuple(size for size in compared if not _agrees(runtime, largest, expected, size))
@@ -85,13 +88,21 @@ def compare_batch_sizes(runtime: Runtime, rows: FeatureColumns, sizes: Sequence[
 
 
 def rows_from_profile(signature: Signature, profile: ReferenceProfile, rows: int = 64) -> FeatureColumns:
-    """Plausible rows for a bundle without a sample: the edges and values of its reference, in changing combinations."""
+    """Plausible rows for a bundle without a sample: the edges and values of its reference, in changing combinations.
+
+    Fewer of them where they are large, but one at least.
+    """
+    rows = max(1, min(rows, _LARGEST_BYTES // _row_bytes(signature)))
     cells = {entry.feature: entry for entry in profile.cells}
     values = {
         feature.name: _values(feature, cells.get(feature.name), rows, stride)
         for stride, feature in enumerate(signature.features, start=1)
     }
     return columns_from_values(signature, values)
+
+
+def _row_bytes(signature: Signature) -> int:
+    return sum(feature.elements * feature.dtype.numpy.itemsize for feature in signature.features)
 
 
 def _values(feature: Feature, cells: Cells | None, rows: int, stride: int) -> Any:  # noqa: ANN401 - of the feature's type
