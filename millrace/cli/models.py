@@ -1,8 +1,10 @@
 """`millrace model`: push, list, show, alias, promote, rollback."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Group, RenderableType
@@ -10,12 +12,16 @@ from rich.text import Text
 
 from millrace.cli.options import Bootstrap, Json, examples
 from millrace.cli.output import facts, human_bytes, listing, print_json, say, shortened, stderr, stdout
-from millrace.client import Client, ModelDetails, ModelVersion
+from millrace.client import Answering, Client, ModelDetails, Models, ModelVersion
 
 app = typer.Typer()
 model = typer.Typer(no_args_is_help=True, help="Push models, list and show their versions, promote them and roll back.")
 app.add_typer(model, name="model", rich_help_panel="Models", epilog=examples(("millrace model list", "what is there?")))
 
+_WAIT_SECS: Final = 10.0
+WaitSecs = Annotated[
+    float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for the scorers at most.")
+]
 Reference = Annotated[str, typer.Argument(help="NAME (its champion), NAME@ALIAS or NAME/VERSION.")]
 
 
@@ -99,28 +105,73 @@ def alias(
 @model.command(
     epilog=examples(
         ("millrace model promote weather", "the challenger, which the trainer proposed"),
-        ("millrace model promote weather/4", "any version"),
+        ("millrace model promote weather 4", "any version; weather/4 says the same"),
     )
 )
 def promote(
     reference: Annotated[str, typer.Argument(help="NAME (its challenger), NAME@ALIAS or NAME/VERSION.")],
+    version: Annotated[int | None, typer.Argument(help="With NAME: the version.")] = None,
     *,
+    wait: WaitSecs = _WAIT_SECS,
     bootstrap: Bootstrap = None,
     json: Json = False,
 ) -> None:
-    """Make a version the champion; scorers switch between two micro-batches."""
-    _say(Client(bootstrap).models.promote(reference), json=json)
+    """Make a version the champion, and wait until the scorers answer with it.
+
+    Scorers switch between two micro-batches, and no prediction mixes versions.
+    From which record on the version answers is in DEPLOYMENT.handovers.
+    """
+    wanted = reference if version is None else f"{reference}/{version}"
+    _change(Client(bootstrap), _name_in(reference), lambda models: models.promote(wanted), wait=wait, json=json)
 
 
 @model.command(epilog=examples(("millrace model rollback weather", "back to the champion before this one")))
 def rollback(
-    name: Annotated[str, typer.Argument(help="The model.")], *, bootstrap: Bootstrap = None, json: Json = False
+    name: Annotated[str, typer.Argument(help="The model.")],
+    *,
+    wait: WaitSecs = _WAIT_SECS,
+    bootstrap: Bootstrap = None,
+    json: Json = False,
 ) -> None:
-    """Make the version the champion that was it before the current one.
+    """Make the version the champion that was it before the current one, and wait for the scorers.
 
     Which one that was is in the topic millrace.history.
     """
-    _say(Client(bootstrap).models.rollback(name), json=json)
+    _change(Client(bootstrap), name, lambda models: models.rollback(name), wait=wait, json=json)
+
+
+def _change(client: Client, name: str, change: Callable[[Models], ModelVersion], *, wait: float, json: bool) -> None:
+    """Change the champion, and say from which record on it answers."""
+    watch = client.models.handover(name)
+    version = change(client.models)
+    with stderr().status("waiting for the scorers"):
+        answering = watch.wait(version.entry.version, within=timedelta(seconds=wait))
+    if json:
+        print_json({**version.document(), "answering": [each.document() for each in answering]})
+        return
+    _say(version, json=False)
+    for line in handover_lines(answering, wait):
+        say(line)
+
+
+def handover_lines(answering: Sequence[Answering], waited_secs: float) -> list[str]:
+    """What to say of the scorers that were waited for."""
+    if not answering:
+        return ["no scorer of it runs; the next one that starts answers with it"]
+    return [_handover_line(each, waited_secs) for each in answering]
+
+
+def _handover_line(each: Answering, waited_secs: float) -> str:
+    begun = ", ".join(f"{partition} from offset {offset}" for partition, offset in sorted(each.first_offsets.items()))
+    if not begun:
+        return f"{each.deployment} has not answered with it within {waited_secs:g} s: look at its records and its log"
+    behind = ", ".join(map(str, each.behind))
+    late = f"; not yet in {behind}: look at the log of its scorers" if behind else ""
+    return f"{each.deployment} answers with it: partition {begun}{late}"
+
+
+def _name_in(reference: str) -> str:
+    return re.split("[@/]", reference)[0]
 
 
 def versions_table(versions: Sequence[ModelVersion]) -> RenderableType:

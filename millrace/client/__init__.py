@@ -6,6 +6,7 @@ from millrace.client.dead_letters import DeadLetter, Replayed, ReplayFrom, Repla
 from millrace.client.doctor import Check, State, examine
 from millrace.client.encoding import ArrowEncoder, AvroEncoder, Encoder, JsonEncoder
 from millrace.client.explaining import Answer, Explanation, Verdict
+from millrace.client.handovers import Answering, HandoverWatch
 from millrace.client.labels import Label, LabelOperation
 from millrace.client.local import (
     BrokerStatus,
@@ -16,7 +17,7 @@ from millrace.client.local import (
     start_broker,
     stop_broker,
 )
-from millrace.client.models import ModelDetails, ModelVersion
+from millrace.client.models import ModelDetails, Models, ModelVersion
 from millrace.client.predictions import Prediction
 from millrace.client.sending import SendOptions, Sent
 from millrace.client.sources import FileFormat
@@ -30,6 +31,7 @@ from millrace.serving.transforms import TransformEntry
 
 __all__ = [
     "Answer",
+    "Answering",
     "AppliedTransform",
     "ArrowEncoder",
     "Audit",
@@ -42,6 +44,7 @@ __all__ = [
     "Encoder",
     "Explanation",
     "FileFormat",
+    "HandoverWatch",
     "JsonEncoder",
     "KafkaSettings",
     "Label",
@@ -50,6 +53,7 @@ __all__ = [
     "LoopAnswer",
     "ModelDetails",
     "ModelVersion",
+    "Models",
     "Position",
     "Prediction",
     "Progress",

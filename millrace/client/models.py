@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from millrace.client.champions import previous_champion
+from millrace.client.handovers import HandoverWatch
 from millrace.kafka.history import read_history
 from millrace.process.settings import KafkaSettings, Settings
 from millrace.serving.catalogue import CHALLENGER, CHAMPION, VersionEntry, aliases
@@ -112,7 +113,7 @@ class Models:
             return _named(registry, registry.set_alias(alias, reference))
 
     def promote(self, reference: str) -> ModelVersion:
-        """Make a version the champion; scorers switch between two micro-batches.
+        """Make a version the champion; scorers switch between two micro-batches. It is a challenger no longer.
 
         Args:
             reference: `name/3` or `name@alias`; a bare name means its challenger.
@@ -121,10 +122,11 @@ class Models:
             RequestError: There is no such version or no challenger.
         """
         wanted = reference if {"@", "/"} & set(reference) else f"{reference}@{CHALLENGER}"
-        return self.set_alias(CHAMPION, wanted)
+        with self._registry() as registry:
+            return _crown(registry, registry.resolve(wanted), what="promote", over=None)
 
     def rollback(self, name: str) -> ModelVersion:
-        """Make the version the champion that was it before the current one.
+        """Make the version the champion that was it before the current one, which shall not be tried again.
 
         Raises:
             RequestError: There is no such model, or no other version ever was its champion.
@@ -133,7 +135,16 @@ class Models:
             current = registry.resolve(f"{name}@{CHAMPION}").version
             records = read_history(self._kafka, subject=f"model/{name}")
             previous = previous_champion((record.entry for record in records), name, current)
-            return _named(registry, registry.set_alias(CHAMPION, f"{name}/{previous}"))
+            return _crown(registry, registry.resolve(f"{name}/{previous}"), what="roll back", over=current)
+
+    def handover(self, name: str) -> HandoverWatch:
+        """A watch on the scorers of a model, to be made before its champion is changed.
+
+        Raises:
+            RequestError: There is no such model, or it has no champion.
+        """
+        with self._registry() as registry:
+            return HandoverWatch(self._kafka, name, registry.resolve(f"{name}@{CHAMPION}").version)
 
     def _registry(self) -> Registry:
         return Registry(self._kafka, Shelf.of(self._settings or Settings.load()), who=who_am_i())
@@ -146,6 +157,15 @@ def who_am_i() -> str:
     except (OSError, KeyError):  # a container may have no name for its user
         user = "unknown"
     return f"{user}@{socket.gethostname()}"
+
+
+def _crown(registry: Registry, entry: VersionEntry, *, what: str, over: int | None) -> ModelVersion:
+    """Let `champion` name the version, and `challenger` neither it nor the one it follows: no rollout comes of it."""
+    wanted: dict[str, int | None] = {CHAMPION: entry.version}
+    if registry.aliases(entry.name).get(CHALLENGER) in {entry.version, over}:
+        wanted[CHALLENGER] = None
+    registry.swap_aliases(entry.name, expected={}, wanted=wanted, what=what, why="asked for")
+    return _named(registry, entry)
 
 
 def _named(registry: Registry, entry: VersionEntry) -> ModelVersion:

@@ -90,6 +90,9 @@ def hanging(before: Ends, after: Ends) -> list[TopicPartition]:
     )
 
 
+_WITHOUT_MEMBERS: Final = (ck.ConsumerGroupState.EMPTY, ck.ConsumerGroupState.DEAD)
+
+
 class Admin:
     """One connection for questions and orders. May be shared by threads; there is nothing to close.
 
@@ -201,6 +204,12 @@ class Admin:
             RequestError: A topic does not exist.
         """
         return self._latest(topics, IsolationLevel.READ_UNCOMMITTED)
+
+    def groups_at_work(self) -> frozenset[str]:
+        """Consumer groups that have members."""
+        answer = self._client.list_consumer_groups(request_timeout=self._secs)
+        found = self._wait(answer, "listing consumer groups").valid
+        return frozenset(group.group_id for group in found if group.state not in _WITHOUT_MEMBERS)
 
     def committed(self, group: str) -> dict[TopicPartition, NextOffset]:
         """What a consumer group has committed; partitions without a commit are absent, an unknown group has none."""

@@ -151,7 +151,7 @@ def test_shadows(signature: Signature, outputs: Outputs, mode: RolloutMode) -> N
 @pytest.mark.parametrize("trial", [None, Trial(Member(4, "sha256:" + "0b" * 32), RolloutMode.CANARY, 0.1)])
 def test_handovers(trial: Trial | None) -> None:
     lineup = Lineup("weather", Member(3, IDENTITY.digest), trial)
-    value = lineup.to_json(deployment="rain", partition=3, first_offset=1042, at_ms=1_767_225_600_042)
+    value = lineup.to_json(deployment="rain", first=records(1).coordinates(0), at_ms=1_767_225_600_042)
     validator("handovers").validate(json.loads(value))
     assert Lineup.from_json(value) == lineup
 

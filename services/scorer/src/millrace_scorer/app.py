@@ -71,7 +71,9 @@ class Scorer:
             who = f"scorer/{deployment.deployment}/{self.slot}"
             registry = Registry(self.kafka, Shelf.of(self.settings), who=who)
             stack.enter_context(registry)
-            codec = stack.enter_context(StreamCodec(deployment, clock))
+            codec = stack.enter_context(
+                StreamCodec(deployment, clock, settings=self.settings, on_fetch=telemetry.fetched)
+            )
             models = ServedModels(registry, deployment, Compiler(deployment, codec, clock), telemetry.models)
             stack.enter_context(closing(models))
             lane = open_lane(self.kafka, lane_spec(deployment, self.slot))

@@ -29,6 +29,7 @@ class Telemetry:
         self._instruments = instruments
         self._health = health
         self._trouble: str | None = None
+        self._waiting_for: str | None = None
         self._challenger_trouble: str | None = None
 
     def polled(self, records: int, *, backlog: int) -> None:
@@ -51,6 +52,11 @@ class Telemetry:
             self._challenger_trouble = scored.challenger_trouble
             if scored.challenger_trouble is not None:
                 log.warning("the challenger has no part; the champion answers", reason=scored.challenger_trouble)
+
+    def fetched(self, *, seconds: float, defaulted: int) -> None:
+        """Count a round trip to the online store, which is a part of decoding."""
+        self._instruments.observe(metrics.ENRICH_DURATION, seconds)
+        self._instruments.add(metrics.RECORDS_DEFAULTED, defaulted)
 
     def settled(self, outcome: Outcome, tally: Tally, *, seconds: float, latency_seconds: NDArray[np.float64]) -> None:
         """Count a transaction, and its records only if they became readable."""
@@ -79,11 +85,13 @@ class Telemetry:
         """Say that scoring waits for something outside."""
         log.warning("scoring suspended; the same records will be tried again", reason=reason, attempt=attempt)
         self._instruments.set(metrics.INTAKE_PAUSED, 1)
+        self._waiting_for = reason
         self._health.not_ready(reason)
 
     def resumed(self) -> None:
         """Scoring works again."""
         log.info("scoring resumed")
+        self._waiting_for = None
         self._instruments.set(metrics.INTAKE_PAUSED, 0)
 
     def models(self, lineup: Lineup) -> None:
@@ -106,7 +114,9 @@ class Telemetry:
             self._instruments.set(metrics.CONSUMER_LAG, stats.lag_records)
         if self._trouble is not None:
             return
-        if stats.assigned:
+        if self._waiting_for is not None:
+            self._health.not_ready(self._waiting_for)
+        elif stats.assigned:
             self._health.ready()
         else:
             self._health.not_ready("no partition is assigned: the group has more members than the topic partitions")

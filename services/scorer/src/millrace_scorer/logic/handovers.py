@@ -43,15 +43,8 @@ class Handovers:
         if not changed:
             return ()
         self._known |= dict.fromkeys(changed, lineup)
-        values = [
-            lineup.to_json(
-                deployment=self._deployment,
-                partition=number,
-                first_offset=int(records.offsets[np.argmax(records.partitions == number)]),
-                at_ms=wall_ms,
-            )
-            for number in changed
-        ]
+        firsts = [records.coordinates(int(np.argmax(records.partitions == number))) for number in changed]
+        values = [lineup.to_json(deployment=self._deployment, first=first, at_ms=wall_ms) for first in firsts]
         keys = [b"%d" % number for number in changed]
         stamps = np.full(len(changed), wall_ms, np.int64)
         return (OutputBatch(self._topic, np.array(changed, np.int32), stamps, keys, values),)

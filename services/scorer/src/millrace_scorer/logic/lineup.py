@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from millrace.core.errors import RequestError
+from millrace.core.records import Coordinates
 from millrace.core.rollout import RolloutMode
 
 _TYPE: Final = "handover.v1"
@@ -47,14 +48,15 @@ class Lineup:
     champion: Member
     trial: Trial | None = None
 
-    def to_json(self, *, deployment: str, partition: int, first_offset: int, at_ms: int) -> bytes:
-        """The value of a handover record: this lineup begins with the record at `first_offset`."""
+    def to_json(self, *, deployment: str, first: Coordinates, at_ms: int) -> bytes:
+        """The value of a handover record: this lineup begins with the record at `first`."""
         champion, trial = self.champion, self.trial
         document: dict[str, object] = {
             "type": _TYPE,
             "deployment": deployment,
-            "partition": partition,
-            "first_offset": first_offset,
+            "topic": first.topic,
+            "partition": first.partition,
+            "first_offset": first.offset,
             "model": self.model,
             "champion": {"version": champion.version, "digest": champion.digest},
             "mode": (trial.mode if trial else RolloutMode.NONE).value,
