@@ -32,18 +32,23 @@ from millrace.telemetry.metrics import Instruments
 from millrace_gateway.adapters.answering import Answering, event_id_source
 from millrace_gateway.adapters.compiling import Compiler
 from millrace_gateway.adapters.depositing import Depositor
+from millrace_gateway.adapters.grpc.doors import Calls
 from millrace_gateway.adapters.grpc.inference import inference_service
 from millrace_gateway.adapters.grpc.server import GrpcServer
 from millrace_gateway.adapters.journal import Journal
 from millrace_gateway.adapters.models import Repository
+from millrace_gateway.adapters.rates import RateLimiter
 from millrace_gateway.adapters.readiness import Readiness
+from millrace_gateway.adapters.rest.bodies import BodyLimits
 from millrace_gateway.adapters.rest.doors import RestDoor, application
+from millrace_gateway.adapters.rest.guard import Guard
 from millrace_gateway.adapters.rest.health import health_door
-from millrace_gateway.adapters.rest.inference import body_limits, inference_door
+from millrace_gateway.adapters.rest.inference import inference_door
 from millrace_gateway.adapters.rest.predictions import PredictionStreams, predictions_door
 from millrace_gateway.adapters.rest.repository import repository_door
 from millrace_gateway.adapters.rest.server import RestServer
 from millrace_gateway.adapters.rest.streams import StreamIntake, Topics, streams_door
+from millrace_gateway.adapters.rest.tensors import TensorLimits
 from millrace_gateway.adapters.subscriptions import Hub
 from millrace_gateway.adapters.telemetry import JournalTelemetry
 from millrace_gateway.adapters.topics import ensure_online_topics
@@ -96,8 +101,8 @@ class Gateway:
         async with AsyncExitStack() as stack:
             parts = await self._open(told, stack)
             options = self.options
-            app = application(parts.rest_doors())
-            rest = await stack.enter_async_context(RestServer(app, options.rest, drain=DRAIN))
+            app = Guard(application(parts.rest_doors()), parts.rates, partial(_count, told.instruments, DoorName.REST))
+            rest = await stack.enter_async_context(RestServer(app, options.rest, options.limits, drain=DRAIN))
             rpc = await stack.enter_async_context(
                 GrpcServer(parts.grpc_doors(), options.grpc, options.limits, drain=DRAIN)
             )
@@ -120,8 +125,9 @@ class Gateway:
         depositor.start()
         stack.push_async_callback(asyncio.to_thread, depositor.close)
         intake = StreamIntake(Topics(Admin(self.kafka), self.clock), depositor, self.options.limits)
+        rates = RateLimiter(self.options.limits.requests_per_sec)
         repository, answering = await self._open_inference(told, stack)
-        return _Parts(self, told, streams, intake, repository, answering)
+        return _Parts(self, told, streams, intake, repository, answering, rates)
 
     async def _open_inference(self, told: Watched, stack: AsyncExitStack) -> tuple[Repository, Answering]:
         limits, loop = self.options.limits, asyncio.get_running_loop()
@@ -155,6 +161,7 @@ class _Parts:
     intake: StreamIntake
     repository: Repository
     answering: Answering
+    rates: RateLimiter
 
     def obstacle(self) -> str | None:
         """Why requests would not be answered as promised now; None where they would."""
@@ -162,10 +169,12 @@ class _Parts:
 
     def rest_doors(self) -> Sequence[RestDoor]:
         """Every door over HTTP; the first route that fits a path answers."""
+        limits = self.gateway.options.limits
+        bodies = BodyLimits(limits.body_bytes, timedelta(seconds=limits.body_secs))
         return (
             health_door(self.told.health, self.told.instruments.exposition),
-            inference_door(self.answering, self.repository, body_limits(self.gateway.options.limits)),
-            repository_door(self.repository),
+            inference_door(self.answering, self.repository, bodies, TensorLimits(limits.elements, limits.depth)),
+            repository_door(self.repository, bodies),
             predictions_door(self.streams),
             streams_door(self.intake),
         )
@@ -177,11 +186,11 @@ class _Parts:
                 self.answering,
                 self.repository,
                 self.told.health,
+                Calls(self.rates, partial(_count, self.told.instruments, DoorName.GRPC)),
                 elements=self.gateway.options.limits.elements,
-                observe=partial(_count, self.told.instruments),
             ),
         )
 
 
-def _count(instruments: Instruments, status: str) -> None:
-    instruments.add(ANSWERED, door=DoorName.GRPC, status=status)
+def _count(instruments: Instruments, door: DoorName, status: str) -> None:
+    instruments.add(ANSWERED, door=door, status=status)

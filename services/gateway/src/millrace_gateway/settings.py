@@ -48,6 +48,14 @@ class Limits(BaseModel):
     """Largest body of a request, counted as it arrives, and largest gRPC request."""
     body_secs: Seconds = 30.0
     """Longest time for a body to arrive."""
+    head_bytes: Bytes = 65_536
+    """Longest headers of a request."""
+    head_secs: Seconds = 10.0
+    """Longest time for the head of a request to arrive, from the connection or from its first byte."""
+    connections: Count = 2_000
+    """Most connections over HTTP, and most calls at a time over gRPC."""
+    requests_per_sec: Count | None = None
+    """Most requests a second of one client, known by its `X-API-Key` or `Authorization`, or else by its address."""
     request_secs: Seconds = 30.0
     """Longest time to an answer; a request's own `timeout` may only be shorter."""
     elements: Count = 4 * 2**20

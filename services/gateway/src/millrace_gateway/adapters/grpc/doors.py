@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError, Message
 
 from millrace.core.errors import MillraceError, RequestError
 from millrace_gateway.adapters.grpc.refusals import refuse, status_of
+from millrace_gateway.adapters.rates import RateLimiter
 
 if TYPE_CHECKING:
     Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
@@ -27,9 +28,11 @@ class Calls:
     `MillraceError` in the status that `refusals` has for them.
 
     Attributes:
+        rates: How often a client may call, by the metadata that are headers over HTTP.
         observe: Told of every call that ended.
     """
 
+    rates: RateLimiter
     observe: Observe
 
     def unary(
@@ -39,6 +42,7 @@ class Calls:
 
         async def call(content: bytes, context: "Context") -> bytes:
             try:
+                self._check_rate(context)
                 answer = await handle(_parse(kind, content), context)
             except MillraceError as error:
                 self.observe(status_of(error).name)
@@ -56,6 +60,7 @@ class Calls:
         async def call(contents: AsyncIterator[bytes], context: "Context") -> AsyncIterator[bytes]:
             try:
                 async for content in contents:
+                    self._check_rate(context)
                     answer = await handle(_parse(kind, content), context)
                     yield answer.SerializeToString()
             except MillraceError as error:
@@ -64,6 +69,10 @@ class Calls:
             self.observe(grpc.StatusCode.OK.name)
 
         return grpc.stream_stream_rpc_method_handler(call)
+
+    def _check_rate(self, context: "Context") -> None:
+        metadata = {str(key): str(value) for key, value in context.invocation_metadata() or ()}
+        self.rates.check(metadata, context.peer().rpartition(":")[0])
 
 
 def service(name: str, calls: "Mapping[str, grpc.RpcMethodHandler[bytes, bytes]]") -> grpc.GenericRpcHandler:

@@ -10,7 +10,7 @@ from millrace import __version__
 from millrace.core.errors import MillraceError
 from millrace.process.health import Health
 from millrace_gateway.adapters.answering import Answering
-from millrace_gateway.adapters.grpc.doors import Calls, Observe, service
+from millrace_gateway.adapters.grpc.doors import Calls, service
 from millrace_gateway.adapters.grpc.generated import inference_pb2 as messages
 from millrace_gateway.adapters.grpc.tensors import read_ask, write_answer
 from millrace_gateway.adapters.models import Repository, Served
@@ -24,10 +24,9 @@ SERVICE: Final = "inference.GRPCInferenceService"
 
 
 def inference_service(
-    answering: Answering, repository: Repository, health: Health, *, elements: int, observe: Observe
+    answering: Answering, repository: Repository, health: Health, calls: Calls, *, elements: int
 ) -> grpc.GenericRpcHandler:
     """Health, metadata, inference, configuration, statistics and the repository."""
-    calls = Calls(observe)
     servicer = _Servicer(answering, repository, health, elements)
     return service(
         SERVICE,

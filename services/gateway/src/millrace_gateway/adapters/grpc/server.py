@@ -49,8 +49,9 @@ class GrpcServer:
             ("grpc.so_reuseport", 1),
             ("grpc.max_receive_message_length", self._limits.body_bytes),
             ("grpc.max_send_message_length", -1),
+            ("grpc.absolute_max_metadata_size", self._limits.head_bytes),
         )
-        self._server = grpc.aio.server(options=options)
+        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=self._limits.connections)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._server.add_generic_rpc_handlers(tuple(self._handlers))

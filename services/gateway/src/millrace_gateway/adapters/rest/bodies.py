@@ -1,11 +1,25 @@
 """Bodies of requests, read whole within a bound of bytes and of time."""
 
 import asyncio
+from dataclasses import dataclass
 from datetime import timedelta
 
 from starlette.requests import ClientDisconnect, Request
 
 from millrace_gateway.logic.errors import LengthRequiredError, SlowRequestError, TooLargeError
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """Bounds of a request's body.
+
+    Attributes:
+        size_bytes: Longest body.
+        within: Longest time for it to arrive.
+    """
+
+    size_bytes: int
+    within: timedelta
 
 
 async def read_body(request: Request, *, limit_bytes: int, within: timedelta) -> bytes:

@@ -23,16 +23,15 @@ class RestDoor:
     """Some routes that belong together.
 
     Attributes:
-        router: The routes. A handler raises errors of `MillraceError`; they become answers in one place.
+        router: The routes. A handler raises errors of `MillraceError`; they become answers in one place. One that takes
+            a body reads it by `read_body`, which bounds it.
         paths: OpenAPI path items of routes that FastAPI cannot describe by itself, by path.
         schemas: OpenAPI schemas that these refer to, by name.
-        unbounded: Prefixes of paths whose handlers bound their bodies themselves.
     """
 
     router: APIRouter
     paths: Mapping[str, Any] = field(default_factory=dict)
     schemas: Mapping[str, Any] = field(default_factory=dict)
-    unbounded: tuple[str, ...] = ()
 
 
 def application(doors: Sequence[RestDoor]) -> FastAPI:

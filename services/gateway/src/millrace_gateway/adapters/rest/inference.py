@@ -1,7 +1,5 @@
 """The door of inference over HTTP: `/v2/models/...` of the Open Inference Protocol."""
 
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -9,41 +7,19 @@ from starlette.responses import Response
 
 from millrace_gateway.adapters.answering import Answering
 from millrace_gateway.adapters.models import Repository, Served
-from millrace_gateway.adapters.rest.bodies import read_body
+from millrace_gateway.adapters.rest.bodies import BodyLimits, read_body
 from millrace_gateway.adapters.rest.doors import RestDoor
 from millrace_gateway.adapters.rest.inference_schema import PATHS, SCHEMAS
 from millrace_gateway.adapters.rest.refusals import JSON
 from millrace_gateway.adapters.rest.tensors import HEADER_LENGTH, TensorLimits, read_ask, write_answer
 from millrace_gateway.logic.describing import describe_config, describe_model, describe_statistics
-from millrace_gateway.settings import Limits
 
 _MODEL: Final = "/v2/models/{model}"
 _VERSION: Final = "/v2/models/{model}/versions/{version}"
 _OCTETS: Final = "application/octet-stream"
 
 
-@dataclass(frozen=True, slots=True)
-class BodyLimits:
-    """Bounds of a request's body.
-
-    Attributes:
-        size_bytes: Longest body.
-        within: Longest time for it to arrive.
-        tensors: Bounds of what is in it.
-    """
-
-    size_bytes: int
-    within: timedelta
-    tensors: TensorLimits
-
-
-def body_limits(limits: Limits) -> BodyLimits:
-    """The bounds that the environment says."""
-    tensors = TensorLimits(limits.elements, limits.depth)
-    return BodyLimits(limits.body_bytes, timedelta(seconds=limits.body_secs), tensors)
-
-
-def inference_door(answering: Answering, repository: Repository, limits: BodyLimits) -> RestDoor:
+def inference_door(answering: Answering, repository: Repository, limits: BodyLimits, tensors: TensorLimits) -> RestDoor:
     """Infer, metadata, readiness, configuration and statistics, of models and of versions."""
     router = APIRouter(tags=["models"])
 
@@ -60,7 +36,7 @@ def inference_door(answering: Answering, repository: Repository, limits: BodyLim
             header_length=request.headers.get(HEADER_LENGTH),
             model=path["model"],
             version=path.get("version", ""),
-            limits=limits.tensors,
+            limits=tensors,
         )
         content, head = write_answer(await answering.answer(ask), form)
         if head is None:

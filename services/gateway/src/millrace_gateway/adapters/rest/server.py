@@ -11,7 +11,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from millrace.core.errors import RequestError
-from millrace_gateway.settings import Rest
+from millrace_gateway.adapters.rest.connections import bounded
+from millrace_gateway.settings import Limits, Rest
 
 _BACKLOG = 2048
 
@@ -25,12 +26,12 @@ class RestServer:
         RequestError: The address is in use by something else, or not this machine's.
     """
 
-    def __init__(self, app: ASGIApp, address: Rest, *, drain: timedelta) -> None:
+    def __init__(self, app: ASGIApp, address: Rest, limits: Limits, *, drain: timedelta) -> None:
         self._socket = _listening(address)
         self._server = _Server(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=bounded(limits),
                 ws="websockets-sansio",
                 lifespan="off",
                 log_config=None,

@@ -1,0 +1,102 @@
+"""Bounds of a connection, below any request: how many there are, and how long and how slow a head may be."""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any, ClassVar, Final
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from millrace_gateway.adapters.rest.refusals import Code
+from millrace_gateway.settings import Limits
+
+_MAX_URL_BYTES: Final = 16_384
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with bounds. A subclass is bound to its limits by `bounded`."""
+
+    limits: ClassVar[Limits]
+
+    _timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
+    _refusal: tuple[HTTPStatus, Code, str] | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
+        """A client connected; one too many is told so and let go."""
+        super().connection_made(transport)
+        if len(self.connections) > self.limits.connections:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, Code.UNAVAILABLE, "there are too many connections")
+        else:
+            self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """A request begins: its head must come in time."""
+        super().on_message_begin()
+        self._head_bytes = 0
+        self._arm()
+
+    def on_url(self, url: bytes) -> None:
+        """More of the address; one that is too long ends the connection."""
+        super().on_url(url)
+        if len(self.url) > _MAX_URL_BYTES:
+            self._refusal = HTTPStatus.REQUEST_URI_TOO_LONG, Code.TOO_LARGE, "the address is too long"
+            raise ValueError(_MAX_URL_BYTES)  # ends the parser, which ends in `send_400_response`
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Another header; too many bytes of them end the connection."""
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > self.limits.head_bytes:
+            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            self._refusal = status, Code.TOO_LARGE, f"the headers are longer than {self.limits.head_bytes} bytes"
+            raise ValueError(self._head_bytes)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is there in time."""
+        self._disarm()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, or is beyond a bound of its head."""
+        self._refuse(*(self._refusal or (HTTPStatus.BAD_REQUEST, Code.INVALID, msg)))
+
+    def _arm(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.limits.head_secs, self._too_slow)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self) -> None:
+        self._timer = None
+        secs = self.limits.head_secs
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT, Code.SLOW, f"no request arrived within {secs:g} s")
+
+    def _refuse(self, status: HTTPStatus, code: Code, message: str) -> None:
+        self._disarm()
+        if self.transport.is_closing():
+            return
+        body = orjson.dumps({"error": message, "remedy": "", "code": code})
+        head = [
+            f"HTTP/1.1 {status.value} {status.phrase}",
+            "content-type: application/json",
+            f"content-length: {len(body)}",
+            "connection: close",
+            *(["retry-after: 1"] if status is HTTPStatus.SERVICE_UNAVAILABLE else []),
+        ]
+        self.transport.write("\r\n".join(head).encode() + b"\r\n\r\n" + body)
+        self.transport.close()
+
+
+def bounded(limits: Limits) -> type[BoundedProtocol]:
+    """The protocol with these limits."""
+    namespace: dict[str, Any] = {"limits": limits}
+    return type("_Bounded", (BoundedProtocol,), namespace)
