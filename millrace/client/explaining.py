@@ -10,7 +10,7 @@ import numpy as np
 
 from millrace.client.dead_letters import DeadLetter, letters_of
 from millrace.client.predictions import SUFFIX, Prediction, parse_prediction
-from millrace.core.columns import Decoded, FeatureColumns
+from millrace.core.columns import FeatureColumns
 from millrace.core.errors import InvalidRecordError, MillraceError, RequestError
 from millrace.core.records import Coordinates, RecordBatch
 from millrace.kafka.reading import Position, Reader, find
@@ -186,15 +186,28 @@ def find_dead_letter(kafka: KafkaSettings, topic: str, source: Coordinates, time
 
 
 def score_again(
-    record: RecordBatch, row: int, model: LoadedModel, deployment: Deployment
+    record: RecordBatch,
+    row: int,
+    model: LoadedModel,
+    deployment: Deployment,
+    *,
+    enriched: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], Answer]:
     """The features of one row of a record as the model sees them, and what the model answers.
+
+    Args:
+        record: The record, as a batch of one.
+        row: Which row of a record that carries many.
+        model: The model.
+        deployment: Says how records are read.
+        enriched: Values of the features that came from the online store when it was scored.
 
     Raises:
         InvalidRecordError: The record cannot be decoded or scored.
         RequestError: The record has no such row, or the deployment's schemas cannot be read.
     """
-    decoded = _decode(record, model, deployment)
+    with StreamCodec(deployment, SystemClock()) as codec:
+        decoded = codec.decoder(model.signature, enriched=enriched or {}).decode(record)
     if decoded.rejections:
         raise decoded.rejections[0].error
     found = np.flatnonzero(decoded.rows == row)
@@ -212,11 +225,6 @@ def score_again(
     return _features(columns), Answer(classes[int(outputs.labels[0])], scores, None, bins)
 
 
-def _decode(record: RecordBatch, model: LoadedModel, deployment: Deployment) -> Decoded:
-    with StreamCodec(deployment, SystemClock()) as codec:
-        return codec.decoder(model.signature).decode(record)
-
-
 def _repeated(
     record: RecordBatch, source: Coordinates, prediction: Prediction, shelf: Shelf, deployment: Deployment
 ) -> Explanation:
@@ -225,7 +233,7 @@ def _repeated(
     try:
         model = load(shelf.take(prediction.digest), version=prediction.version, options=options)
         try:
-            features, answer = score_again(record, source.row, model, deployment)
+            features, answer = score_again(record, source.row, model, deployment, enriched=prediction.enriched)
         finally:
             model.close()
     except MillraceError as error:

@@ -1,7 +1,7 @@
 """Predictions as a subscriber sees them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
@@ -35,6 +35,7 @@ class Prediction:
         event_time_ms: The input's timestamp, milliseconds since 1970.
         scored_at_ms: When it was scored, milliseconds since 1970.
         degraded: Whether a cheaper variant scored it because of overload.
+        enriched: Values of the features that came from the online store, None for not a number; empty where none did.
     """
 
     at: Coordinates
@@ -53,6 +54,7 @@ class Prediction:
     event_time_ms: int
     scored_at_ms: int
     degraded: bool = False
+    enriched: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def latency(self) -> timedelta:
@@ -78,6 +80,7 @@ class Prediction:
             "event_time": self.event_time_ms,
             "scored_at": self.scored_at_ms,
             **({"degraded": True} if self.degraded else {}),
+            **({"enriched": dict(self.enriched)} if self.enriched else {}),
             "at": str(self.at),
         }
 
@@ -179,6 +182,7 @@ def parse_prediction(batch: RecordBatch, row: int) -> Prediction:
         event_time_ms=document["event_time"],
         scored_at_ms=document["scored_at"],
         degraded=document.get("degraded", False),
+        enriched=document.get("enriched", {}),
     )
 
 

@@ -137,9 +137,17 @@ class JsonOutputs:
 
 
 class JsonPredictionEncoder:
-    """Predictions as JSON objects. See `PredictionEncoder`."""
+    """Predictions as JSON objects. See `PredictionEncoder`.
 
-    def __init__(self, identity: Identity, signature: Signature) -> None:
+    Args:
+        identity: What makes the predictions.
+        signature: The model's.
+        enriched: Features that did not come from the record; their values are written, since nobody could find them
+            again.
+    """
+
+    def __init__(self, identity: Identity, signature: Signature, *, enriched: Sequence[str] = ()) -> None:
+        self._enriched: Final = enriched
         self._model: Final = _literal(
             b',"deployment":%b,"model":%b,"version":%d,"digest":%b,"transform":%b'
             % (
@@ -168,10 +176,14 @@ class JsonPredictionEncoder:
         sources = _Sources.of(records, decoded, scored_at_ms)
         head, columns = _json_source(records.topic.encode(), sources, decoded.event_ids)
         template = head + self._model + self._outputs.template + b',"bins":"%b","event_time":%d'
-        template += b',"scored_at":%d' % scored_at_ms + (b',"degraded":true}' if degraded else b"}")
+        template += b',"scored_at":%d' % scored_at_ms + (b',"degraded":true' if degraded else b"")
         columns += self._outputs.columns(outputs)
         columns += [repeat(b"", len(outputs)) if bins is None else bins, sources.event_times.tolist()]
-        return list(map(template.__mod__, zip(*columns, strict=True)))
+        if self._enriched:
+            members = (_literal(_json(name)) + b":%b" for name in self._enriched)
+            template += b',"enriched":{' + b",".join(members) + b"}"
+            columns += (_json_values(decoded.columns.column(name)) for name in self._enriched)
+        return list(map((template + b"}").__mod__, zip(*columns, strict=True)))
 
 
 def _json_source(topic: bytes, sources: _Sources, ids: Sequence[str | None] | None) -> tuple[bytes, list[Column]]:
@@ -186,6 +198,13 @@ def _json_source(topic: bytes, sources: _Sources, ids: Sequence[str | None] | No
 
 def _json_numbers(column: NDArray[np.float32]) -> list[bytes]:
     """The shortest decimal of each number that reads back as the same float."""
+    return orjson.dumps(np.ascontiguousarray(column), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
+
+
+def _json_values(column: NDArray[np.generic]) -> list[bytes]:
+    """Each value of a scalar feature as JSON; null for NaN."""
+    if column.dtype.kind == "O":
+        return list(map(orjson.dumps, column.tolist()))
     return orjson.dumps(np.ascontiguousarray(column), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
 
 

@@ -49,6 +49,7 @@ class PredictionDocument(TypedDict):
     event_time: Count
     scored_at: Count
     degraded: NotRequired[bool]
+    enriched: NotRequired[dict[str, bool | int | float | str | None]]
 
 
 class LabelDocument(TypedDict):

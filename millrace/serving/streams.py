@@ -1,10 +1,10 @@
 """How the records of a deployment's stream are read and its predictions written: the same for every door."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from millrace.codec.dispatch import stream_decoder
 from millrace.codec.limits import Limits
@@ -13,8 +13,17 @@ from millrace.codec.schema_source import FirstOf, GivenSchemas, SchemaSource
 from millrace.codec.schemas import PREDICTION_AVRO_SCHEMA
 from millrace.core.clock import Clock
 from millrace.core.columns import Decoder
+from millrace.core.errors import RequestError
 from millrace.core.signature import Signature
-from millrace.process.deployment import Deployment, PredictionFormat
+from millrace.process.deployment import Deployment, PredictionFormat, RecordFormat
+from millrace.process.settings import Settings
+from millrace.serving.enriching import EnrichingDecoder, Remembered
+from millrace.serving.online_features import OnFetch, OnlineFeatures, Store
+from millrace.store.local_redis import find_redis
+
+
+def _tell_nobody(*, seconds: float, defaulted: int) -> None:
+    """Nobody wants to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +39,26 @@ class StreamCodec:
 
     Args:
         deployment: Whose stream.
-        clock: Measures how long a registry's unknown schema ids stay unknown.
+        clock: Measures how long a registry's unknown schema ids stay unknown, and how old online features are.
+        settings: Say where the online store is; not needed to read records whose predictions tell what was fetched.
+        on_fetch: Told of every round trip to the online store.
 
     Raises:
-        RequestError: A schema file cannot be read, or the registry's client is not installed.
+        RequestError: A schema file cannot be read, the client of the registry or of the online store is not installed,
+            or the deployment enriches and no online store is named.
     """
 
-    def __init__(self, deployment: Deployment, clock: Clock) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        clock: Clock,
+        *,
+        settings: Settings | None = None,
+        on_fetch: OnFetch | None = None,
+    ) -> None:
         self._deployment: Final = deployment
+        self._clock: Final = clock
+        self._on_fetch: Final = on_fetch or _tell_nobody
         self._resources: Final = ExitStack()
         self._registry = self._connect(clock)
         sources: list[SchemaSource] = []
@@ -46,16 +67,23 @@ class StreamCodec:
         if self._registry is not None:
             sources.append(self._registry.schemas)
         self._schemas: Final = FirstOf(tuple(sources)) if sources else None
+        self._online: Final = self._open_online(settings) if deployment.enrich and settings else None
 
-    def decoder(self, signature: Signature) -> Decoder:
+    def decoder(self, signature: Signature, *, enriched: Mapping[str, Any] | None = None) -> Decoder:
         """Reads the stream's records as rows of a model.
 
+        Args:
+            signature: The model's.
+            enriched: Values of features that do not come from the record, as a prediction of it tells; then nothing is
+                fetched. Where absent they are fetched as the deployment says.
+
         Raises:
-            RequestError: The stream's format cannot carry the model's features.
+            RequestError: The stream's format cannot carry the model's features, or no online store was named.
         """
-        source = self._deployment.source
-        limits = Limits(**self._deployment.limits.model_dump())
-        return stream_decoder(signature, source.format, limits=limits, id_field=source.id_field, schemas=self._schemas)
+        enricher = self._online_features(signature) if enriched is None else Remembered(signature, enriched)
+        if enricher is None or not enricher.features:
+            return self._plain_decoder(signature)
+        return EnrichingDecoder(signature, enricher, self._plain_decoder)
 
     def encoder(self, identity: Identity, signature: Signature) -> PredictionEncoder:
         """Writes a model's predictions.
@@ -66,7 +94,7 @@ class StreamCodec:
             FatalError: The registry refuses the credentials.
         """
         if self._deployment.sink.format is PredictionFormat.JSON or self._registry is None:
-            return JsonPredictionEncoder(identity, signature)
+            return JsonPredictionEncoder(identity, signature, enriched=self._enriched(signature))
         subject = f"{self._deployment.predictions_topic}-value"
         schema_id = self._registry.register(subject, PREDICTION_AVRO_SCHEMA)
         return AvroPredictionEncoder(identity, signature, schema_id=schema_id)
@@ -82,6 +110,52 @@ class StreamCodec:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _plain_decoder(self, signature: Signature) -> Decoder:
+        source = self._deployment.source
+        return self._decoder_of(signature, source.format, source.id_field)
+
+    def _decoder_of(self, signature: Signature, form: RecordFormat, id_field: str | None = None) -> Decoder:
+        limits = Limits(**self._deployment.limits.model_dump())
+        return stream_decoder(signature, form, limits=limits, id_field=id_field, schemas=self._schemas)
+
+    def _online_features(self, signature: Signature) -> OnlineFeatures | None:
+        if not self._enriched(signature):
+            return None
+        if self._online is None:
+            raise RequestError(
+                f"deployment {self._deployment.deployment} has features from the online store, which is not asked here",
+                remedy="read records that have predictions: these tell what was fetched",
+            )
+        return OnlineFeatures(
+            signature,
+            self._deployment.enrich,
+            self._online,
+            lambda table, spec: self._decoder_of(table, spec.format),
+            clock=self._clock,
+            on_fetch=self._on_fetch,
+        )
+
+    def _enriched(self, signature: Signature) -> tuple[str, ...]:
+        """The features of the model that come from the online store."""
+        known = {feature.name for feature in signature.features}
+        return tuple(name for spec in self._deployment.enrich for name in spec.features if name in known)
+
+    def _open_online(self, settings: Settings) -> Store:
+        redis = find_redis(settings)
+        if redis is None:
+            raise RequestError(
+                f"deployment {self._deployment.deployment} has features from the online store, and none is named",
+                remedy="run `millrace up --redis`, or name one: MILLRACE_REDIS__URL=redis://HOST:PORT",
+            )
+        try:
+            # Its client comes with the extra `redis`, which streams without online features do not need.
+            from millrace.store.online import OnlineStore  # noqa: PLC0415
+        except ImportError:
+            raise RequestError(
+                "the client of the online store is not installed", remedy="pip install 'millrace[redis]'"
+            ) from None
+        return self._resources.enter_context(OnlineStore(redis))
 
     def _connect(self, clock: Clock) -> _Registry | None:
         if self._deployment.source.registry is None:

@@ -92,6 +92,22 @@ END_TO_END_LATENCY: Final = MetricSpec(
     (),
     LATENCY_BUCKETS,
 )
+ENRICH_DURATION: Final = MetricSpec(
+    "scorer",
+    "enrich_duration",
+    Unit.SECONDS,
+    Kind.HISTOGRAM,
+    "Time of one round trip to the online store for a micro-batch; a part of decoding.",
+    (),
+    DURATION_BUCKETS,
+)
+RECORDS_DEFAULTED: Final = MetricSpec(
+    "scorer",
+    "defaulted",
+    Unit.RECORDS,
+    Kind.COUNTER,
+    "Rows for which the online store had no value, or none young enough, and that were scored with defaults.",
+)
 BACKLOG: Final = MetricSpec(
     "scorer", "backlog", Unit.RECORDS, Kind.GAUGE, "Records polled and not yet scored, at most the backlog limit."
 )
@@ -160,6 +176,8 @@ SCORER: Final = (
     BATCH_SIZE,
     STAGE_DURATION,
     END_TO_END_LATENCY,
+    ENRICH_DURATION,
+    RECORDS_DEFAULTED,
     BACKLOG,
     BACKLOG_LIMIT,
     BATCHES_BISECTED,

@@ -13,7 +13,8 @@ from millrace.core.errors import FatalError, RequestError, TransientError
 from millrace.process.clock import SystemClock
 from millrace.process.settings import RedisSettings
 from millrace.store.local_redis import LocalRedis
-from millrace.store.online import Found, Fullness, Lookup, OnlineStore
+from millrace.store.lookup import Found, Fullness, Lookup
+from millrace.store.online import OnlineStore
 from millrace.store.online_table import OnlineTable, Upsert
 from millrace.testing.records import record_batch
 from millrace.testing.redis import temporary_redis

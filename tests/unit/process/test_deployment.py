@@ -188,3 +188,32 @@ def test_a_training_document_is_found_beside_the_deployment(tmp_path: Path) -> N
     )
     assert Deployment.load(tmp_path / "rain.yaml").scale.training == tmp_path.resolve() / "training.yaml"
     assert Deployment.parse(minimal(), subject="test").scale.training is None
+
+
+def enriching(**changes: object) -> dict[str, object]:
+    return {**minimal(), "enrich": [{"table": "stations.features", "features": ["mean", "kind"], **changes}]}
+
+
+def test_features_may_come_from_the_online_store() -> None:
+    deployment = Deployment.parse(enriching(defaults={"mean": 0.5, "kind": None}, max_age_secs=60), subject="test")
+    assert deployment.enrich[0].defaults == {"mean": 0.5, "kind": None}
+    assert Deployment.parse(deployment.document(), subject="test") == deployment
+
+
+@pytest.mark.parametrize(
+    ("document", "complaint"),
+    [
+        (enriching(defaults={"gust": 1}), "defaults has 'gust', which is not among the features"),
+        (enriching(features=["mean", "mean"]), "enrich names 'mean' twice"),
+        (enriching(features=[]), "at least 1 item"),
+        (enriching(format="arrow"), "many rows in one record"),
+        (enriching(format="avro"), "enrich.format avro needs source.registry or source.schemas"),
+        (
+            {**enriching(), "source": {"topic": "t", "registry": "http://r"}, "sink": {"format": "avro"}},
+            "sink.format avro has no place for enriched values",
+        ),
+    ],
+)
+def test_an_enrichment_that_cannot_work_is_refused(document: dict[str, object], complaint: str) -> None:
+    with pytest.raises(RequestError, match=complaint):
+        Deployment.parse(document, subject="test")

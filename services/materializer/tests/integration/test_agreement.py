@@ -6,7 +6,8 @@ import pytest
 from materializer_world import TOPIC, MemoryTable, Stored
 
 from millrace.store.local_redis import LocalRedis
-from millrace.store.online import Fullness, Lookup, OnlineStore
+from millrace.store.lookup import Fullness, Lookup
+from millrace.store.online import OnlineStore
 from millrace.store.online_table import OnlineTable, Upsert
 from millrace.testing.records import record_batch
 

@@ -15,7 +15,7 @@ from millrace.kafka.admin import Admin, TopicSpec
 from millrace.process.clock import SystemClock
 from millrace.process.lifecycle import Shutdown
 from millrace.store.local_redis import LocalRedis
-from millrace.store.online import Fullness
+from millrace.store.lookup import Fullness
 from millrace.testing.redis import temporary_redis
 from millrace.testing.waiting import eventually
 

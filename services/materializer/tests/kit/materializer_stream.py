@@ -14,7 +14,8 @@ from millrace.core.records import OutputBatch
 from millrace.kafka.writing import Writer
 from millrace.process.clock import SystemClock
 from millrace.process.settings import RedisSettings, Settings
-from millrace.store.online import Found, Fullness, Lookup, OnlineStore
+from millrace.store.lookup import Found, Fullness, Lookup
+from millrace.store.online import OnlineStore
 from millrace.store.online_table import OnlineTable
 from millrace.testing.broker import Broker
 from millrace.testing.running import at_work
