@@ -4,6 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 SEEDS  ?= 200
 READY  := $(VENV)/.ready
+SERVICES := $(patsubst %/pyproject.toml,-e %,$(wildcard services/*/pyproject.toml))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint fmt test-fast test-integration test-frameworks test-gpu simulate chaos bench proto docs lock clean
@@ -16,7 +17,7 @@ setup: $(READY) ## Make the virtual environment and fetch the broker's parts
 $(READY): pyproject.toml constraints.txt $(wildcard services/*/pyproject.toml)
 	@echo "setting up $(VENV): about a minute the first time"
 	@test -x $(BIN)/uv || ($(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q -c constraints.txt uv)
-	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --group dev -e '.[registry,sklearn,lightgbm,redis,report,testing]' -e services/scorer -e services/launcher -e services/auditor -e services/trainer -e services/gateway -e services/materializer
+	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --group dev -e '.[registry,sklearn,lightgbm,redis,report,testing]' $(SERVICES)
 	@touch $@
 
 demo: $(READY) ## Run the weather story on a real Kafka, from nothing to a summary

@@ -1,0 +1,1 @@
+"""Batch scoring: files of features to files of predictions, each row once."""

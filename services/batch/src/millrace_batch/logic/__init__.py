@@ -1,0 +1,1 @@
+"""What to do, decided by values: splits, the ledger of what is done, progress."""
