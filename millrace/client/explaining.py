@@ -20,6 +20,7 @@ from millrace.process.settings import KafkaSettings
 from millrace.serving.loading import LoadedModel, LoadOptions, load
 from millrace.serving.shelf import Shelf
 from millrace.serving.streams import StreamCodec
+from millrace.store.blobs import BlobStore
 
 
 class Verdict(StrEnum):
@@ -192,6 +193,7 @@ def score_again(
     deployment: Deployment,
     *,
     enriched: Mapping[str, Any] | None = None,
+    blobs: BlobStore | None = None,
 ) -> tuple[dict[str, Any], Answer]:
     """The features of one row of a record as the model sees them, and what the model answers.
 
@@ -201,12 +203,13 @@ def score_again(
         model: The model.
         deployment: Says how records are read.
         enriched: Values of the features that came from the online store when it was scored.
+        blobs: Where referenced tensors are; None for a deployment without references.
 
     Raises:
         InvalidRecordError: The record cannot be decoded or scored.
         RequestError: The record has no such row, or the deployment's schemas cannot be read.
     """
-    with StreamCodec(deployment, SystemClock()) as codec:
+    with StreamCodec(deployment, SystemClock(), blobs=blobs) as codec:
         decoded = codec.decoder(model.signature, enriched=enriched or {}).decode(record)
     if decoded.rejections:
         raise decoded.rejections[0].error
@@ -233,7 +236,9 @@ def _repeated(
     try:
         model = load(shelf.take(prediction.digest), version=prediction.version, options=options)
         try:
-            features, answer = score_again(record, source.row, model, deployment, enriched=prediction.enriched)
+            features, answer = score_again(
+                record, source.row, model, deployment, enriched=prediction.enriched, blobs=shelf.blobs
+            )
         finally:
             model.close()
     except MillraceError as error:

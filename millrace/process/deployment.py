@@ -101,6 +101,10 @@ class Source(BaseModel):
     """Avro schemas by id, as files beside this document, for a stream without a schema registry."""
     registry: Annotated[str, StringConstraints(pattern=r"^https?://")] | None = None
     """URL of the schema registry."""
+    references: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Tensor features whose field is `blob:sha256:...`: the digest of a `.npy` file in the blob store (ADR 12)."""
+    references_bytes: Count = 1_073_741_824
+    """Most memory that the referenced tensors of one micro-batch may take; `batch.max_records` must keep within it."""
     start: Start = Start.EARLIEST
     """Where to begin when nothing was ever committed. `earliest`, because then no record goes unscored."""
 

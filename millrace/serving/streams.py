@@ -1,6 +1,6 @@
 """How the records of a deployment's stream are read and its predictions written: the same for every door."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -19,6 +19,9 @@ from millrace.process.deployment import Deployment, PredictionFormat, RecordForm
 from millrace.process.settings import Settings
 from millrace.serving.enriching import EnrichingDecoder, Remembered
 from millrace.serving.online_features import OnFetch, OnlineFeatures, Store
+from millrace.serving.references import BlobTensors, ReferenceDecoder, row_bytes
+from millrace.serving.shelf import Shelf
+from millrace.store.blobs import BlobStore
 from millrace.store.local_redis import find_redis
 
 
@@ -41,6 +44,7 @@ class StreamCodec:
         deployment: Whose stream.
         clock: Measures how long a registry's unknown schema ids stay unknown, and how old online features are.
         settings: Say where the online store is; not needed to read records whose predictions tell what was fetched.
+        blobs: Where referenced tensors are; the store that `settings` name where absent.
         on_fetch: Told of every round trip to the online store.
 
     Raises:
@@ -54,10 +58,12 @@ class StreamCodec:
         clock: Clock,
         *,
         settings: Settings | None = None,
+        blobs: BlobStore | None = None,
         on_fetch: OnFetch | None = None,
     ) -> None:
         self._deployment: Final = deployment
         self._clock: Final = clock
+        self._blobs: Final = Shelf.of(settings).blobs if blobs is None and settings else blobs
         self._on_fetch: Final = on_fetch or _tell_nobody
         self._resources: Final = ExitStack()
         self._registry = self._connect(clock)
@@ -113,7 +119,30 @@ class StreamCodec:
 
     def _plain_decoder(self, signature: Signature) -> Decoder:
         source = self._deployment.source
-        return self._decoder_of(signature, source.format, source.id_field)
+        known = {feature.name for feature in signature.features}
+        references = [name for name in source.references if name in known]
+
+        def compiled(carried: Signature) -> Decoder:
+            return self._decoder_of(carried, source.format, source.id_field)
+
+        if not references:
+            return compiled(signature)
+        return ReferenceDecoder(signature, references, compiled, self._tensors(signature, references))
+
+    def _tensors(self, signature: Signature, references: Sequence[str]) -> BlobTensors:
+        source, most = self._deployment.source, self._deployment.batch.max_records
+        needed = row_bytes(signature, references)
+        if needed * most > source.references_bytes:
+            raise RequestError(
+                f"{most} records of {needed} bytes are more than source.references_bytes, {source.references_bytes}",
+                remedy=f"set batch.max_records to {max(1, source.references_bytes // needed)} or less",
+            )
+        if self._blobs is None:
+            raise RequestError(
+                f"deployment {self._deployment.deployment} has references, and no blob store is asked here",
+                remedy="run it where MILLRACE_BLOBS names the store",
+            )
+        return BlobTensors(self._blobs)
 
     def _decoder_of(self, signature: Signature, form: RecordFormat, id_field: str | None = None) -> Decoder:
         limits = Limits(**self._deployment.limits.model_dump())
