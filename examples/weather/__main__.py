@@ -1,6 +1,7 @@
 """`make demo`: the weather story on a real Kafka of its own, from nothing to a summary.
 
-Exit codes: 0 when every record had exactly one fate, 1 when not or when something failed, 130 when interrupted.
+Exit codes: 0 when every record had exactly one fate and the loop reached what it had to, 1 when not or when something
+failed, 130 when interrupted.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from rich.text import Text
 
 from examples.weather.display import Display, open_display
 from examples.weather.picture import write_picture
-from examples.weather.story import Plan, tell
+from examples.weather.story import Plan, tell, write_page
 from examples.weather.summary import next_steps, summary
 from millrace.core.errors import MillraceError, RequestError
 from millrace.kafka.broker import LocalBroker
@@ -28,7 +29,7 @@ from millrace.process.settings import KafkaSettings
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _HOME: Final = _ROOT / ".millrace" / "demo"
-_DEPLOYMENT: Final = Path(__file__).with_name("deployment.yaml")
+_FOLDER: Final = Path(__file__).parent
 _PIPE_WIDTH: Final = 110
 _MARKER: Final = ".weather-story"
 """A file in the story's folder. A folder without it is somebody else's and is not emptied."""
@@ -48,7 +49,7 @@ def main() -> int:
         console.print(Text.assemble(("remedy: ", "bold green"), error.remedy or "none is known"), soft_wrap=True)
         return 1
     except KeyboardInterrupt:
-        console.print("interrupted; scorer and broker are stopped")
+        console.print("interrupted; everything that was started is stopped")
         return 130
 
 
@@ -60,14 +61,19 @@ def _console() -> Console:
 def _play(arguments: argparse.Namespace, display: Display) -> int:
     home: Path = arguments.home
     _empty(home)
-    plan = Plan(_DEPLOYMENT, home, seconds=arguments.seconds)
+    plan = Plan(_FOLDER, home, days_per_sec=arguments.days_per_sec)
     with _broker(LocalBroker(home), display) as kafka:
         outcome = tell(plan, kafka=kafka, display=display, clock=SystemClock())
+        page = write_page(plan, kafka)
     display.say(summary(outcome))
-    display.say(next_steps(home if home != _HOME else home.relative_to(_ROOT), outcome))
+    display.say(next_steps(_short(home), _short(page), outcome))
     if arguments.picture:
-        write_picture(outcome.last, arguments.picture)
-    return 0 if outcome.recount.agrees else 1
+        write_picture(outcome.last, outcome.loop, arguments.picture)
+    return 0 if outcome.is_good else 1
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(_ROOT) if path.is_relative_to(_ROOT) else path
 
 
 @contextmanager
@@ -103,7 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m examples.weather", description="The weather story on a real Kafka."
     )
-    parser.add_argument("--seconds", type=float, default=40, help="how long the replay of 14,159 days takes (40)")
+    parser.add_argument(
+        "--days-per-sec", type=float, default=300, help="how fast days pass while nothing waits for the loop (300)"
+    )
     parser.add_argument(
         "--home", type=Path, default=_HOME, help="folder of broker and models; emptied (.millrace/demo)"
     )

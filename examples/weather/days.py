@@ -1,11 +1,13 @@
 """Days of weather as columns, and the records made of them.
 
-The names of records, `day-4000`, are what joins a day's measurements, its prediction and its truth.
+The names of records, `day-4015`, are what joins a day's measurements, its prediction and its truth. A record's time is
+its day's: Kafka counts from 1970, the data begin in 1949, so day 0 is put on the first of January 1970.
 """
 
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -16,12 +18,13 @@ from numpy.typing import NDArray
 from millrace.core.errors import RequestError
 from millrace.core.records import OutputBatch
 from millrace.core.signature import Task
-from millrace.kafka.writing import at_writing, by_key
+from millrace.kafka.writing import by_key
 
 DATA: Final = Path(__file__).with_name("weather.csv")
 CLASSES: Final = ("dry", "rain")
 TASK: Final = Task.BINARY
 _NAME: Final = "day-"
+_DAY_MS: Final = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,27 +108,35 @@ def day_of(name: str) -> int:
     return int(name.removeprefix(_NAME))
 
 
-def label_records(topic: str, days: Days, *, now_ms: int) -> OutputBatch:
-    """The truth about `days`, known since `now_ms`, with the keys of the days' feature records."""
-    names = [record_id(day) for day in range(days.first, days.end)]
+def time_of(day: int) -> int:
+    """The time at which a day begins, milliseconds since 1970."""
+    return day * _DAY_MS
+
+
+def day_at(time: datetime) -> int:
+    """The day that a time is in."""
+    return int(time.timestamp() * 1000) // _DAY_MS
+
+
+def label_records(topic: str, days: Days) -> OutputBatch:
+    """The truth about `days`, each known when the next day begins, with the keys of the days' feature records."""
+    numbers = list(range(days.first, days.end))
     values = [
-        orjson.dumps({"event_id": name, "label": label, "label_time": now_ms})
-        for name, label in zip(names, days.truth().tolist(), strict=True)
+        orjson.dumps({"event_id": record_id(day), "label": label, "label_time": time_of(day + 1)})
+        for day, label in zip(numbers, days.truth().tolist(), strict=True)
     ]
-    return _batch(topic, names, values)
+    return _batch(topic, numbers, values, [time_of(day + 1) for day in numbers])
 
 
 def feature_records(topic: str, days: Days, damaged: tuple[Damaged, ...] = ()) -> OutputBatch:
     """The feature records of `days`; damaged ones follow those of their days."""
-    names: list[str] = []
+    numbers: list[int] = []
     values: list[bytes | None] = []
     for day in range(days.first, days.end):
-        names.append(record_id(day))
-        values.append(orjson.dumps(days.record(day)))
-        extra = [record for record in damaged if record.day == day]
-        names.extend(record_id(day) for _ in extra)
-        values.extend(record.value for record in extra)
-    return _batch(topic, names, values)
+        extra = [record.value for record in damaged if record.day == day]
+        numbers += [day] * (1 + len(extra))
+        values += [orjson.dumps(days.record(day)), *extra]
+    return _batch(topic, numbers, values, list(map(time_of, numbers)))
 
 
 def damage(days: Days) -> tuple[Damaged, ...]:
@@ -143,6 +154,6 @@ def damage(days: Days) -> tuple[Damaged, ...]:
     return tuple(Damaged(day, value) for day, value in zip(spread, values, strict=True))
 
 
-def _batch(topic: str, names: list[str], values: Sequence[bytes | None]) -> OutputBatch:
-    count = len(names)
-    return OutputBatch(topic, by_key(count), at_writing(count), [name.encode() for name in names], values)
+def _batch(topic: str, days: list[int], values: Sequence[bytes | None], times_ms: list[int]) -> OutputBatch:
+    keys = [record_id(day).encode() for day in days]
+    return OutputBatch(topic, by_key(len(days)), np.array(times_ms, np.int64), keys, values)

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
+from examples.weather.loop import Happening, Loop
 from examples.weather.tally import Snapshot
 from examples.weather.view import line, panel
 from millrace.core.clock import Clock
@@ -17,7 +18,7 @@ from millrace.core.clock import Clock
 OnStep: TypeAlias = Callable[[str, int, int | None], None]
 """Told of a step's progress: a word about what goes on, how much is done, and of how much if that is known."""
 
-OnSnapshot: TypeAlias = Callable[[Snapshot], None]
+OnSnapshot: TypeAlias = Callable[[Snapshot, Loop], None]
 
 _LINE_EVERY_SECS: Final = 5.0
 _TITLE_WIDTH: Final = 34
@@ -72,7 +73,7 @@ class TerminalDisplay:
     def live(self) -> Iterator[OnSnapshot]:
         """Show the live table; the last one stays."""
         with Live(console=self.console, auto_refresh=False) as live:
-            yield lambda snapshot: live.update(panel(snapshot), refresh=True)
+            yield lambda snapshot, loop: live.update(panel(snapshot, loop), refresh=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +103,16 @@ class PlainDisplay:
 
     @contextmanager
     def live(self) -> Iterator[OnSnapshot]:
-        """A line every few seconds, and one at the end."""
+        """A line every few seconds and one at the end, and what the loop does as it happens."""
         waiting: list[Snapshot] = []
+        told: list[Happening] = []
         due = [self.clock.monotonic() + _LINE_EVERY_SECS]
 
-        def update(snapshot: Snapshot) -> None:
+        def update(snapshot: Snapshot, loop: Loop) -> None:
             waiting[:] = [snapshot]
+            for happening in [each for each in loop.happenings if each not in told]:
+                told.append(happening)
+                self.console.print(f"day {happening.day:6,} | {happening.who}: {happening.what}", soft_wrap=True)
             if self.clock.monotonic() >= due[0]:
                 due[0] += _LINE_EVERY_SECS
                 show()

@@ -7,6 +7,7 @@ from typing import Final
 
 from rich.console import Console
 
+from examples.weather.loop import Loop
 from examples.weather.tally import Snapshot
 from examples.weather.view import WIDTH, panel
 
@@ -16,10 +17,10 @@ _CELL: Final = 12.2
 _INDENTED: Final = re.compile(r'x="([\d.]+)" y="([\d.]+)" textLength="([\d.]+)"([^>]*)>((?:&#160;)+)')
 
 
-def write_picture(snapshot: Snapshot, file: Path) -> None:
+def write_picture(snapshot: Snapshot, loop: Loop, file: Path) -> None:
     """Write the live table as SVG."""
     console = Console(record=True, width=WIDTH, file=StringIO(), force_terminal=True, color_system="truecolor")
-    console.print(panel(snapshot))
+    console.print(panel(snapshot, loop))
     # Some viewers drop spaces at the beginning of a text: say where it begins instead.
     svg = _INDENTED.sub(_outdent, console.export_svg(title="make demo", unique_id="demo"))
     file.write_text(svg, encoding="utf-8")

@@ -1,10 +1,10 @@
-"""The story in its order: topics, training, scorer, replay, recount.
+"""The story in its order: topics, training, the processes, replay, recount.
 
 Everything it needs of the broker is an address, so that it runs on a broker of its own (`make demo`) and on one that a
 test shares.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,14 +12,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from examples.weather.audience import Audience, Letter, Truth
+from examples.weather.audience import Audience, FrozenAnswer, Letter, Seen, Truth
+from examples.weather.bars import SETTLED, Bar, bars
 from examples.weather.days import Days, damage
 from examples.weather.display import Display, OnSnapshot
+from examples.weather.loop import Happening, Loop
+from examples.weather.processes import Part, Process, running
 from examples.weather.recount import Recount, recount
 from examples.weather.replay import Replay
-from examples.weather.scorer import Scorer, running_scorer
 from examples.weather.tally import CHANGE, Answer, Latency, Period, Snapshot, Tally
 from examples.weather.training import TRAINING_END, make_bundle
+from millrace.client.audits import Audit, AuditAlert
+from millrace.client.client import Client
 from millrace.client.predictions import read_predictions
 from millrace.codec.dead_letters import DeadLetter, read_dead_letter
 from millrace.core.clock import Clock
@@ -32,6 +36,9 @@ from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
 
 _FRAME: Final = timedelta(milliseconds=200)
+_FOREVER: Final = {"retention.ms": "-1"}
+"""The records' times are decades ago; a broker would delete them after a week."""
+_DAY_SECS: Final = 86_400
 _PATIENCE_SECS: Final = 20.0
 """How long to wait for what is still missing after the last record was sent; then the recount says what is lost."""
 
@@ -41,20 +48,43 @@ class Plan:
     """What to play.
 
     Attributes:
-        deployment: The deployment document.
-        home: Folder of model files and the scorer's log.
+        folder: Folder of the documents `deployment.yaml`, `frozen.yaml` and `training.yaml`.
+        home: Folder of model files and logs.
         first: The first day of the stream; training ends before it.
         end: The day after the last.
-        seconds: How long the replay takes.
+        days_per_sec: How fast the stream goes while it need not wait for the loop.
         partitions: Partitions of each topic.
     """
 
-    deployment: Path
+    folder: Path
     home: Path
     first: int = TRAINING_END
     end: int = 18_159
-    seconds: float = 40.0
+    days_per_sec: float = 300.0
     partitions: int = 4
+
+    @property
+    def deployment(self) -> Deployment:
+        """What is audited and trained again."""
+        return Deployment.load(self.folder / "deployment.yaml")
+
+    @property
+    def frozen(self) -> Deployment:
+        """The first version, for ever."""
+        return Deployment.load(self.folder / "frozen.yaml")
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The processes."""
+        deployment, frozen, training = (
+            str(self.folder / name) for name in ("deployment.yaml", "frozen.yaml", "training.yaml")
+        )
+        return (
+            Part("scorer", ("millrace_scorer", "--file", deployment, "--slot", "0")),
+            Part("frozen scorer", ("millrace_scorer", "--file", frozen, "--slot", "0")),
+            Part("auditor", ("millrace_auditor", "--file", deployment)),
+            Part("trainer", ("millrace_trainer", "--file", training)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +92,14 @@ class Outcome:
     """How it ended.
 
     Attributes:
-        recount: What lies in the topics.
-        before: Accuracy of the days before the world changed.
-        after: Accuracy of the days since.
-        dry_after: Share of dry days since: how often a model would be right that always says so.
+        recount: What lies in the topics of the loop's deployment.
+        frozen_recount: The same of the first version's.
+        periods: Accuracy before the change, since it, and once the loop should have settled.
+        frozen_periods: The same of the first version.
+        dry_after: Share of dry days since the change: how often a model would be right that always says so.
+        bars: What the loop had to reach.
+        happenings: What the loop did.
+        loop: All that is known of it.
         last: What was known at the end.
         latency: Of all predictions.
         seconds: From the first record to the last prediction.
@@ -73,42 +107,55 @@ class Outcome:
     """
 
     recount: Recount
-    before: Period
-    after: Period
+    frozen_recount: Recount
+    periods: tuple[Period, ...]
+    frozen_periods: tuple[Period, ...]
     dry_after: float
+    bars: tuple[Bar, ...]
+    happenings: tuple[Happening, ...]
+    loop: Loop
     last: Snapshot
     latency: Latency | None
     seconds: float
     letters: tuple[DeadLetter, ...]
 
+    @property
+    def is_good(self) -> bool:
+        """Whether every record had one fate, and the loop reached what it had to."""
+        return self.recount.agrees and self.frozen_recount.agrees and all(bar.is_met for bar in self.bars)
+
 
 def tell(plan: Plan, *, kafka: KafkaSettings, display: Display, clock: Clock) -> Outcome:
-    """Play the whole story on a running broker, and return when scorer and subscriptions have ended.
+    """Play the whole story on a running broker, and return when processes and subscriptions have ended.
 
     Raises:
         MillraceError: Some part failed; the error says which and what to do.
     """
-    deployment = Deployment.load(plan.deployment)
-    days = Days.load()
+    deployment, frozen, days = plan.deployment, plan.frozen, Days.load()
     stream = days.between(plan.first, plan.end)
-    labels = labels_topic(deployment)
     with display.step("Topics"):
-        make_topics(kafka, deployment, partitions=plan.partitions)
+        make_topics(kafka, (deployment, frozen), partitions=plan.partitions)
     with display.step(f"Training on {TRAINING_END:,} days"):
         push_model(days.between(0, TRAINING_END), plan, deployment, kafka=kafka, clock=clock)
-    with _ready_scorer(plan, kafka, display, clock) as scorer:
-        replay = Replay(kafka, deployment.source.topic, labels, stream, damage(stream), plan.seconds, clock)
-        with Audience(kafka, deployment, labels, clock) as audience, display.live() as show:
-            tally, last, seconds = _watch(replay, audience, scorer, show, clock)
+    with _ready_processes(plan, kafka, display, clock) as processes:
+        pace = (plan.days_per_sec, clock)
+        replay = Replay(kafka, deployment.source.topic, deployment.labels_topic, stream, damage(stream), *pace)
+        with Audience(kafka, deployment, frozen, replay.sent_at_ms, clock) as audience, display.live() as show:
+            seen = _Seen(Tally(stream.first, stream.end), Loop(stream.first, deployment.audit.window_secs // _DAY_SECS))
+            last, seconds = _watch(replay, audience, seen, _Around(processes, show, clock))
     with display.step("Reading every topic back"):
-        counted = count_again(kafka, deployment)
+        counted = [count_again(kafka, each) for each in (deployment, frozen)]
         letters = tuple(read_letters(kafka, deployment))
-    changed = stream.between(max(CHANGE, stream.first), stream.end)
+    tally, spans = seen.tally, ((stream.first, CHANGE), (CHANGE, stream.end), (SETTLED, stream.end))
     return Outcome(
-        recount=counted,
-        before=tally.period(stream.first, CHANGE),
-        after=tally.period(CHANGE, stream.end),
-        dry_after=1 - float(changed.rain.mean()),
+        recount=counted[0],
+        frozen_recount=counted[1],
+        periods=tuple(tally.period(*span) for span in spans),
+        frozen_periods=tuple(tally.frozen_period(*span) for span in spans),
+        dry_after=1 - float(stream.between(max(CHANGE, stream.first), stream.end).rain.mean()),
+        bars=bars(seen.loop, tally),
+        happenings=seen.loop.happenings,
+        loop=seen.loop,
         last=last,
         latency=tally.latency,
         seconds=seconds,
@@ -116,20 +163,14 @@ def tell(plan: Plan, *, kafka: KafkaSettings, display: Display, clock: Clock) ->
     )
 
 
-def labels_topic(deployment: Deployment) -> str:
-    """Topic of the truth about the deployment's stream."""
-    return f"{deployment.source.topic.removesuffix('.features')}.labels"
-
-
-def make_topics(kafka: KafkaSettings, deployment: Deployment, *, partitions: int) -> None:
-    """Create the topics of the stream and of the deployment, all with as many partitions."""
-    names = (
-        deployment.source.topic,
-        labels_topic(deployment),
-        deployment.predictions_topic,
-        deployment.dead_letters_topic,
-    )
-    Admin(kafka).ensure_topics([TopicSpec(name, partitions) for name in names])
+def make_topics(kafka: KafkaSettings, deployments: Sequence[Deployment], *, partitions: int) -> None:
+    """Create the topics of the stream and of the deployments, all with as many partitions."""
+    names = {
+        name
+        for each in deployments
+        for name in (each.source.topic, each.labels_topic, each.predictions_topic, each.dead_letters_topic)
+    }
+    Admin(kafka).ensure_topics([TopicSpec(name, partitions, _FOREVER) for name in sorted(names)])
 
 
 def push_model(days: Days, plan: Plan, deployment: Deployment, *, kafka: KafkaSettings, clock: Clock) -> None:
@@ -143,47 +184,77 @@ def push_model(days: Days, plan: Plan, deployment: Deployment, *, kafka: KafkaSe
 
 
 @contextmanager
-def _ready_scorer(plan: Plan, kafka: KafkaSettings, display: Display, clock: Clock) -> Iterator[Scorer]:
-    with running_scorer(plan.deployment, kafka=kafka, home=plan.home) as scorer:
-        with display.step("Starting the scorer"):
-            scorer.wait_ready(clock)
-        yield scorer
+def _ready_processes(plan: Plan, kafka: KafkaSettings, display: Display, clock: Clock) -> Iterator[tuple[Process, ...]]:
+    with running(plan.parts, kafka=kafka, home=plan.home) as processes:
+        with display.step("Starting two scorers, auditor, trainer"):
+            for process in processes:
+                process.wait_ready(clock)
+        yield processes
 
 
-def _watch(
-    replay: Replay, audience: Audience, scorer: Scorer, show: OnSnapshot, clock: Clock
-) -> tuple[Tally, Snapshot, float]:
-    """Follow the stream to its end; what was seen, and how many seconds it took."""
-    tally = Tally(replay.days.first, replay.days.end)
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """All that the subscriptions have brought."""
+
+    tally: Tally
+    loop: Loop
+
+    def add(self, seen: Seen) -> None:
+        match seen:
+            case Answer():
+                self.tally.add_answer(seen)
+            case FrozenAnswer(day, label):
+                self.tally.add_frozen(day, label)
+            case Truth(day, label):
+                self.tally.add_truth(day, label)
+            case Letter(reason):
+                self.tally.add_dead_letter(reason)
+            case Audit():
+                self.loop.add_report(seen)
+            case AuditAlert():
+                self.loop.add_alert(seen)
+            case _:
+                self.loop.add_record(seen)
+
+
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What the stream is followed with."""
+
+    processes: Sequence[Process]
+    show: OnSnapshot
+    clock: Clock
+
+
+def _watch(replay: Replay, audience: Audience, seen: _Seen, around: _Around) -> tuple[Snapshot, float]:
+    """Follow the stream to its end; what is known then, and how many seconds it took."""
+    tally, loop, clock = seen.tally, seen.loop, around.clock
+
+    def snapshot() -> Snapshot:
+        return tally.snapshot(sent=replay.sent, now_secs=clock.monotonic())
+
     started = latest = clock.monotonic()
     replay.start()
     try:
-        while not _has_ended(replay, tally, silent_secs=clock.monotonic() - latest):
-            for seen in audience.seen(_FRAME):
-                _add(tally, seen)
+        while not _has_ended(replay, seen, silent_secs=clock.monotonic() - latest):
+            replay.allow(loop.reach(replay.today))
+            for one in audience.seen(_FRAME):
+                seen.add(one)
                 latest = clock.monotonic()
-            scorer.check()
-            show(tally.snapshot(sent=replay.sent, now_secs=clock.monotonic()))
+            for process in around.processes:
+                process.check()
+            around.show(snapshot(), loop)
     finally:
         replay.stop()
-    return tally, tally.snapshot(sent=replay.sent, now_secs=latest), latest - started
+    return snapshot(), latest - started
 
 
-def _has_ended(replay: Replay, tally: Tally, *, silent_secs: float) -> bool:
+def _has_ended(replay: Replay, seen: _Seen, *, silent_secs: float) -> bool:
     if not replay.is_done:
         return False
-    is_complete = tally.received >= replay.sent and tally.labels >= len(replay.days)
-    return is_complete or silent_secs > _PATIENCE_SECS
-
-
-def _add(tally: Tally, seen: Answer | Truth | Letter) -> None:
-    match seen:
-        case Answer():
-            tally.add_answer(seen)
-        case Truth(day, label):
-            tally.add_truth(day, label)
-        case Letter(reason):
-            tally.add_dead_letter(reason)
+    tally = seen.tally
+    is_complete = tally.received >= replay.sent and tally.labels >= len(replay.days) and tally.is_level
+    return (is_complete and not seen.loop.is_asking) or silent_secs > _PATIENCE_SECS
 
 
 def count_again(kafka: KafkaSettings, deployment: Deployment) -> Recount:
@@ -198,6 +269,14 @@ def count_again(kafka: KafkaSettings, deployment: Deployment) -> Recount:
         ),
         (letter.source for letter in read_letters(kafka, deployment)),
     )
+
+
+def write_page(plan: Plan, kafka: KafkaSettings) -> Path:
+    """Write the auditor's report page into the story's folder."""
+    page = plan.home / "rain.html"
+    client = Client(kafka)
+    page.write_text(client.report_page(plan.deployment.deployment, document=plan.deployment), "utf-8")
+    return page
 
 
 def read_letters(kafka: KafkaSettings, deployment: Deployment) -> Iterator[DeadLetter]:

@@ -1,6 +1,7 @@
 """The end of the story: what the numbers were, what happened, and what to try next."""
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -8,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from examples.weather.bars import FEATURE
 from examples.weather.recount import Recount
 from examples.weather.story import Outcome
 from examples.weather.tally import Period
@@ -23,6 +25,10 @@ def summary(outcome: Outcome) -> RenderableType:
         Text(),
         _numbers(outcome),
         Text(),
+        _accuracies(outcome),
+        Text(),
+        _bars(outcome),
+        Text(),
         _letters(outcome),
         Text(),
         Text("What happened", style="bold"),
@@ -30,35 +36,52 @@ def summary(outcome: Outcome) -> RenderableType:
     )
 
 
-def in_words(outcome: Outcome) -> list[str]:
+def in_words(outcome: Outcome) -> Iterator[str]:
     """What happened, as paragraphs of one line."""
-    before, after, fall = outcome.before, outcome.after, outcome.last.fall
-    said = [
-        f"Up to day {before.end - 1:,} the model was right on {before.accuracy:.0%} of the days, "
-        f"from day {after.first:,} on only on {after.accuracy:.0%}; "
-        f"whoever always says “dry” would have been right on {outcome.dry_after:.0%} of them."
-    ]
-    if fall is not None:
-        said.append(
-            f"The labels showed it on day {fall.day:,}: right on {fall.after:.1%} of the year that ended there, where "
-            f"{fall.before:.1%} had been usual and chance hardly ever takes a year below {fall.bound:.1%}."
-        )
-    said.append(
-        "No part failed: every record was scored, or set aside with its reason, once. The world has changed and the "
-        "model has not; only the truth, a day late, could tell."
+    loop, (before, after, settled) = outcome.loop, outcome.periods
+    frozen = outcome.frozen_periods
+    yield (
+        f"Up to day {before.end - 1:,} the first model was right on {before.accuracy:.0%} of the days. Then the world "
+        f"changed, and from day {after.first:,} on it was right on {frozen[1].accuracy:.0%}; whoever always says “dry” "
+        f"would have been right on {outcome.dry_after:.0%}."
     )
-    return said
+    named, asked = loop.first_named(FEATURE), loop.first_request
+    if named is not None:
+        yield (
+            f"The auditor saw it in the measurements: the alert of day {named:,} names {_and(loop.named_on(named))}. "
+            "That alone asks for nothing, for a model may well stand a drift: visibility had drifted for years by "
+            "then, and nothing had become worse."
+        )
+    if asked is not None:
+        yield (
+            f"The labels showed the harm. On day {asked:,}, when errors had doubled in a whole year, the auditor asked "
+            "for a better version and said from when on the old one had failed."
+        )
+    for found, promoted in zip(loop.comparisons, loop.promoted, strict=False):
+        day = outcome.last.versions.get(promoted.candidate)
+        yield (
+            f"The trainer learned from the {found.dataset.train} days since. On the {found.evaluation.rows} days after "
+            f"those, which neither model had seen, its candidate was right on {found.evaluation.candidate.value:.0%} "
+            f"and the champion on {found.evaluation.champion.value:.0%} (p = {found.evaluation.p_value:.1g}); so it "
+            f"became version {promoted.candidate}" + (f", and answers since day {day:,}." if day else ".")
+        )
+    yield (
+        f"From day {settled.first:,} on the loop was right on {settled.accuracy:.0%} of the days, the first model on "
+        f"{frozen[2].accuracy:.0%}. Nobody touched anything, and no record was lost or scored twice on the way."
+    )
 
 
-def next_steps(home: Path, outcome: Outcome) -> RenderableType:
+def next_steps(home: Path, page: Path, outcome: Outcome) -> RenderableType:
     """Commands that work on what the story left behind."""
     source = outcome.letters[0].source.topic_partition if outcome.letters else "weather.features-0"
     commands = {
+        f"xdg-open {page}": "the auditor's report, with pictures, in a browser",
         f"export MILLRACE_HOME={home}": "what the story left is there",
         "millrace up": "its broker, with all records",
         "millrace dlq show rain": "the dead letters, byte for byte",
         f"millrace explain {source}-17 --deployment rain": "score one record again, compare to the last bit",
-        "millrace model list": "what was pushed",
+        "millrace audit rain": "what the auditor reported, window by window",
+        "millrace model list": "the versions, and who pushed them",
         "millrace down": "",
     }
     grid = Table.grid(padding=(0, 2))
@@ -86,17 +109,41 @@ def _numbers(outcome: Outcome) -> Table:
     grid.add_column(justify="right")
     grid.add_column(style=_QUIET)
     rate = outcome.recount.records / outcome.seconds
-    grid.add_row("throughput", f"{rate:,.0f}/s", f"{outcome.seconds:.0f} s; the pace of the replay, not a limit")
+    grid.add_row("throughput", f"{rate:,.0f}/s", f"{outcome.seconds:.0f} s; the stream waits for the loop")
     if outcome.latency is not None:
-        grid.add_row("latency p50", f"{outcome.latency.p50_ms:.0f} ms", "from a record's timestamp to a committed read")
+        grid.add_row("latency p50", f"{outcome.latency.p50_ms:.0f} ms", "from a record's sending to a committed read")
         grid.add_row("latency p99", f"{outcome.latency.p99_ms:.0f} ms", "")
-    grid.add_row("accuracy", _share(outcome.before), _days(outcome.before))
-    grid.add_row("", _share(outcome.after), _days(outcome.after))
     return grid
 
 
+def _accuracies(outcome: Outcome) -> Table:
+    """The loop beside the first model, which another deployment keeps for ever."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=_QUIET)
+    for name in ("accuracy", "with the loop", "version 1 for ever", ""):
+        table.add_column(name, justify="right" if name.startswith(("with", "version")) else "left", no_wrap=True)
+    for title, loop, frozen in zip(
+        ("before the change", "since the change", "settled"), outcome.periods, outcome.frozen_periods, strict=True
+    ):
+        table.add_row(title, Text(_share(loop), style="bold"), _share(frozen), Text(_days(loop), style=_QUIET))
+    return table
+
+
+def _bars(outcome: Outcome) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=_QUIET)
+    for name in ("", "what the loop had to reach", "what it did"):
+        table.add_column(name, no_wrap=True)
+    for bar in outcome.bars:
+        mark = Text("✓", style="bold green3") if bar.is_met else Text("✗", style="bold red1")
+        table.add_row(mark, bar.what, Text(bar.found, style="bold"))
+    return table
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
 def _share(period: Period) -> str:
-    return f"{period.accuracy:.2f}" if period.judged else "–"
+    return f"{period.accuracy:.3f}" if period.judged else "–"
 
 
 def _days(period: Period) -> str:

@@ -1,4 +1,4 @@
-"""What is known while the story runs: counts, latencies, accuracy, and the day on which it fell.
+"""What is known of predictions and truths while the story runs: counts, latencies, and the accuracy of both models.
 
 No input or output. Predictions and truths may come in any order; accuracy is only claimed for days of which both are
 known, and without a gap before them.
@@ -15,12 +15,8 @@ from numpy.typing import NDArray
 YEAR: Final = 365
 """Days over which the rolling accuracy is taken."""
 
-STANDARD_ERRORS: Final = 4.5
-"""How much worse a year must be. Of 1,000 simulated streams of 14,159 independent days, right on 80 % of them, 7 had
-such a year by chance."""
-
 CHANGE: Final = 12_000
-"""Near this day the world of the data changes. Used to sum up at the end, never to find the fall."""
+"""Near this day the world of the data changes. Used to sum up at the end; nothing in the loop knows it."""
 
 _RECENT_SECS: Final = 3.0
 _RECENT_LATENCIES: Final = 2_000
@@ -35,13 +31,15 @@ class Answer:
         day: The day.
         label: What the model says.
         score: How sure it is, 0 to 1.
-        latency_ms: From the record's timestamp to this reader, after the commit.
+        version: The model's version.
+        latency_ms: From the sending of the record to this reader, after the commit.
         at_secs: When it was received, seconds of a monotonic clock.
     """
 
     day: int
     label: str
     score: float
+    version: int
     latency_ms: int
     at_secs: float
 
@@ -60,23 +58,6 @@ class Latency:
             return None
         low, high = np.quantile(np.fromiter(latencies_ms, np.int64, len(latencies_ms)), (0.5, 0.99))
         return cls(float(low), float(high))
-
-
-@dataclass(frozen=True, slots=True)
-class Fall:
-    """The first year that is worse than chance allows.
-
-    Attributes:
-        day: Its last day: the day on which it could be known.
-        before: Accuracy of all days before that year.
-        after: Accuracy of that year.
-        bound: The accuracy below which a year counts as worse.
-    """
-
-    day: int
-    before: float
-    after: float
-    bound: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +96,9 @@ class Snapshot:
         rate: Predictions a second, over the last few seconds.
         latency: Over the last predictions; None before the first.
         rolling: Accuracy of the year that ends with each judged day, from the first complete year on.
+        frozen: The same of the first version, which another deployment keeps for ever.
         judged_to: The day after the last day without a gap before it.
-        fall: The first year that is worse than chance allows.
+        versions: The first day that each version predicted, by version.
         latest: The last predictions, newest first, with the truth or None.
     """
 
@@ -129,14 +111,20 @@ class Snapshot:
     rate: float
     latency: Latency | None
     rolling: NDArray[np.float64]
+    frozen: NDArray[np.float64]
     judged_to: int
-    fall: Fall | None
+    versions: Mapping[int, int]
     latest: tuple[tuple[Answer, str | None], ...]
 
     @property
     def accuracy(self) -> float | None:
         """Accuracy of the latest complete year."""
         return float(self.rolling[-1]) if len(self.rolling) else None
+
+    @property
+    def frozen_accuracy(self) -> float | None:
+        """Accuracy of the first version in its latest complete year."""
+        return float(self.frozen[-1]) if len(self.frozen) else None
 
 
 @dataclass(slots=True)
@@ -150,7 +138,9 @@ class Tally:
 
     first: int
     end: int
-    _answers: dict[int, Answer] = field(default_factory=dict)
+    _said: dict[int, str] = field(default_factory=dict)
+    _frozen_said: dict[int, str] = field(default_factory=dict)
+    _versions: dict[int, int] = field(default_factory=dict)
     _truth: dict[int, str] = field(default_factory=dict)
     _predictions: int = 0
     _dead_letters: Counter[str] = field(default_factory=Counter)
@@ -158,18 +148,25 @@ class Tally:
     _latest: deque[Answer] = field(default_factory=lambda: deque(maxlen=_LATEST))
     _arrivals: deque[float] = field(default_factory=deque)
     _right: NDArray[np.int8] = field(init=False)
+    _frozen_right: NDArray[np.int8] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._right = np.full(self.end - self.first, -1, np.int8)
+        self._right, self._frozen_right = (np.full(self.end - self.first, -1, np.int8) for _ in range(2))
 
     def add_answer(self, answer: Answer) -> None:
         """A prediction was received."""
         self._predictions += 1
-        self._answers[answer.day] = answer
+        self._said[answer.day] = answer.label
+        self._versions[answer.version] = min(answer.day, self._versions.get(answer.version, answer.day))
         self._latencies.append(answer.latency_ms)
         self._latest.appendleft(answer)
         self._arrivals.append(answer.at_secs)
         self._judge(answer.day)
+
+    def add_frozen(self, day: int, label: str) -> None:
+        """A prediction of the first version was received."""
+        self._frozen_said[day] = label
+        self._judge(day)
 
     def add_truth(self, day: int, label: str) -> None:
         """A truth was received."""
@@ -186,6 +183,16 @@ class Tally:
         return self._predictions + self._dead_letters.total()
 
     @property
+    def versions(self) -> Mapping[int, int]:
+        """The first day that each version predicted, by version."""
+        return dict(sorted(self._versions.items()))
+
+    @property
+    def is_level(self) -> bool:
+        """Whether the first version has predicted as many days as the loop's."""
+        return len(self._frozen_said) >= len(self._said)
+
+    @property
     def labels(self) -> int:
         """Days whose truth is known."""
         return len(self._truth)
@@ -197,15 +204,17 @@ class Tally:
 
     def period(self, first: int, end: int) -> Period:
         """The accuracy of the days from `first` up to, without, `end`."""
-        part = self._right[max(first - self.first, 0) : max(end - self.first, 0)]
-        return Period(max(first, self.first), min(end, self.end), int((part >= 0).sum()), int((part == 1).sum()))
+        return self._period(self._right, first, end)
+
+    def frozen_period(self, first: int, end: int) -> Period:
+        """The same of the first version."""
+        return self._period(self._frozen_right, first, end)
 
     def snapshot(self, *, sent: int, now_secs: float) -> Snapshot:
         """What is known now; `now_secs` is of the clock that answers were received by."""
         while self._arrivals and self._arrivals[0] < now_secs - _RECENT_SECS:
             self._arrivals.popleft()
         judged = known_prefix(self._right)
-        rolling = rolling_accuracy(judged)
         return Snapshot(
             first=self.first,
             end=self.end,
@@ -215,19 +224,25 @@ class Tally:
             labels=self.labels,
             rate=self._rate(now_secs),
             latency=Latency.of(self._latencies[-_RECENT_LATENCIES:]),
-            rolling=rolling,
+            rolling=rolling_accuracy(judged),
+            frozen=rolling_accuracy(known_prefix(self._frozen_right)),
             judged_to=self.first + len(judged),
-            fall=find_fall(judged, first=self.first),
+            versions=self.versions,
             latest=tuple((answer, self._truth.get(answer.day)) for answer in self._latest),
         )
 
     def _rate(self, now_secs: float) -> float:
         return len(self._arrivals) / max(0.5, now_secs - self._arrivals[0]) if self._arrivals else 0.0
 
+    def _period(self, right: NDArray[np.int8], first: int, end: int) -> Period:
+        part = right[max(first - self.first, 0) : max(end - self.first, 0)]
+        return Period(max(first, self.first), min(end, self.end), int((part >= 0).sum()), int((part == 1).sum()))
+
     def _judge(self, day: int) -> None:
-        answer, truth = self._answers.get(day), self._truth.get(day)
-        if answer is not None and truth is not None:
-            self._right[day - self.first] = answer.label == truth
+        truth = self._truth.get(day)
+        for said, right in ((self._said, self._right), (self._frozen_said, self._frozen_right)):
+            if truth is not None and day in said:
+                right[day - self.first] = said[day] == truth
 
 
 def known_prefix(right: NDArray[np.int8]) -> NDArray[np.int8]:
@@ -243,28 +258,3 @@ def rolling_accuracy(judged: NDArray[np.int8], *, window: int = YEAR) -> NDArray
     sums = np.concatenate([[0], np.cumsum(judged, dtype=np.int64)])
     shares: NDArray[np.float64] = (sums[window:] - sums[:-window]) / window
     return shares
-
-
-def find_fall(judged: NDArray[np.int8], *, first: int, window: int = YEAR) -> Fall | None:
-    """The first window that is worse than all days before it by more than `STANDARD_ERRORS`.
-
-    A window is compared with at least one window's worth of days before it. The standard error is that of the
-    difference of two shares of w and n independent days with the probability p: sqrt(p(1-p)(1/w + 1/n)).
-
-    Args:
-        judged: 1 for each day that was right and 0 for each that was not.
-        first: The number of the first of these days.
-        window: Days of a window.
-    """
-    rolling = rolling_accuracy(judged, window=window)
-    if len(rolling) <= window:
-        return None
-    starts = np.arange(window, len(rolling))
-    before = np.cumsum(judged, dtype=np.int64)[starts - 1] / starts
-    bounds = before - STANDARD_ERRORS * np.sqrt(before * (1 - before) * (1 / window + 1 / starts))
-    worse = np.flatnonzero(rolling[starts] < bounds)
-    if not len(worse):
-        return None
-    at = int(worse[0])
-    start = int(starts[at])
-    return Fall(first + start + window - 1, float(before[at]), float(rolling[start]), float(bounds[at]))

@@ -1,10 +1,10 @@
 """What the story looks like: a snapshot as a panel, or as one plain line."""
 
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
@@ -12,26 +12,30 @@ from rich.table import Table
 from rich.text import Text
 
 from examples.weather.chart import area_chart, resample
+from examples.weather.loop import Kind, Loop
 from examples.weather.tally import YEAR, Snapshot
 
 WIDTH: Final = 96
 _CHART_WIDTH: Final = 84
-_CHART_HEIGHT: Final = 6
-_LOW, _HIGH = 0.3, 0.9
+_CHART_HEIGHT: Final = 4
+_HAPPENINGS: Final = 7
+_LOW, _HIGH = 0.4, 0.9
 _GOOD, _BAD, _QUIET, _ACCENT = "sea_green3", "indian_red1", "bright_black", "cyan"
+MARKS: Final = {Kind.ALERT: ("!", "yellow"), Kind.REQUEST: ("?", _BAD), Kind.PROMOTION: ("★", _GOOD)}
+"""What is marked below the chart; of several on one spot the last one here is seen."""
 
 
-def panel(snapshot: Snapshot) -> RenderableType:
+def panel(snapshot: Snapshot, loop: Loop) -> RenderableType:
     """The live table."""
     top = Table.grid(padding=(0, 2))
     top.add_column(no_wrap=True)
     top.add_column(no_wrap=True)
     top.add_row(_facts(snapshot), _latest(snapshot))
-    body = Group(top, Text(), *_chart(snapshot), Text(), _days(snapshot))
+    body = Group(top, Text(), *_charts(snapshot, loop), Text(), *_happenings(loop), Text(), _days(snapshot, loop))
     return Panel(
         body,
         title="[bold]millrace[/] · does it rain at Bellevue, Nebraska?",
-        subtitle="weather.features → [cyan]scorer[/] → rain.predictions",
+        subtitle="scorer → predictions → [cyan]auditor[/] → retrain request → [cyan]trainer[/] → version → scorer",
         border_style=_QUIET,
         padding=(1, 2),
         width=WIDTH,
@@ -49,10 +53,8 @@ def line(snapshot: Snapshot) -> str:
     ]
     if snapshot.latency is not None:
         parts.append(f"p50 {snapshot.latency.p50_ms:.0f} ms, p99 {snapshot.latency.p99_ms:.0f} ms")
-    if snapshot.accuracy is not None:
-        parts.append(f"accuracy of the last year {snapshot.accuracy:.2f}")
-    if snapshot.fall is not None:
-        parts.append(f"fell on day {snapshot.fall.day:,}")
+    if snapshot.accuracy is not None and snapshot.frozen_accuracy is not None:
+        parts.append(f"accuracy of the last year {snapshot.accuracy:.2f}, version 1 {snapshot.frozen_accuracy:.2f}")
     return " | ".join(parts)
 
 
@@ -68,7 +70,8 @@ def _facts(snapshot: Snapshot) -> Table:
     low, high = (snapshot.latency.p50_ms, snapshot.latency.p99_ms) if snapshot.latency else (np.nan, np.nan)
     facts.add_row("latency p50", _number(low), "ms, committed")
     facts.add_row("latency p99", _number(high), "ms")
-    facts.add_row("accuracy", _accuracy(snapshot), "last 365 days")
+    facts.add_row("accuracy", _accuracy(snapshot.accuracy, _GOOD), "last 365 days")
+    facts.add_row("version 1", _accuracy(snapshot.frozen_accuracy, _BAD), "kept for ever")
     return facts
 
 
@@ -76,10 +79,8 @@ def _number(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:.0f}"
 
 
-def _accuracy(snapshot: Snapshot) -> Text:
-    if snapshot.accuracy is None:
-        return Text("–", style=_QUIET)
-    return Text(f"{snapshot.accuracy:.2f}", style=f"bold {_GOOD if snapshot.fall is None else _BAD}")
+def _accuracy(value: float | None, colour: str) -> Text:
+    return Text("–", style=_QUIET) if value is None else Text(f"{value:.2f}", style=f"bold {colour}")
 
 
 def _latest(snapshot: Snapshot) -> Table:
@@ -105,46 +106,58 @@ def _verdict(said: str, truth: str | None) -> Text:
             return Text(f"{truth} ✗", style=_BAD)
 
 
-def _chart(snapshot: Snapshot) -> list[Text]:
+def _charts(snapshot: Snapshot, loop: Loop) -> Iterator[Text]:
+    version = max(snapshot.versions, default=1)
+    yield from _chart(snapshot, snapshot.rolling, f"accuracy of a year, with the loop: version {version}", _GOOD)
+    yield _axis(snapshot, loop)
+    yield from _chart(snapshot, snapshot.frozen, "the same without it: version 1", _BAD)
+
+
+def _chart(snapshot: Snapshot, rolling: NDArray[np.float64], title: str, colour: str) -> Iterator[Text]:
     days = np.full(snapshot.end - snapshot.first, np.nan)
-    days[YEAR - 1 : YEAR - 1 + len(snapshot.rolling)] = snapshot.rolling
-    values = resample(days, _CHART_WIDTH)
-    bound = snapshot.fall.bound if snapshot.fall else -np.inf
-    colours = [_BAD if value < bound else _GOOD for value in values.tolist()]
-    texts = [Text("accuracy of the last 365 days", style=_QUIET)]
-    for number, row in enumerate(area_chart(values, height=_CHART_HEIGHT, low=_LOW, high=_HIGH)):
+    days[YEAR - 1 : YEAR - 1 + len(rolling)] = rolling
+    yield Text(title, style=_QUIET)
+    rows = area_chart(resample(days, _CHART_WIDTH), height=_CHART_HEIGHT, low=_LOW, high=_HIGH)
+    for number, row in enumerate(rows):
         tick = _HIGH - (_HIGH - _LOW) * (number + 1) / _CHART_HEIGHT  # the lower edge of the row
-        text = Text(f"{tick:.1f} ▏", style=_QUIET)
-        for colour, cells in groupby(zip(row, colours, strict=True), key=itemgetter(1)):
-            text.append("".join(map(itemgetter(0), cells)), style=colour)
-        texts.append(text)
-    return [*texts, _axis(snapshot)]
+        yield Text.assemble((f"{tick:.1f} ▏", _QUIET), (row, colour))
 
 
-def _axis(snapshot: Snapshot) -> Text:
+def _axis(snapshot: Snapshot, loop: Loop) -> Text:
+    """Days, with a mark where the loop did something."""
     first, last = f"day {snapshot.first:,}", f"{snapshot.end - 1:,}"
-    axis = first + last.rjust(_CHART_WIDTH - len(first))
-    text = Text("     " + axis, style=_QUIET)
-    if snapshot.fall is not None:
-        days = snapshot.end - snapshot.first
-        at = (snapshot.fall.day - snapshot.first) * _CHART_WIDTH // days
-        mark = f"▲ it fell: day {snapshot.fall.day:,}"
-        at = min(at, _CHART_WIDTH - len(mark) - len(last) - 1)
-        text = Text("     " + axis[:at], style=_QUIET)
-        text.append(mark, style=f"bold {_BAD}")
-        text.append(axis[at + len(mark) :])
-    return text
+    cells = [(letter, _QUIET) for letter in first + last.rjust(_CHART_WIDTH - len(first))]
+    for kind, mark in MARKS.items():
+        for happening in loop.happenings:
+            if happening.kind is kind:
+                share = (happening.day - snapshot.first) / (snapshot.end - snapshot.first)
+                cells[min(int(share * _CHART_WIDTH), _CHART_WIDTH - 1)] = mark
+    return Text.assemble("     ", *cells)
 
 
-def _days(snapshot: Snapshot) -> Table:
+def _happenings(loop: Loop) -> Iterator[Text]:
+    """The newest ones; as many lines however few there are, so that the table does not grow."""
+    shown = loop.happenings[-_HAPPENINGS:]
+    for happening in shown:
+        mark, colour = MARKS.get(happening.kind, ("·", _QUIET))
+        text = Text.assemble(
+            (f"{mark} ", f"bold {colour}"), (f"day {happening.day:6,}  {happening.who:8}", _QUIET), happening.what
+        )
+        text.truncate(_CHART_WIDTH + 5, overflow="ellipsis")
+        yield text
+    yield from [Text()] * (_HAPPENINGS - len(shown))
+
+
+def _days(snapshot: Snapshot, loop: Loop) -> Table:
     row = Table.grid(padding=(0, 1))
     done = max(0, snapshot.judged_to - snapshot.first)
+    waits = "the stream waits for the trainer" if loop.is_asking else f"audited to day {loop.audited:,}"
     bar = ProgressBar(
         total=snapshot.end - snapshot.first,
         completed=done,
-        width=_CHART_WIDTH - 12,
+        width=_CHART_WIDTH - 48,
         complete_style=_ACCENT,
         finished_style=_ACCENT,
     )
-    row.add_row(Text("days judged", style=_QUIET), bar, Text(f"{done:,}", style=_QUIET))
+    row.add_row(Text("days judged", style=_QUIET), bar, Text(f"{done:6,}", style=_QUIET), Text(waits, style="yellow"))
     return row

@@ -1,4 +1,4 @@
-"""The story at a small size, on the shared broker; and interrupted, on a broker of its own."""
+"""The story in a cut that still crosses the change, on the shared broker; and interrupted, on a broker of its own."""
 
 import signal
 import subprocess
@@ -14,7 +14,8 @@ import yaml
 from rich.console import Console
 
 from examples.weather.display import TerminalDisplay
-from examples.weather.story import Plan, tell
+from examples.weather.loop import Kind
+from examples.weather.story import Outcome, Plan, tell, write_page
 from examples.weather.summary import next_steps, summary
 from millrace.core.errors import Reason
 from millrace.kafka.broker import LocalBroker
@@ -23,30 +24,42 @@ from millrace.testing.broker import Broker
 from millrace.testing.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
+WEATHER = ROOT / "examples" / "weather"
+DOCUMENTS = ("deployment.yaml", "frozen.yaml", "training.yaml")
+
+
+FIRST, END = 11_315, 14_000
+"""The year of windows before the change is whole, and a year after it is settled."""
 
 
 @pytest.fixture
-def deployment(tmp_path: Path) -> Path:
-    """The story's own document, with names that no other test has."""
-    document = yaml.safe_load((ROOT / "examples" / "weather" / "deployment.yaml").read_text("utf-8"))
+def folder(tmp_path: Path) -> Path:
+    """The story's own documents, with names that no other test has."""
     mark = uuid.uuid4().hex[:8]
-    document["deployment"] = f"rain-{mark}"
-    document["model"] = f"rain-{mark}@champion"
-    document["source"]["topic"] = f"weather-{mark}.features"
-    file = tmp_path / "deployment.yaml"
-    file.write_text(yaml.safe_dump(document), encoding="utf-8")
-    return file
+    documents = {name: yaml.safe_load((WEATHER / name).read_text("utf-8")) for name in DOCUMENTS}
+    for document in documents.values():
+        document["source"]["topic"] = f"weather-{mark}.features"
+        document["model"] = document["model"].replace("rain", f"rain-{mark}")
+        if "deployment" in document:
+            document["deployment"] += f"-{mark}"
+    documents["training.yaml"]["labels"] = f"weather-{mark}.labels"
+    documents["training.yaml"]["function"]["folders"] = [str(ROOT)]
+    for name, document in documents.items():
+        (tmp_path / name).write_text(yaml.safe_dump(document), encoding="utf-8")
+    return tmp_path
 
 
-@pytest.mark.timeout(120)
-def test_every_record_has_one_fate_and_accuracy_falls(broker: Broker, deployment: Path, tmp_path: Path) -> None:
-    plan = Plan(deployment, tmp_path, first=11_000, end=12_600, seconds=5, partitions=2)
-    screen = Console(file=StringIO(), width=100, force_terminal=True, record=True)
+@pytest.mark.timeout(300)
+def test_the_loop_notices_the_change_and_recovers(broker: Broker, folder: Path, tmp_path: Path) -> None:
+    plan = Plan(folder, tmp_path, first=FIRST, end=END, partitions=2)
+    screen = Console(file=StringIO(), width=120, force_terminal=True, record=True)
     clock = SystemClock()
     outcome = tell(plan, kafka=broker.kafka, display=TerminalDisplay(screen, clock), clock=clock)
 
-    assert outcome.recount.agrees
-    assert (outcome.recount.records, outcome.recount.predictions, outcome.recount.dead_letters) == (1_606, 1_600, 6)
+    days = END - FIRST
+    for counted in (outcome.recount, outcome.frozen_recount):
+        assert counted.agrees
+        assert (counted.records, counted.predictions, counted.dead_letters) == (days + 6, days, 6)
     assert {letter.reason for letter in outcome.letters} == {
         Reason.TRUNCATED,
         Reason.WRONG_TYPE,
@@ -55,31 +68,42 @@ def test_every_record_has_one_fate_and_accuracy_falls(broker: Broker, deployment
         Reason.INVALID_UTF8,
         Reason.TOMBSTONE,
     }
-    assert outcome.last.predictions == 1_600
-    assert (outcome.before.judged, outcome.after.judged) == (1_000, 600)
-    assert outcome.before.accuracy > 0.75
-    assert outcome.after.accuracy < 0.65
-    assert outcome.last.fall is not None
-    assert 12_000 < outcome.last.fall.day < 12_400
-    assert outcome.latency is not None
+    assert [bar for bar in outcome.bars if not bar.is_met] == []
+    assert len(outcome.bars) == 4
+    before, _, settled = outcome.periods
+    assert outcome.frozen_periods[0] == before  # until the change there is one version
+    assert before.accuracy > 0.75
+    assert settled.accuracy > outcome.frozen_periods[2].accuracy + 0.1
+    assert not {"temperature", "min_temperature", "max_temperature"} & named_before_promotion(outcome)
 
-    screen.print(summary(outcome), next_steps(tmp_path, outcome))
+    page = write_page(plan, broker.kafka)
+    assert "sea_level_pressure" in page.read_text("utf-8")
+    screen.print(summary(outcome), next_steps(tmp_path, page, outcome))
     said = screen.export_text()
-    assert "1,606 records in = 1,600 predictions + 6 dead letters · 0 lost · 0 duplicated" in said
-    assert f"it fell: day {outcome.last.fall.day:,}" in said
+    assert "2,691 records in = 2,685 predictions + 6 dead letters · 0 lost · 0 duplicated" in said
+    assert "version 2 becomes the champion" in said
+    assert "✗" not in said.split("what the loop had to reach")[1]
+
+
+def named_before_promotion(outcome: Outcome) -> set[str]:
+    """The features that alerts about the first version name: the seasons alone must name none."""
+    alerts = [each for each in outcome.happenings if each.kind is Kind.ALERT and not each.what.startswith("version")]
+    return {name for each in alerts for name in each.what.partition(": ")[2].split(", ")}
 
 
 def test_interrupted_it_leaves_nothing_running(tmp_path: Path) -> None:
     home = tmp_path / "demo"
-    command = [sys.executable, "-m", "examples.weather", "--home", str(home), "--seconds", "300"]
+    command = [sys.executable, "-m", "examples.weather", "--home", str(home), "--days-per-sec", "50"]
     log = tmp_path / "said.txt"
     with log.open("wb") as output:
         story = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
     try:
         eventually(
-            lambda: "Starting the scorer: done" in log.read_text("utf-8") or story.poll() is not None,
+            lambda: (
+                "Starting two scorers, auditor, trainer: done" in log.read_text("utf-8") or story.poll() is not None
+            ),
             within=timedelta(seconds=90),
-            what="a ready scorer",
+            what="ready processes",
         )
         children = psutil.Process(story.pid).children(recursive=True)
         story.send_signal(signal.SIGINT)

@@ -1,19 +1,13 @@
-"""Accuracy is claimed only where it is known, and a fall only where chance does not explain it."""
+"""Accuracy is claimed only where it is known."""
 
 import numpy as np
 import pytest
 
-from examples.weather.tally import Answer, Fall, Tally, find_fall, known_prefix, rolling_accuracy
+from examples.weather.tally import Answer, Tally, known_prefix, rolling_accuracy
 
 
-def answer(day: int, label: str = "dry", *, at_secs: float = 0.0, latency_ms: int = 10) -> Answer:
-    return Answer(day, label, 0.8, latency_ms, at_secs)
-
-
-def days_right(*stretches: tuple[int, float]) -> np.ndarray[tuple[int], np.dtype[np.int8]]:
-    """Stretches of days, each with a share of right ones spread evenly."""
-    parts = [np.floor(np.arange(1, n + 1) * share) - np.floor(np.arange(n) * share) for n, share in stretches]
-    return np.concatenate(parts).astype(np.int8)
+def answer(day: int, label: str = "dry", *, version: int = 1, at_secs: float = 0.0, latency_ms: int = 10) -> Answer:
+    return Answer(day, label, 0.8, version, latency_ms, at_secs)
 
 
 def test_predictions_and_truths_meet_in_any_order() -> None:
@@ -71,23 +65,25 @@ def test_known_prefix_ends_at_the_first_unknown_day() -> None:
     assert known_prefix(np.array([1, 0], np.int8)).tolist() == [1, 0]
 
 
-def test_a_steady_model_has_no_fall() -> None:
-    assert find_fall(days_right((2_000, 0.8)), first=0, window=100) is None
+def test_the_first_version_is_judged_beside_the_loops() -> None:
+    tally = Tally(10, 13)
+    for day in (10, 11):
+        tally.add_truth(day, "rain")
+        tally.add_answer(answer(day, "rain", version=2))
+        tally.add_frozen(day, "dry" if day == 10 else "rain")
+    assert tally.period(10, 13).accuracy == 1.0
+    assert tally.frozen_period(10, 13).accuracy == 0.5
+    assert tally.is_level
 
 
-def test_independent_days_seldom_show_a_fall() -> None:
-    random = np.random.default_rng(11)
-    falls = [find_fall((random.random(14_159) < 0.8).astype(np.int8), first=0) for _ in range(50)]
-    assert sum(fall is not None for fall in falls) <= 1
+def test_the_stream_is_not_over_while_the_first_version_is_behind() -> None:
+    tally = Tally(10, 13)
+    tally.add_answer(answer(10))
+    assert not tally.is_level
 
 
-def test_a_fall_is_found_soon_after_it_began() -> None:
-    fall = find_fall(days_right((1_000, 0.8), (500, 0.5)), first=4_000, window=100)
-    assert isinstance(fall, Fall)
-    assert 5_010 <= fall.day < 5_100
-    assert fall.before == pytest.approx(0.8, abs=0.01)
-    assert fall.after < fall.bound < fall.before
-
-
-def test_a_fall_needs_a_window_of_days_to_compare_with() -> None:
-    assert find_fall(days_right((50, 0.8), (120, 0.2)), first=0, window=100) is None
+def test_a_version_begins_with_its_earliest_day_in_whatever_order_partitions_come() -> None:
+    tally = Tally(0, 10)
+    for day, version in ((0, 1), (5, 2), (4, 2), (3, 1)):
+        tally.add_answer(answer(day, version=version))
+    assert tally.versions == {1: 0, 2: 4}

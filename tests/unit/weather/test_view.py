@@ -9,24 +9,27 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from examples.weather import chart, replay
+from examples.weather import chart
+from examples.weather.loop import Loop
 from examples.weather.picture import write_picture
 from examples.weather.tally import Answer, Tally
 from examples.weather.view import WIDTH, line, panel
+from tests.unit.weather.test_loop import busy_loop, request
 
 
 def tally(days: int, *, right_until: int) -> Tally:
     found = Tally(4_000, 8_000)
     for day in range(4_000, 4_000 + days):
-        found.add_answer(Answer(day, "dry", 0.75, 20, 0.0))
+        found.add_answer(Answer(day, "dry", 0.75, 1, 20, 0.0))
+        found.add_frozen(day, "dry")
         found.add_truth(day, "dry" if day < right_until or day % 2 else "rain")
     found.add_dead_letter("truncated")
     return found
 
 
-def drawn(found: Tally) -> str:
+def drawn(found: Tally, loop: Loop | None = None) -> str:
     console = Console(width=120, file=StringIO(), record=True)
-    console.print(panel(found.snapshot(sent=2_001, now_secs=1.0)))
+    console.print(panel(found.snapshot(sent=2_001, now_secs=1.0), loop or Loop(4_000, 365)))
     return console.export_text()
 
 
@@ -36,16 +39,26 @@ def test_the_panel_keeps_its_width(days: int) -> None:
     assert {len(one) for one in lines} == {WIDTH}
 
 
-def test_a_fall_is_marked_on_its_day() -> None:
-    found = tally(3_000, right_until=6_000)
-    fall = found.snapshot(sent=0, now_secs=0.0).fall
-    assert fall is not None
-    assert f"it fell: day {fall.day:,}" in drawn(found)
-    assert "it fell" not in drawn(tally(3_000, right_until=9_999))
+def test_what_the_loop_does_is_told_and_marked_below_the_chart() -> None:
+    found = tally(4_000, right_until=6_000)
+    quiet, busy = drawn(found), drawn(found, busy_loop())
+    assert {len(one) for one in busy.splitlines()} == {WIDTH}
+    for words in (
+        "no longer as it was: sea_level_pressure",
+        "asks for a better version",
+        "version 2 becomes the champion",
+    ):
+        assert words in busy
+        assert words not in quiet
+    [axis] = [one for one in busy.splitlines() if "day 4,000" in one and "7,999" in one]
+    assert [mark for mark in axis if mark in "!?★"] == ["!", "★"]
+    assert "the stream waits" not in busy
 
 
-def test_a_mark_near_the_end_stays_inside() -> None:
-    assert {len(one) for one in drawn(tally(4_000, right_until=7_900)).splitlines()} == {WIDTH}
+def test_an_open_request_is_said_to_hold_the_stream() -> None:
+    loop = Loop(4_000, 365)
+    loop.add_record(request(day=6_000))
+    assert "the stream waits for the trainer" in drawn(tally(2_000, right_until=6_000), loop)
 
 
 def test_a_plain_line_has_every_number() -> None:
@@ -60,12 +73,12 @@ def test_before_the_first_prediction_nothing_is_claimed() -> None:
 
 def test_the_picture_is_valid_and_small(tmp_path: Path) -> None:
     file = tmp_path / "demo.svg"
-    write_picture(tally(3_000, right_until=6_000).snapshot(sent=3_001, now_secs=1.0), file)
+    write_picture(tally(3_000, right_until=6_000).snapshot(sent=3_001, now_secs=1.0), busy_loop(), file)
     assert ET.parse(file).getroot().tag.endswith("svg")  # noqa: S314 -- our own file
     assert file.stat().st_size < 60_000
 
 
-@pytest.mark.parametrize("module", [chart, replay])
+@pytest.mark.parametrize("module", [chart])
 def test_the_examples_in_the_docstrings_hold(module: object) -> None:
     failed, tried = doctest.testmod(module, extraglobs={"np": np})  # type: ignore[arg-type]
     assert tried > 0
