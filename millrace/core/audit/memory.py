@@ -110,6 +110,7 @@ _PLAIN: Final = (
     "labelled_at_request",
     "since_ms",
     "has_labels",
+    "observed",
 )
 
 

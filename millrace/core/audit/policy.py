@@ -56,7 +56,10 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """The time after a promotion: until when, and the previous version's baseline."""
+    """The time after a promotion: until when, and what the previous version was good for.
+
+    That is its baseline, or what it had come to if that is worse: to roll back to it would not help.
+    """
 
     until_ms: int
     baseline: float
@@ -88,6 +91,7 @@ class PolicyState:
         labelled_at_request: How many of them there were at the last request.
         since_ms: When this version, or the time since its last request, began.
         has_labels: Whether the newest mature window had labels enough.
+        observed: The watched metric in the newest mature window with labels; None before there is one.
         guard: The guard period after a promotion.
     """
 
@@ -104,6 +108,7 @@ class PolicyState:
     labelled_at_request: int = 0
     since_ms: int | None = None
     has_labels: bool = False
+    observed: float | None = None
     guard: Guard | None = None
 
     def has_open_request(self, at_ms: int) -> bool:
@@ -156,9 +161,12 @@ def close_request(state: PolicyState, loop_id: str) -> PolicyState:
     return replace(state, open_request=None) if is_ours else state
 
 
-def begin_guarded(state: PolicyState, at_ms: int, previous_baseline: float, policy: Policy) -> PolicyState:
-    """The state of a version that was just promoted over another."""
-    return replace(state, guard=Guard(at_ms + milliseconds(policy.guard), previous_baseline))
+def begin_guarded(
+    state: PolicyState, at_ms: int, previous: PolicyState, previous_baseline: float, policy: Policy
+) -> PolicyState:
+    """The state of a version that was just promoted over another, given what is remembered of that one."""
+    worst = max(previous_baseline, previous.observed or 0.0)
+    return replace(state, guard=Guard(at_ms + milliseconds(policy.guard), worst))
 
 
 def _decide_closed(state: PolicyState, report: AuditReport, policy: Policy) -> Decision:
@@ -182,12 +190,16 @@ def _decide_closed(state: PolicyState, report: AuditReport, policy: Policy) -> D
 def _decide_mature(state: PolicyState, report: AuditReport, policy: Policy) -> Decision:
     evidence = report.evidence_of(policy.metric)
     effect = 0.0 if evidence is None else evidence.effect
-    degraded = (*state.degraded_ms, report.window.start_ms)[-_TRIGGER_WINDOWS:] if effect >= policy.min_effect else ()
+    degraded, observed = state.degraded_ms, state.observed
+    if evidence is not None and evidence.observed is not None:  # a window without labels says nothing
+        observed = evidence.observed
+        degraded = (*degraded, report.window.start_ms)[-_TRIGGER_WINDOWS:] if effect >= policy.min_effect else ()
     state = replace(
         _count(state, report),
         from_ms=report.window.start_ms if state.from_ms is None else state.from_ms,
         has_labels=report.coverage.overall >= policy.min_coverage,
         degraded_ms=degraded,
+        observed=observed,
     )
     if _is_guarded(state, report):
         findings = _hard_fall(state, evidence, report, policy)

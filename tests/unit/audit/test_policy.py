@@ -98,6 +98,16 @@ def test_less_is_no_reason(report: AuditReport) -> None:
     assert (decision.request, decision.alerts) == (None, ())
 
 
+def test_a_window_without_labels_does_not_end_a_degradation() -> None:
+    silent = replace(mature(1, labelled=0), evidence=[Evidence("error_rate", 0.10, None, STRONG, 1e4)])
+    decision = follow(mature(0, error_rate=0.2), silent, mature(2, error_rate=0.2, evidence=STRONG))
+    assert decision.request is not None
+    assert decision.request.trigger.windows_ms == (0, 2 * HOUR)
+    healthy = follow(mature(0, error_rate=0.2), mature(1), mature(2, error_rate=0.2, evidence=STRONG))
+    assert healthy.request is not None
+    assert healthy.request.trigger.windows_ms == (2 * HOUR,)
+
+
 def test_too_few_labels_block() -> None:
     assert follow(mature(0, error_rate=0.2, evidence=STRONG, labelled=10)).blockers == ("min_labels_ok",)
 
@@ -195,7 +205,7 @@ def test_events_of_overlapping_windows_are_counted_once() -> None:
 
 
 def test_a_promoted_version_that_falls_hard_is_to_be_rolled_back() -> None:
-    state = begin_guarded(PolicyState(), 0, previous_baseline=0.10, policy=POLICY)
+    state = begin_guarded(PolicyState(), 0, PolicyState(), previous_baseline=0.10, policy=POLICY)
     decision = follow(mature(0, error_rate=0.16), state=state)
     assert states(decision) == [(AlertState.RAISED, Signal.ROLLBACK_ADVICE, "")]
     assert decision.request is None
@@ -203,8 +213,16 @@ def test_a_promoted_version_that_falls_hard_is_to_be_rolled_back() -> None:
     assert not follow(mature(30, error_rate=0.16), state=state).alerts
 
 
+def test_a_version_that_is_better_than_what_it_replaced_needs_no_rollback() -> None:
+    """The world has changed: the old version had come to 0.30, far from its baseline."""
+    old = follow(mature(0, error_rate=0.30)).state
+    state = begin_guarded(PolicyState(), 0, old, previous_baseline=0.0, policy=POLICY)
+    assert not follow(mature(0, error_rate=0.20), state=state).alerts
+    assert follow(mature(0, error_rate=0.50), state=state).alerts
+
+
 def test_a_guarded_version_alarms_by_a_hard_fall_alone() -> None:
-    state = begin_guarded(PolicyState(), 0, previous_baseline=0.20, policy=POLICY)
+    state = begin_guarded(PolicyState(), 0, PolicyState(), previous_baseline=0.20, policy=POLICY)
     guarded = follow(mature(0, error_rate=0.2, evidence=STRONG), state=state)
     assert (guarded.alerts, guarded.request) == ((), None)
     after = follow(mature(30, error_rate=0.2, evidence=STRONG), state=state)

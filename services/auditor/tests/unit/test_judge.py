@@ -199,9 +199,10 @@ def test_an_answer_that_nobody_noted_answers_the_request_when_it_is_made_again()
     assert len(second.hear([])) == 0
 
 
-def test_a_promoted_version_is_guarded_by_the_baseline_of_the_one_before() -> None:
+def test_a_promoted_version_is_guarded_by_the_one_before() -> None:
     watching = judge()
-    watching.take([*degraded(range(6)), *progress(7)], 0)
+    old = [pane(minute, partition, right=200, wrong=100) for minute in range(6) for partition in (0, 1)]
+    watching.take([*old, *progress(7)], 0)
     [loop_id] = asked(watching)
     watching.hear([LoopEnd(watching.watermark_ms, loop_id, 7, promoted=8)])
     new = [replace(each, key=replace(each.key, version=8)) for each in degraded(range(8, 12))]

@@ -220,7 +220,7 @@ class Judge:
             return old.state.policy != before
         old.retired_ms = end.at_ms
         new = self._of(end.promoted)
-        guarded = begin_guarded(new.state.policy, end.at_ms, baseline.value, new.watch.policy)
+        guarded = begin_guarded(new.state.policy, end.at_ms, before, baseline.value, new.watch.policy)
         new.state = replace(new.state, policy=guarded)
         return True
 
