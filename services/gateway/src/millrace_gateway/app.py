@@ -49,9 +49,11 @@ from millrace_gateway.adapters.rest.repository import repository_door
 from millrace_gateway.adapters.rest.server import RestServer
 from millrace_gateway.adapters.rest.streams import StreamIntake, Topics, streams_door
 from millrace_gateway.adapters.rest.tensors import TensorLimits
+from millrace_gateway.adapters.rest.uploads import uploads_door
 from millrace_gateway.adapters.subscriptions import Hub
 from millrace_gateway.adapters.telemetry import JournalTelemetry
 from millrace_gateway.adapters.topics import ensure_online_topics
+from millrace_gateway.adapters.uploads import Uploads
 from millrace_gateway.settings import GatewaySettings
 
 log = structlog.get_logger()
@@ -81,6 +83,12 @@ class Gateway:
     deployments: tuple[Deployment, ...]
     slot: int
     clock: SystemClock
+
+    def uploads(self) -> Uploads:
+        """Where pieces of blobs are kept: on this machine, for all gateways of one home."""
+        bounds, store = self.options.uploads, Shelf.of(self.settings).blobs
+        folder = self.settings.home / "uploads"
+        return Uploads(folder, store, max_bytes=bounds.max_bytes, max_uploads=bounds.max_uploads)
 
     def run(self, shutdown: Shutdown) -> None:
         """Answer until asked to stop, and then what has been asked before.
@@ -177,6 +185,7 @@ class _Parts:
             repository_door(self.repository, bodies),
             predictions_door(self.streams),
             streams_door(self.intake),
+            uploads_door(self.gateway.uploads(), stall_secs=self.gateway.options.limits.body_secs),
         )
 
     def grpc_doors(self) -> Sequence[grpc.GenericRpcHandler]:

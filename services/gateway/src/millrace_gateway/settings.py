@@ -96,6 +96,17 @@ class Subscriptions(BaseModel):
     address always may."""
 
 
+class UploadBounds(BaseModel):
+    """Bounds of uploads to the blob store."""
+
+    model_config = FROZEN
+
+    max_bytes: Bytes = 16 * 2**30
+    """Largest blob."""
+    max_uploads: Count = 100
+    """Most uploads that are begun and not finished; one that rests for a day is forgotten."""
+
+
 class GatewaySettings(BaseSettings):
     """What the environment says to a gateway."""
 
@@ -118,6 +129,8 @@ class GatewaySettings(BaseSettings):
     """Bounds of requests and of what is in memory."""
     subscriptions: Subscriptions = Subscriptions()
     """Bounds of subscriptions to predictions."""
+    uploads: UploadBounds = UploadBounds()
+    """Bounds of uploads to the blob store."""
 
     @classmethod
     def load(cls) -> Self:

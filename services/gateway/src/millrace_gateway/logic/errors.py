@@ -1,7 +1,7 @@
 """The ways in which a request is refused. Doors map them to their own codes; nothing below a door knows any.
 
-Under `RequestError`, what cannot be as asked: `NotFoundError`, `TooLargeError`, `LengthRequiredError`. Under
-`TransientError`, what may succeed later: `BusyError` and `RateLimitedError`, which say when, `SlowRequestError`,
+Under `RequestError`, what cannot be as asked: `NotFoundError`, `TooLargeError`, `ConflictError`, `LengthRequiredError`.
+Under `TransientError`, what may succeed later: `BusyError` and `RateLimitedError`, which say when, `SlowRequestError`,
 `LateError`.
 """
 
@@ -20,6 +20,10 @@ class NotFoundError(RequestError):
 
 class TooLargeError(RequestError):
     """The request is beyond a bound of this gateway."""
+
+
+class ConflictError(RequestError):
+    """The thing stands elsewhere than the client believes."""
 
 
 class LengthRequiredError(RequestError):

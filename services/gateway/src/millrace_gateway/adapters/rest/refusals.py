@@ -13,6 +13,7 @@ from millrace.core.errors import InvalidRecordError, MillraceError, RequestError
 from millrace_gateway.logic.errors import (
     RETRY_AFTER,
     BusyError,
+    ConflictError,
     LateError,
     LengthRequiredError,
     NotFoundError,
@@ -31,6 +32,7 @@ class Code(StrEnum):
     NOT_FOUND = "not_found"
     NOT_ALLOWED = "not_allowed"
     SLOW = "slow"
+    CONFLICT = "conflict"
     LENGTH_REQUIRED = "length_required"
     TOO_LARGE = "too_large"
     RATE_LIMITED = "rate_limited"
@@ -42,6 +44,7 @@ class Code(StrEnum):
 _KINDS: Final[tuple[tuple[type[MillraceError], HTTPStatus, Code], ...]] = (
     (NotFoundError, HTTPStatus.NOT_FOUND, Code.NOT_FOUND),
     (TooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, Code.TOO_LARGE),
+    (ConflictError, HTTPStatus.CONFLICT, Code.CONFLICT),
     (LengthRequiredError, HTTPStatus.LENGTH_REQUIRED, Code.LENGTH_REQUIRED),
     (RateLimitedError, HTTPStatus.TOO_MANY_REQUESTS, Code.RATE_LIMITED),
     (SlowRequestError, HTTPStatus.REQUEST_TIMEOUT, Code.SLOW),
