@@ -115,6 +115,14 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelHorizon:
+    """How long labels are waited for before a window is mature; `assumed` where no deployment's document says it."""
+
+    size_s: float
+    assumed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
     """One report about one window of one version. A window has several: closed, mature, and one per amendment.
 
@@ -135,7 +143,7 @@ class Audit:
         estimate: Metrics estimated without labels, as the report has them.
         evidence: The detectors after this window.
         reference: What the version is compared with.
-        watermark: The event time at which the window reached its stage.
+        label_horizon: How long labels are waited for; None in reports that do not say.
     """
 
     id: str
@@ -154,7 +162,7 @@ class Audit:
     estimate: Mapping[str, Any] | None = None
     evidence: tuple[Evidence, ...] = ()
     reference: Reference | None = None
-    watermark: datetime | None = None
+    label_horizon: LabelHorizon | None = None
 
     def evidence_of(self, signal: str) -> Evidence | None:
         """The detector of this signal; None where none watches it."""

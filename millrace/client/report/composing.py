@@ -1,9 +1,8 @@
 """Material in, page out: the pure part of the report."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 
-from millrace.client.audits import Audit, Figure, open_alerts
+from millrace.client.audits import Audit, Figure, LabelHorizon, open_alerts
 from millrace.client.report.data import coverage_section, drift_section, quality_section
 from millrace.client.report.loops import loops_section
 from millrace.client.report.material import Material, mature
@@ -137,10 +136,15 @@ def _reference(material: Material) -> str:
     return f"{profile} The baseline of performance is {origin}."
 
 
-def _horizon(horizon: timedelta | None) -> str:
+def _horizon(horizon: LabelHorizon | None) -> str:
     if horizon is None:
-        return "No window is mature yet: labels may still come for all of them."
-    return f"A window is mature {duration(horizon.total_seconds())} of event time after its end, the label horizon."
+        return ""
+    said = f"A window is mature {duration(horizon.size_s)} of event time after its end, the label horizon."
+    doubt = (
+        " Nobody has declared it (audit.label_horizon_secs): it is an assumption, and too short where labels that come "
+        "later are counted as late or the delay is near it."
+    )
+    return said + (doubt if horizon.assumed else "")
 
 
 def _is_learnt(audit: Audit) -> bool:

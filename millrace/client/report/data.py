@@ -59,11 +59,7 @@ def coverage_section(material: Material) -> Section:
     delays = tuple(Point(a.window.end, a.coverage.median_label_delay_s, look=_look(a)) for a in audits)
     horizon = material.label_horizon
     if any(point.value is not None for point in delays):
-        rules = (
-            ()
-            if horizon is None
-            else (Rule(f"label horizon, {duration(horizon.total_seconds())}", horizon.total_seconds()),)
-        )
+        rules = () if horizon is None else (Rule(f"label horizon, {duration(horizon.size_s)}", horizon.size_s),)
         panels.append(Panel("Median delay of a label", Unit.DURATION, (Line("delay", Tone.GREEN, delays),), rules))
     columns = ("window ends", "version", "stage", "predictions", "labelled", "least labelled tenth", "median delay")
     odd = ("expired_unlabelled", "late", "corrections", "duplicates")

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Final
 
-from millrace.client.audits import Audit, AuditAlert
+from millrace.client.audits import Audit, AuditAlert, LabelHorizon
 from millrace.client.report.model import Era
 from millrace.process.deployment import Audit as AuditSettings
 from millrace.process.retraining import LoopAnswer, Requested
@@ -79,14 +79,9 @@ class Material:
         return min((later - earlier for earlier, later in pairwise(starts)), default=self.size)
 
     @property
-    def label_horizon(self) -> timedelta | None:
-        """How long labels are waited for: a window is mature when so much event time has passed; None before one is."""
-        waited = (
-            audit.watermark - audit.window.end
-            for audit in reversed(self.audits)
-            if audit.watermark is not None and audit.stage != "closed"
-        )
-        return next(waited, None)
+    def label_horizon(self) -> LabelHorizon | None:
+        """How long labels are waited for, as the newest report has it."""
+        return self.audits[-1].label_horizon if self.audits else None
 
     @property
     def eras(self) -> tuple[Era, ...]:

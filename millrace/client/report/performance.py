@@ -126,8 +126,8 @@ def _how_to_read(material: Material, metric: str) -> Iterator[str]:
     horizon = material.label_horizon
     if horizon is not None:
         yield (
-            f"Labels are waited for {duration(horizon.total_seconds())} of event time; only then a window is mature, "
-            "and only mature windows decide about performance."
+            f"Labels are waited for {duration(horizon.size_s)} of event time; only then a window is mature, and only "
+            "mature windows decide about performance."
         )
     yield _false_alarms(material, metric)
 

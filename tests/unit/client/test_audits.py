@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from millrace.client.audits import newest_reports, open_alerts, read_alert, read_audit
+from millrace.client.audits import LabelHorizon, newest_reports, open_alerts, read_alert, read_audit
 from millrace.core.errors import InvalidRecordError
 from tests.unit.client.report.story import alert, audit
 
@@ -19,9 +19,8 @@ def test_a_report_is_read_with_its_evidence_and_its_reference() -> None:
     assert evidence.threshold == 1000.0
     assert read.evidence_of("error_rate") is None
     assert read.reference is not None
+    assert read.label_horizon == LabelHorizon(60, assumed=False)
     assert (read.reference.rows, read.reference.baseline_learnt) == (20_000, False)
-    assert read.watermark is not None
-    assert (read.watermark - read.window.end).total_seconds() == 60
 
 
 def test_an_alert_is_read_with_the_threshold_that_was_reached() -> None:

@@ -14,6 +14,7 @@ from millrace.client.audits import (
     DriftOfFeature,
     Evidence,
     Figure,
+    LabelHorizon,
     QualityCheck,
     Reference,
     Span,
@@ -63,7 +64,7 @@ def audit(window: int, accuracy: float | None, **changes: Any) -> Audit:  # noqa
             Evidence("drift", 0.0, None, 3.0, 1e3),
         ),
         reference=Reference("sha256:" + "1a" * 32, 30_000, baseline_learnt=False, baseline_windows=0),
-        watermark=end + (timedelta(0) if stage == "closed" else HORIZON),
+        label_horizon=LabelHorizon(HORIZON.total_seconds(), assumed=False),
     )
     return replace(made, **changes)
 
@@ -178,7 +179,7 @@ def material(**changes: Any) -> Material:  # noqa: ANN401
     audits[5] = replace(audits[5], stage="amended", revision=2)
     broken = (QualityCheck("humidity", "completeness", 0.4, 0.95, ok=False), *audits[9].quality)
     audits[9] = replace(audits[9], quality=broken)
-    audits[-1] = audit(WINDOWS - 1, 0.79, stage="closed", coverage=Coverage(0.3), watermark=day(WINDOWS))
+    audits[-1] = audit(WINDOWS - 1, 0.79, stage="closed", coverage=Coverage(0.3))
     told = Material(
         deployment="rain",
         made_at=datetime(2026, 11, 23, 4, 0, tzinfo=UTC),

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from millrace.client.audits import Coverage, Figure, QualityCheck, Reference
+from millrace.client.audits import Coverage, Figure, LabelHorizon, QualityCheck, Reference
 from millrace.client.report import Material, compose
 from millrace.client.report.model import Chart, Heat, Look, Page, Section
 from tests.unit.client.report.story import FEATURES, HORIZON, WINDOWS, accuracy, alert, audit, day, material, requested
@@ -73,6 +73,14 @@ def test_the_words_name_window_horizon_baseline_and_false_alarm_rate(page: Page)
     for part in ("0.050 (the default", "30,000 rows", "evidence of 1,000", "once in 1,000 windows"):
         assert part in drift
     assert "7 d of event time after its end, the label horizon" in words(page, "reading")
+
+
+def test_a_horizon_that_nobody_declared_is_called_an_assumption(page: Page) -> None:
+    assert "assumption" not in words(page, "reading")
+    assumed = tuple(replace(a, label_horizon=LabelHorizon(86_400.0, assumed=True)) for a in material().audits)
+    said = words(compose(material(audits=assumed)), "reading")
+    assert "mature 1 d of event time after its end" in said
+    assert "it is an assumption" in said
 
 
 def test_overlapping_windows_say_how_often_there_is_a_new_one() -> None:
