@@ -10,7 +10,21 @@ from collections.abc import Sequence
 
 import typer
 
-from millrace.cli import audit, broker, dead_letters, doctor, explain, models, retrain, send, transforms, version, watch
+from millrace.cli import (
+    audit,
+    broker,
+    dead_letters,
+    deploy,
+    doctor,
+    explain,
+    fleet,
+    models,
+    retrain,
+    send,
+    transforms,
+    version,
+    watch,
+)
 from millrace.cli.output import print_error
 from millrace.core.errors import FatalError, MillraceError
 
@@ -24,7 +38,21 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for room in (broker, send, watch, explain, audit, dead_letters, models, transforms, retrain, doctor, version):
+for room in (
+    broker,
+    fleet,
+    deploy,
+    send,
+    watch,
+    explain,
+    audit,
+    dead_letters,
+    models,
+    transforms,
+    retrain,
+    doctor,
+    version,
+):
     app.add_typer(room.app)
 
 

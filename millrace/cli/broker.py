@@ -1,6 +1,6 @@
-"""`millrace up`, `down` and `status`: the local broker."""
+"""`millrace up`, `down` and `status`: the local broker and this machine's nodes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,13 +8,16 @@ from typing import Annotated, Final
 
 import typer
 
-from millrace.cli.options import Json, examples
+from millrace.cli.deploy import show_deployment
+from millrace.cli.options import Bootstrap, Json, Launcher, examples
 from millrace.cli.output import facts, print_json, progress, say, stdout
 from millrace.client import BrokerStatus, Progress, Stage, broker_status, start_broker, stop_broker
+from millrace.client.control import ControlClient
+from millrace.client.node import NodeStatus, has_launcher, local_nodes, start_node, stop_node
 
 app = typer.Typer()
 
-_PANEL: Final = "Local broker"
+_PANEL: Final = "This machine"
 
 _STAGES: Final = {
     Stage.RESOLVING: "finding the broker's parts",
@@ -25,7 +28,9 @@ _STAGES: Final = {
 
 Home = Annotated[
     Path | None,
-    typer.Option(help="Folder of the broker's data. Default: MILLRACE_HOME, else ~/.millrace.", show_default=False),
+    typer.Option(
+        help="Folder of the broker and the node. Default: MILLRACE_HOME, else ~/.millrace.", show_default=False
+    ),
 ]
 
 
@@ -33,6 +38,7 @@ Home = Annotated[
     epilog=examples(
         ("millrace up", "the first start fetches Kafka, about a minute; later ones take seconds"),
         ("millrace up --port 9092", "where other programs expect a Kafka"),
+        ("millrace up --bootstrap kafka:9092", "no broker here: a node of that cluster"),
         ("MILLRACE_HOME=/tmp/try millrace up", "a broker of its own, to throw away"),
     ),
     rich_help_panel=_PANEL,
@@ -42,49 +48,87 @@ def up(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port for clients. Default: the latest, else a free one.")
     ] = None,
+    broker_only: Annotated[bool, typer.Option("--broker-only", help="Start no node.")] = False,
     home: Home = None,
+    bootstrap: Bootstrap = None,
     json: Json = False,
 ) -> None:
-    """Start a real Kafka on this machine, and return when it answers.
+    """Start a real Kafka and a node on this machine, and return when they answer.
 
-    Needs no Java, no Docker and no rights. The data outlives the broker and
-    the broker outlives the terminal; started twice it is one broker. Other
-    commands find it without being told.
+    Needs no Java, no Docker and no rights. The data outlives the broker,
+    and broker and node outlive the terminal; started twice they are one of
+    each. Other commands find them without being told. The node runs what is
+    deployed; it comes with the package millrace-launcher.
     """
+    if bootstrap is not None:
+        _show_nodes([start_node(home, bootstrap=bootstrap)], json=json)
+        return
     with _stages() as told:
         status = start_broker(home, port=port, on_progress=told)
-    _show(status, json=json)
+    nodes = [start_node(home, bootstrap=status.bootstrap)] if has_launcher() and not broker_only else []
+    _show(status, nodes, json=json)
 
 
 @app.command(
     epilog=examples(("millrace down", "stop; `millrace up` goes on with the same data")), rich_help_panel=_PANEL
 )
 def down(*, home: Home = None, json: Json = False) -> None:
-    """Stop the local broker and keep its data."""
+    """Stop this machine's nodes and the local broker, and keep the data.
+
+    A node drains what it runs before it stops.
+    """
+    nodes = [stop_node(home, node=node.node) for node in local_nodes(home)]
     stopped = stop_broker(home)
     if json:
-        print_json({"stopped": stopped.running, "pid": stopped.pid})
-    else:
-        say(f"stopped (process {stopped.pid})" if stopped.running else "no local broker was running")
+        print_json({"stopped": stopped.running, "pid": stopped.pid, "nodes": [node.node for node in nodes]})
+        return
+    for node in nodes:
+        say(f"node {node.node} stopped (process {node.pid})")
+    say(f"stopped (process {stopped.pid})" if stopped.running else "no local broker was running")
 
 
 @app.command(
     epilog=examples(
-        ("millrace status", "is it running, and where?"),
-        ("kcat -L -b $(millrace status --json | jq -r .bootstrap)", "use it with other tools"),
+        ("millrace status", "what runs here, and where?"),
+        ("millrace status rain", "how does a deployment fare?"),
+        ("kcat -L -b $(millrace status --json | jq -r .bootstrap)", "use the broker with other tools"),
     ),
     rich_help_panel=_PANEL,
 )
-def status(*, home: Home = None, json: Json = False) -> None:
-    """Say whether the local broker runs, and where clients connect."""
-    _show(broker_status(home), json=json)
+def status(
+    name: Annotated[
+        str | None, typer.Argument(metavar="DEPLOYMENT", help="This deployment, instead of this machine.")
+    ] = None,
+    *,
+    home: Home = None,
+    launcher: Launcher = None,
+    json: Json = False,
+) -> None:
+    """Say whether the local broker and nodes run, and where; or how a deployment fares."""
+    if name is None:
+        _show(broker_status(home), local_nodes(home), json=json)
+        return
+    with ControlClient(launcher, home=home) as control:
+        show_deployment(control, name, json=json)
 
 
-def _show(status: BrokerStatus, *, json: bool) -> None:
+def _show(status: BrokerStatus, nodes: Sequence[NodeStatus], *, json: bool) -> None:
     if json:
-        print_json(status_document(status))
+        print_json({**status_document(status), "nodes": {node.node: node.url for node in nodes}})
     else:
-        stdout().print(facts(status_facts(status, datetime.now(UTC))))
+        stdout().print(facts({**status_facts(status, datetime.now(UTC)), **node_facts(nodes)}))
+
+
+def _show_nodes(nodes: Sequence[NodeStatus], *, json: bool) -> None:
+    if json:
+        print_json({"nodes": {node.node: node.url for node in nodes}})
+    else:
+        stdout().print(facts(node_facts(nodes)))
+
+
+def node_facts(nodes: Sequence[NodeStatus]) -> dict[str, str]:
+    """The nodes for a person."""
+    return {f"node {node.node}": f"{node.url}, process {node.pid}" for node in nodes}
 
 
 def status_document(status: BrokerStatus) -> dict[str, object]:

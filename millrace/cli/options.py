@@ -15,6 +15,15 @@ Bootstrap: TypeAlias = Annotated[
     ),
 ]
 
+Launcher: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        rich_help_panel=_CONNECTION,
+        help="REST API of a node. Default: MILLRACE_LAUNCHER__URL, else a node of this machine.",
+    ),
+]
+
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Write JSON, one document a line, for programs.")]
 
 

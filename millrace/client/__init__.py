@@ -2,6 +2,7 @@
 
 from millrace.client.audits import Audit, AuditAlert
 from millrace.client.client import Client
+from millrace.client.control import ControlClient
 from millrace.client.dead_letters import DeadLetter, Replayed, ReplayFrom, ReplayOptions
 from millrace.client.doctor import Check, State, examine
 from millrace.client.encoding import ArrowEncoder, AvroEncoder, Encoder, JsonEncoder
@@ -40,6 +41,7 @@ __all__ = [
     "BrokerStatus",
     "Check",
     "Client",
+    "ControlClient",
     "DeadLetter",
     "Encoder",
     "Explanation",

@@ -1,5 +1,7 @@
 """The records of `millrace.nodes`, `millrace.assignments` and `millrace.processes`, and the values that they hold."""
 
+import re
+import socket
 from collections.abc import Mapping
 from typing import Any, Final, Generic, TypeVar
 
@@ -52,6 +54,11 @@ ASSIGNMENTS: Final = FleetRecord(Assignment)
 
 PROCESSES: Final = FleetRecord(Process)
 """Records of `millrace.processes`; the key is `process_key`."""
+
+
+def own_node_name() -> str:
+    """The name of this machine's node where nobody says another: the machine's, as a node's name is written."""
+    return re.sub(r"[^a-z0-9]+", "-", socket.gethostname().lower()).strip("-")[:60].rstrip("-") or "node"
 
 
 def process_key(slot: Slot, node: str) -> str:

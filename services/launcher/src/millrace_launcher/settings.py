@@ -1,19 +1,14 @@
 """What the environment says to a daemon, beside what it says to every process: `MILLRACE_LAUNCHER__*`."""
 
-import re
-import socket
 from typing import Annotated, Any, Self
 
 from pydantic import Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from millrace.process.fleet import own_node_name
 from millrace.process.refusal import KeyPath, refusal
 
 PREFIX = "MILLRACE_LAUNCHER__"
-
-
-def _own_name() -> str:
-    return re.sub(r"[^a-z0-9]+", "-", socket.gethostname().lower()).strip("-")[:60] or "node"
 
 
 class LauncherSettings(BaseSettings):
@@ -24,7 +19,7 @@ class LauncherSettings(BaseSettings):
     )
 
     node: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=60)] = Field(
-        default_factory=_own_name
+        default_factory=own_node_name
     )
     """Name of this node; the machine's where absent. A node that comes back comes back with the same name."""
     host: str = "127.0.0.1"

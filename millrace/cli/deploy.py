@@ -1,0 +1,239 @@
+"""`millrace deploy`, `scale`, `delete`, `deployments`, `wait-ready`, `why` and `history`."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final
+
+import typer
+from rich.text import Text
+
+from millrace.cli.options import Json, Launcher, examples
+from millrace.cli.output import listing, print_json, remark, say, stdout
+from millrace.client.control import ControlClient
+from millrace.client.documents import deployment_document
+from millrace.core.errors import RequestError
+
+app = typer.Typer()
+
+PANEL: Final = "Deployments"
+
+Name = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Name of the deployment.")]
+Within = Annotated[float, typer.Option("--within", min=0, metavar="SECONDS", help="How long to wait.")]
+
+
+@app.command(
+    epilog=examples(
+        ("millrace deploy rain.yaml --plan", "what would change, and what will not work"),
+        ("millrace deploy rain.yaml", "make it so"),
+        ("millrace deploy weather --from weather.features --wait", "a model onto a topic, without a file"),
+    ),
+    rich_help_panel=PANEL,
+)
+def deploy(
+    what: Annotated[str, typer.Argument(help="A deployment document (YAML or JSON), or a model.")],
+    *,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="TOPIC", help="Topic of features, for a model.")
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--to", metavar="TOPIC", help="Topic of predictions.", show_default="<name>.predictions"),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="DEPLOYMENT", help="Its name.", show_default="the model's")
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what would happen.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Deploy also what is known not to work yet.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when every process does its work.")] = False,
+    within: Within = 60,
+    launcher: Launcher = None,
+    json: Json = False,
+) -> None:
+    """Bring a model to a topic, or change how that is done.
+
+    The launcher keeps it so: what dies is started again, what a lost node
+    ran is started elsewhere.
+    """
+    document = deployment_document(what, source=source, target=target, name=name)
+    called = str(document["deployment"])
+    with ControlClient(launcher) as control:
+        planned = control.plan(called, document)
+        if plan:
+            _show_plan(planned, json=json)
+            raise typer.Exit(1 if planned["faults"] else 0)
+        if planned["faults"] and not force:
+            raise RequestError(
+                f"{called} will not work: {planned['faults'][0]}", remedy="mend it, or deploy it all the same: --force"
+            )
+        done = control.put(called, document)
+        if wait:
+            control.wait_ready(called, within=timedelta(seconds=within))
+    if json:
+        print_json(done)
+    else:
+        say(f"{called} {done['result']}{' and ready' if wait else ''}")
+
+
+@app.command(
+    epilog=examples(
+        ("millrace scale rain scorers=3", "three scorers"),
+        ("millrace scale rain scorers=0", "none, and keep the deployment"),
+        ("millrace scale rain scorers=2 auditors=1", "several kinds at once"),
+    ),
+    rich_help_panel=PANEL,
+)
+def scale(
+    name: Name,
+    counts: Annotated[list[str], typer.Argument(metavar="KINDS=COUNT...", help="scorers=3, auditors=1, ...")],
+    *,
+    launcher: Launcher = None,
+    json: Json = False,
+) -> None:
+    """Change how many processes there shall be. Those that stay are not restarted."""
+    with ControlClient(launcher) as control:
+        done = control.scale(name, dict(map(_count, counts)))
+    if json:
+        print_json(done)
+        return
+    say(f"{name}: {', '.join(f'{kind} {count}' for kind, count in done['scale'].items())}")
+    if done["remark"]:
+        remark(done["remark"])
+
+
+@app.command(epilog=examples(("millrace delete rain", "its topics stay")), rich_help_panel=PANEL)
+def delete(name: Name, *, launcher: Launcher = None, json: Json = False) -> None:
+    """Delete a deployment: its processes drain and stop. Its topics stay."""
+    with ControlClient(launcher) as control:
+        done = control.delete(name)
+    if json:
+        print_json(done)
+    else:
+        say(f"{name} {done['result']}")
+
+
+@app.command(epilog=examples(("millrace deployments", "how does everything fare?")), rich_help_panel=PANEL)
+def deployments(*, launcher: Launcher = None, json: Json = False) -> None:
+    """List the deployments, and how each fares."""
+    with ControlClient(launcher) as control:
+        found = control.deployments()
+    if json:
+        for each in found:
+            print_json(each)
+    elif found:
+        rows = [[d["deployment"], d["state"], f"{d['ready']} of {d['desired']}", d["why"]] for d in found]
+        stdout().print(listing(("deployment", "state", "ready", "why"), rows, whole=("deployment", "state", "ready")))
+    else:
+        say("no deployments yet; make one: `millrace deploy MODEL --from TOPIC`")
+
+
+@app.command(
+    name="wait-ready",
+    epilog=examples(("millrace wait-ready rain --within 30", "and go on when a prediction would work")),
+    rich_help_panel=PANEL,
+)
+def wait_ready(name: Name, *, within: Within = 60, launcher: Launcher = None, json: Json = False) -> None:
+    """Return when every process of a deployment does its work."""
+    with ControlClient(launcher) as control:
+        found = control.wait_ready(name, within=timedelta(seconds=within))
+    if json:
+        print_json(found)
+    else:
+        say(f"{name} is ready: {found['ready']} of {found['desired']} processes")
+
+
+@app.command(epilog=examples(("millrace why rain", "why does it not run?")), rich_help_panel=PANEL)
+def why(name: Name, *, launcher: Launcher = None, json: Json = False) -> None:
+    """Say why a deployment is as it is: the cause first, then from decision to process."""
+    with ControlClient(launcher) as control:
+        lines = control.why(name)
+    if json:
+        print_json({"deployment": name, "cause": lines[0], "lines": lines})
+        return
+    for line in lines:
+        say(line)
+
+
+@app.command(
+    epilog=examples(
+        ("millrace history", "who changed what?"),
+        ("millrace history rain", "of one deployment"),
+        ("millrace history --verify", "has anybody changed the history?"),
+    ),
+    rich_help_panel=PANEL,
+)
+def history(
+    name: Annotated[str | None, typer.Argument(metavar="DEPLOYMENT", help="Only of this deployment.")] = None,
+    *,
+    verify: Annotated[bool, typer.Option("--verify", help="Only check that no record was edited or dropped.")] = False,
+    launcher: Launcher = None,
+    json: Json = False,
+) -> None:
+    """Show who changed what in the control topics, and when."""
+    with ControlClient(launcher) as control:
+        if verify:
+            raise typer.Exit(_show_verification(control.verification(), json=json))
+        records = control.history(name)
+    if json:
+        for record in records:
+            print_json(record)
+        return
+    rows = [[_time(r["at_ms"]), r["who"], r["what"], r["subject"], _result(r["result"])] for r in records]
+    stdout().print(listing(("when (UTC)", "who", "what", "subject", "result"), rows, whole=("when (UTC)", "subject")))
+
+
+def show_deployment(control: ControlClient, name: str, *, json: bool) -> None:
+    """How one deployment fares, slot by slot."""
+    found = control.deployment(name)
+    if json:
+        print_json(found)
+        return
+    say(f"{name} is {found['state']}: {found['ready']} of {found['desired']} processes are ready")
+    stdout().print(listing(("slot", "state", "node", "pid", "why"), list(map(_slot_row, found["slots"]))))
+
+
+def _slot_row(slot: Mapping[str, Any]) -> list[str]:
+    assignment, process = slot["assignment"] or {}, slot["process"] or {}
+    return [slot["slot"], slot["state"], assignment.get("node") or "", str(process.get("pid") or ""), slot["why"]]
+
+
+def _show_plan(plan: Mapping[str, Any], *, json: bool) -> None:
+    if json:
+        print_json(plan)
+        return
+    _section("changes", plan["changes"], style="bold")
+    _section("at once", plan["decisions"], style="bold")
+    _section("will not work", plan["faults"], style="bold red")
+
+
+def _section(title: str, lines: Sequence[str], *, style: str) -> None:
+    if lines:
+        stdout().print(Text(title, style=style))
+        for line in lines:
+            say(f"  {line}")
+
+
+def _show_verification(found: Mapping[str, Any], *, json: bool) -> int:
+    """Says it, and returns the exit code."""
+    if json:
+        print_json(found)
+    elif found["whole"]:
+        say(f"whole: {found['records']} records, each follows the one before it")
+    else:
+        broken = found["broken"]
+        say(f"broken: record {broken['sequence']} of {broken['subject']}: {broken['why']}")
+    return 0 if found["whole"] else 1
+
+
+def _count(text: str) -> tuple[str, int]:
+    kind, _, count = text.partition("=")
+    if not count.isdecimal():
+        raise RequestError(f"{text!r} is no number of processes", remedy="write for example scorers=3")
+    return kind, int(count)
+
+
+def _time(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _result(result: object) -> str:
+    return result if isinstance(result, str) else str(result or "")

@@ -1,0 +1,113 @@
+"""`millrace join`, `nodes`, `processes` and `logs`: the machines, and what runs on them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from millrace.cli.options import Bootstrap, Json, Launcher, examples
+from millrace.cli.output import human_bytes, listing, print_json, say, stdout
+from millrace.client.control import ControlClient
+from millrace.client.node import start_node
+
+app = typer.Typer()
+
+PANEL: Final = "Nodes and processes"
+
+
+@app.command(
+    epilog=examples(
+        ("millrace join --bootstrap kafka:9092", "make this machine a node of the cluster"),
+        ("millrace join --node b", "a second node on this machine"),
+    ),
+    rich_help_panel=PANEL,
+)
+def join(
+    *,
+    node: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the node.", show_default="the machine's")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port of its REST API; 0 takes any.", show_default="9008, else any"),
+    ] = None,
+    bootstrap: Bootstrap = None,
+    home: Annotated[
+        Path | None, typer.Option(help="Folder of the node. Default: MILLRACE_HOME, else ~/.millrace.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Start a node's daemon on this machine, and return when it answers.
+
+    It outlives the terminal; `millrace down` stops it. All nodes of a
+    cluster show each other the same token: MILLRACE_LAUNCHER__TOKEN.
+    """
+    started = start_node(home, node=node, port=port, bootstrap=bootstrap)
+    if json:
+        print_json({"node": started.node, "pid": started.pid, "url": started.url})
+    else:
+        say(f"node {started.node} is up at {started.url} (process {started.pid})")
+
+
+@app.command(epilog=examples(("millrace nodes", "what is there, and what is free?")), rich_help_panel=PANEL)
+def nodes(*, launcher: Launcher = None, json: Json = False) -> None:
+    """List the nodes: what each has, and what of it is given away."""
+    with ControlClient(launcher) as control:
+        found = control.nodes()
+    if json:
+        for node in found:
+            print_json(node)
+        return
+    columns = ("node", "standing", "cores", "memory", "GPUs", "processes", "environment", "address")
+    stdout().print(listing(columns, [_node_row(node) for node in found], numbers=("GPUs", "processes")))
+
+
+@app.command(
+    epilog=examples(("millrace processes", "what runs, and where?"), ("millrace processes --json", "for programs")),
+    rich_help_panel=PANEL,
+)
+def processes(*, launcher: Launcher = None, json: Json = False) -> None:
+    """List the processes: those that run, and how each slot's last one ended."""
+    with ControlClient(launcher) as control:
+        found = control.processes()
+    if json:
+        for process in found:
+            print_json(process)
+    elif found:
+        rows = [[p["name"], p["node"], p["state"], str(p["pid"] or ""), p["url"], p["why"]] for p in found]
+        columns = ("slot", "node", "state", "pid", "health", "why")
+        stdout().print(listing(columns, rows, numbers=("pid",), whole=("slot", "node", "state", "pid")))
+    else:
+        say("nothing runs; deploy something: `millrace deploy`")
+
+
+@app.command(
+    epilog=examples(("millrace logs rain/scorer/0", "what it said last, also if it is dead")), rich_help_panel=PANEL
+)
+def logs(
+    slot: Annotated[str, typer.Argument(help="DEPLOYMENT/KIND/NUMBER, as `millrace processes` shows it.")],
+    *,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=10_000, help="The most lines.")] = 100,
+    launcher: Launcher = None,
+    json: Json = False,
+) -> None:
+    """Show what the processes of a slot said, also after they ended."""
+    with ControlClient(launcher) as control:
+        found = control.logs(slot, lines=lines)
+    for line in found:
+        print_json({"slot": slot, "line": line}) if json else say(line)
+
+
+def _node_row(node: Mapping[str, Any]) -> list[str]:
+    has = node["inventory"]
+    return [
+        node["node"],
+        node["standing"],
+        f"{node['cores_used']:g} of {has['cores']:g}",
+        f"{human_bytes(node['memory_used_bytes'])} of {human_bytes(has['memory_bytes'])}",
+        str(len(has["gpus"])),
+        str(len(node["processes"])),
+        has["environment"],
+        node["url"],
+    ]

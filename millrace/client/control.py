@@ -1,0 +1,201 @@
+"""Deployments, nodes and processes: everything that a launcher's REST API can be asked.
+
+Each method is one request, named like the operation that it calls; nothing here does anything that the API does not.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeAlias
+from urllib.parse import quote
+
+import httpx
+
+from millrace.client.models import who_am_i
+from millrace.client.node import local_nodes
+from millrace.core.errors import MillraceError, RequestError, TransientError
+from millrace.process.settings import Settings
+
+Json: TypeAlias = dict[str, Any]
+"""A JSON object as the API answers it; `/openapi.json` describes them."""
+
+URL: Final = "MILLRACE_LAUNCHER__URL"
+TOKEN: Final = "MILLRACE_LAUNCHER__TOKEN"  # noqa: S105 -- its name and not the token
+
+_PATIENCE: Final = timedelta(seconds=30)
+_PAUSE_SECS: Final = 0.2
+
+
+class ControlClient:
+    """A launcher's API. Holds connections: close it, or use it in a `with`.
+
+    Every method may raise RequestError for what does not exist or cannot be, and TransientError where the launcher, or
+    the broker behind it, does not answer.
+
+    Args:
+        url: Where the API is; the environment's (`MILLRACE_LAUNCHER__URL`) or else a local node's where absent.
+        token: What to show; the environment's (`MILLRACE_LAUNCHER__TOKEN`) or else the local file's where absent.
+        home: The folder of millrace on this machine; the environment's where absent.
+
+    Raises:
+        RequestError: No launcher is named, and none runs here.
+    """
+
+    def __init__(self, url: str | None = None, *, token: str | None = None, home: Path | None = None) -> None:
+        folder = home or Settings.load().home
+        self.url = url or os.environ.get(URL) or local_url(folder)
+        shown = token or os.environ.get(TOKEN) or _local_token(folder)
+        self._client = httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {shown}", "Millrace-User": who_am_i()},
+            timeout=_PATIENCE.total_seconds(),
+            trust_env=False,
+        )
+
+    def nodes(self) -> list[Json]:
+        """All nodes: what each has, what of it is given away, and whether it may be counted on."""
+        return self._list("GET", "/v1/nodes")
+
+    def deployments(self) -> list[Json]:
+        """How every deployment fares."""
+        return self._list("GET", "/v1/deployments")
+
+    def deployment(self, name: str) -> Json:
+        """A deployment's document, and how it fares."""
+        return self._object("GET", f"/v1/deployments/{_part(name)}")
+
+    def put(self, name: str, document: Mapping[str, Any]) -> Json:
+        """Create or change a deployment; the same document again changes nothing."""
+        return self._object("PUT", f"/v1/deployments/{_part(name)}", json=document)
+
+    def plan(self, name: str, document: Mapping[str, Any]) -> Json:
+        """What `put` would do, and what will not work: `changes`, `decisions`, `faults`."""
+        return self._object("POST", f"/v1/deployments/{_part(name)}/plan", json=document)
+
+    def scale(self, name: str, counts: Mapping[str, int]) -> Json:
+        """Change how many processes there shall be: `{"scorers": 3}`."""
+        return self._object("POST", f"/v1/deployments/{_part(name)}/scale", json=counts)
+
+    def delete(self, name: str) -> Json:
+        """Delete a deployment: its processes drain, its topics stay."""
+        return self._object("DELETE", f"/v1/deployments/{_part(name)}")
+
+    def why(self, name: str) -> list[str]:
+        """Why a deployment is as it is: the cause in the first line, then what led to it."""
+        lines: list[str] = self._ask("GET", f"/v1/deployments/{_part(name)}/why")
+        return lines
+
+    def processes(self) -> list[Json]:
+        """What runs, and what ended last."""
+        return self._list("GET", "/v1/processes")
+
+    def logs(self, slot: str, *, lines: int = 100) -> list[str]:
+        """The last lines that the processes of a slot said, also after they ended.
+
+        Args:
+            slot: `deployment/kind/number`.
+            lines: The most lines.
+        """
+        if slot.count("/") != 2:
+            raise RequestError(f"{slot!r} is no slot", remedy="write DEPLOYMENT/KIND/NUMBER: see `millrace processes`")
+        found: list[str] = self._ask(
+            "GET", f"/v1/processes/{'/'.join(map(_part, slot.split('/')))}/logs", params={"lines": lines}
+        )
+        return found
+
+    def history(self, deployment: str | None = None) -> list[Json]:
+        """Who changed what, oldest first; of one deployment or of everything."""
+        return self._list("GET", "/v1/history", params={} if deployment is None else {"deployment": deployment})
+
+    def verification(self) -> Json:
+        """Whether the history is whole: no record edited, dropped or put in between."""
+        return self._object("GET", "/v1/history/verification")
+
+    def wait_ready(self, name: str, *, within: timedelta) -> Json:
+        """Wait until every process that a deployment desires does its work.
+
+        Raises:
+            RequestError: A process has failed and is not started any more.
+            TransientError: It did not come true in time; says what it is waiting for.
+        """
+        give_up = time.monotonic() + within.total_seconds()
+        while True:
+            found = self.deployment(name)
+            if found["state"] == "ready":
+                return found
+            if found["state"] in {"failed", "invalid"}:
+                raise RequestError(f"{name} is {found['state']}: {found['why']}", remedy=f"see `millrace why {name}`")
+            if time.monotonic() > give_up:
+                raise TransientError(
+                    f"{name} is {found['state']} after {within.total_seconds():g} s: {found['why']}",
+                    remedy=f"wait longer, or see `millrace why {name}`",
+                )
+            time.sleep(_PAUSE_SECS)
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _list(self, method: str, path: str, **request: Any) -> list[Json]:  # noqa: ANN401 -- of httpx
+        found: list[Json] = self._ask(method, path, **request)
+        return found
+
+    def _object(self, method: str, path: str, **request: Any) -> Json:  # noqa: ANN401 -- of httpx
+        found: Json = self._ask(method, path, **request)
+        return found
+
+    def _ask(self, method: str, path: str, **request: Any) -> Any:  # noqa: ANN401 -- JSON
+        try:
+            answer = self._client.request(method, path, **request)
+        except httpx.HTTPError as error:
+            raise TransientError(
+                f"the launcher at {self.url} does not answer: {error}", remedy="start it with `millrace up`"
+            ) from error
+        if answer.is_success:
+            return answer.json()
+        raise _refusal(answer)
+
+
+def local_url(home: Path) -> str:
+    """Where the API of a node of this machine is.
+
+    Raises:
+        RequestError: None has been started, or all were stopped.
+    """
+    for found in local_nodes(home):
+        return str(found.url)
+    raise RequestError(
+        "no launcher is named, and none runs here", remedy=f"run `millrace up`, or name one: --launcher or {URL}"
+    )
+
+
+def _local_token(home: Path) -> str:
+    try:
+        return (home / "launcher.token").read_text().strip()
+    except OSError:
+        return ""  # The launcher will say what it wants.
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _refusal(answer: httpx.Response) -> MillraceError:
+    try:
+        said = answer.json()
+        message, remedy = str(said["error"]), str(said["remedy"])
+    except (ValueError, KeyError, TypeError):
+        message, remedy = f"the launcher answered {answer.status_code}", "read its log"
+    kind = RequestError if answer.is_client_error else TransientError
+    return kind(message, remedy=remedy)

@@ -1,0 +1,168 @@
+"""Every operation of the REST API has a method of the client and a command, and these call it and nothing else."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, cast
+
+import pytest
+from fastapi import FastAPI
+
+from millrace.cli.app import run
+from millrace.client import ControlClient
+from millrace.core.errors import RequestError, TransientError
+from millrace_launcher.adapters.rest.api import make_api
+from millrace_launcher.adapters.rest.desk import Desk
+
+STATUS = {"deployment": "rain", "state": "ready", "why": "", "ready": 0, "desired": 0, "slots": [], "document": {}}
+ANSWERS: dict[str, Any] = {
+    "nodes": [],
+    "deployments": [],
+    "deployment": STATUS,
+    "why": ["rain is ready"],
+    "processes": [],
+    "logs": ["a line"],
+    "history": [],
+    "verification": {"whole": True, "records": 0, "broken": None},
+    "put": {"result": "created"},
+    "plan": {"changes": [], "decisions": [], "faults": []},
+    "scale": {"scale": {"scorers": 2}, "remark": ""},
+    "delete": {"result": "deleted"},
+}
+
+COMMANDS = {
+    "nodes": ["nodes"],
+    "deployments": ["deployments"],
+    "deployment": ["status", "rain"],
+    "why": ["why", "rain"],
+    "processes": ["processes"],
+    "logs": ["logs", "rain/scorer/0"],
+    "history": ["history", "rain"],
+    "verification": ["history", "--verify"],
+    "put": ["deploy", "rain", "--from", "rain.features"],
+    "plan": ["deploy", "rain", "--from", "rain.features", "--plan"],
+    "scale": ["scale", "rain", "scorers=2"],
+    "delete": ["delete", "rain"],
+}
+"""The command for each operation, by the operation's id."""
+
+
+@dataclass
+class Operations:
+    """The operations that the API describes."""
+
+    by_id: dict[str, tuple[str, re.Pattern[str]]] = field(default_factory=dict)
+
+    def of(self, method: str, path: str) -> str:
+        """The id of the operation that a request calls."""
+        [found] = [name for name, (verb, pattern) in self.by_id.items() if verb == method and pattern.fullmatch(path)]
+        return found
+
+
+@pytest.fixture(scope="module")
+def operations() -> Operations:
+    api: FastAPI = make_api(cast("Desk", None), token="")  # described, and never asked
+    found = Operations()
+    for path, methods in api.openapi()["paths"].items():
+        for method, operation in methods.items():
+            pattern = re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path)))
+            found.by_id[operation["operationId"]] = (method.upper(), pattern)
+    return found
+
+
+@dataclass
+class Recorder:
+    """A launcher that notes what it is asked."""
+
+    url: str
+    asked: list[str] = field(default_factory=list)
+    shown: list[str | None] = field(default_factory=list)
+
+
+@pytest.fixture
+def launcher(operations: Operations, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Recorder]:
+    monkeypatch.setenv("MILLRACE_HOME", str(tmp_path))
+    (tmp_path / "launcher.token").write_text("secret\n")
+    recorder = Recorder("")
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            operation = operations.of(self.command, self.path.partition("?")[0])
+            recorder.asked.append(operation)
+            recorder.shown.append(self.headers["Authorization"])
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = json.dumps(ANSWERS[operation]).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_PUT = do_POST = do_DELETE = answer  # noqa: N815 -- the base class looks for these names
+
+        def log_message(self, *_: object) -> None:
+            """Silence."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        recorder.url = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("MILLRACE_LAUNCHER__URL", recorder.url)
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield recorder
+        server.shutdown()
+        thread.join()
+
+
+def test_no_operation_is_without_a_method_and_a_command(operations: Operations) -> None:
+    assert set(operations.by_id) == set(COMMANDS)
+    assert [name for name in operations.by_id if not callable(getattr(ControlClient, name, None))] == []
+
+
+@pytest.mark.parametrize("operation", COMMANDS)
+def test_a_command_calls_its_operation(operation: str, launcher: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(COMMANDS[operation]) == 0, capsys.readouterr().err
+    assert launcher.asked[-1] == operation
+    assert set(launcher.asked[:-1]) <= {"plan"}, "deploy looks before it leaps"
+    assert set(launcher.shown) == {"Bearer secret"}
+
+
+def test_a_plan_that_will_not_work_is_not_carried_out(
+    launcher: Recorder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(ANSWERS, "plan", {"changes": [], "decisions": [], "faults": ["there is no such topic"]})
+    assert run(["deploy", "rain", "--from", "t"]) == 1
+    assert "rain will not work: there is no such topic" in capsys.readouterr().err
+    assert run(["deploy", "rain", "--from", "t", "--plan"]) == 1
+    assert launcher.asked == ["plan", "plan"]
+    assert run(["deploy", "rain", "--from", "t", "--force"]) == 0
+    assert launcher.asked[-1] == "put"
+
+
+def test_without_a_launcher_the_remedy_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MILLRACE_HOME", str(tmp_path))
+    monkeypatch.delenv("MILLRACE_LAUNCHER__URL", raising=False)
+    with pytest.raises(RequestError, match=r"no launcher is named, and none runs here .*millrace up"):
+        ControlClient()
+    with ControlClient("http://127.0.0.1:1") as nobody, pytest.raises(TransientError, match="does not answer"):
+        nobody.nodes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["deploy", "rain"], "which topic shall 'rain' read?"),
+        (["deploy", "rain.yaml", "--from", "t"], "rain.yaml says itself what --from"),
+        (["deploy", "absent.yaml"], "cannot be read"),
+        (["scale", "rain", "three"], "'three' is no number of processes"),
+        (["logs", "rain"], "'rain' is no slot"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(
+    arguments: list[str], said: str, launcher: Recorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 1
+    assert said in capsys.readouterr().err
+    assert launcher.asked == []
