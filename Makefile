@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 SERVICES := $(patsubst %/pyproject.toml,-e %,$(wildcard services/*/pyproject.toml))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt test-fast test-integration test-frameworks test-gpu simulate chaos bench proto docs lock clean
+.PHONY: help setup demo test lint fmt test-fast test-integration test-frameworks test-faust test-gpu simulate chaos bench proto docs lock clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test-integration: $(READY) ## Only the tests that need a real broker
 
 test-frameworks: ## Export from PyTorch, Keras and XGBoost, in an environment of their own
 	bash tests/frameworks/run.sh
+
+test-faust: $(READY) ## Kill the judge's shell in Faust ten times, in an environment of its own
+	bash topologies/faust/run.sh
 
 test-gpu: $(READY) ## The tests that need an accelerator
 	$(BIN)/python -m pytest -m gpu
