@@ -158,7 +158,7 @@ def histories(draw: st.DrawFn) -> list[Record]:
 
 @settings(max_examples=60, deadline=None)
 @given(histories(), st.randoms(use_true_random=False), st.integers(1, 60))
-def test_order_and_batches_do_not_matter(records: list[Record], random: Random, size: int) -> None:
+def test_bar_4_order_and_batches_do_not_matter(records: list[Record], random: Random, size: int) -> None:
     shuffled = records[:]
     random.shuffle(shuffled)
     assert audited(shuffled, size=size) == audited(records)
@@ -166,13 +166,13 @@ def test_order_and_batches_do_not_matter(records: list[Record], random: Random, 
 
 @settings(max_examples=30, deadline=None)
 @given(histories(), st.sampled_from([2, 8]))
-def test_shards_do_not_matter(records: list[Record], shards: int) -> None:
+def test_bar_4_shards_do_not_matter(records: list[Record], shards: int) -> None:
     assert audited(records, shards=shards) == audited(records)
 
 
 @settings(max_examples=30, deadline=None)
 @given(histories(), st.randoms(use_true_random=False), st.integers(0, 20))
-def test_a_restart_in_the_middle_does_not_matter(records: list[Record], random: Random, after: int) -> None:
+def test_bar_4_a_restart_in_the_middle_does_not_matter(records: list[Record], random: Random, after: int) -> None:
     random.shuffle(records)
     audit = PartitionAudit(SPEC, LAYOUTS)
     for number, batch in enumerate(batches(records, 5)):

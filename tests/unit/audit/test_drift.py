@@ -13,7 +13,7 @@ SEEDS = range(10)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_distances_are_scipys(seed: int) -> None:
+def test_bar_3_distances_are_scipys(seed: int) -> None:
     rng = np.random.default_rng(seed)
     p, q = rng.dirichlet(np.ones(12), 2)
     now, before = rng.multinomial(1000, p), rng.multinomial(10_000, q)
@@ -24,7 +24,7 @@ def test_distances_are_scipys(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_p_value_is_scipys(seed: int) -> None:
+def test_bar_3_the_p_value_is_scipys(seed: int) -> None:
     rng = np.random.default_rng(seed)
     share = rng.dirichlet(np.full(12, 20.0))
     shifted = share * rng.uniform(0.8, 1.25, 12)
@@ -46,7 +46,7 @@ def test_the_mean_of_an_e_value_is_at_most_one() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_ks_is_within_its_bound_of_the_unbinned_statistic(seed: int) -> None:
+def test_bar_3_ks_is_within_its_bound_of_the_unbinned_statistic(seed: int) -> None:
     rng = np.random.default_rng(seed)
     before, now = rng.normal(size=10_000), rng.normal(0.2, 1.1, 1000)
     edges = np.concatenate(([-np.inf], np.quantile(before, np.linspace(0.1, 0.9, 9)), [np.inf]))

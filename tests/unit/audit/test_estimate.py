@@ -29,7 +29,7 @@ def test_the_calibration_is_scikit_learns() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_counts_give_what_rows_give(seed: int) -> None:
+def test_bar_2_counts_give_what_rows_give(seed: int) -> None:
     rng = np.random.default_rng(seed)
     isotonic = calibration(seed)
     score = rng.beta(2, 3, 3000)

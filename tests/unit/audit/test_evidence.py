@@ -46,18 +46,16 @@ def test_what_cannot_be_watched_is_refused(baseline: float, threshold: float) ->
         ErrorDetector(baseline, threshold)
 
 
-def test_null_streams_alarm_as_rarely_as_stated() -> None:
-    """Bar 9, small: the bound is 2 %."""
+def test_bar_9_null_streams_alarm_as_rarely_as_stated() -> None:
+    """The bound is 2 %."""
     assert null_alarm_share(100) <= 0.04
 
 
-def test_a_worse_error_rate_is_found_soon() -> None:
-    """Bar 10, small."""
+def test_bar_10_a_worse_error_rate_is_found_soon() -> None:
     assert delay_events(0.15, 60) <= 1000
 
 
-def test_drifting_inputs_are_found_and_null_windows_are_not() -> None:
-    """Bars 7 and 8, small."""
+def test_bars_7_and_8_drifting_inputs_are_found_and_null_windows_are_not() -> None:
     assert null_alarms_per_1000(2, windows_each=250) <= 4
     median, named = delay_windows(0.2, 10)
     assert median <= 3

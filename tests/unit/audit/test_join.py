@@ -164,8 +164,8 @@ def test_what_is_no_snapshot_is_refused(data: bytes) -> None:
         restore_snapshot(data, SPEC)
 
 
-def test_memory_is_flat_after_the_first_horizon() -> None:
-    """Bar 14, small: 200,000 predictions, a tenth of them labelled, horizon of 5 s at 5,000 a second."""
+def test_bar_14_memory_is_flat_after_the_first_horizon() -> None:
+    """200,000 predictions, a tenth of them labelled, horizon of 5 s at 5,000 a second."""
     memory = join_stream(40, 5000, timedelta(seconds=5), batch=1000)
     third = len(memory.events) // 3
     assert max(memory.events) <= 5000 * 7

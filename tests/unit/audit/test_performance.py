@@ -61,7 +61,7 @@ def test_weighted_metrics_are_those_of_scikit_learn_and_absent_without_weights()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_binary_metrics_are_those_of_scikit_learn(seed: int) -> None:
+def test_bar_1_binary_metrics_are_those_of_scikit_learn(seed: int) -> None:
     rng = np.random.default_rng(seed)
     score = rng.beta(1, 4, 5000)
     truth = (rng.random(5000) < score).astype(np.int64)
@@ -83,7 +83,7 @@ def test_binary_metrics_are_those_of_scikit_learn(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_multiclass_metrics_are_those_of_scikit_learn(seed: int) -> None:
+def test_bar_1_multiclass_metrics_are_those_of_scikit_learn(seed: int) -> None:
     rng = np.random.default_rng(seed)
     scores = rng.dirichlet((2, 1, 0.5, 0.5), 4000)
     truth = np.array([rng.choice(4, p=row) for row in scores])
@@ -99,7 +99,7 @@ def test_multiclass_metrics_are_those_of_scikit_learn(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_regression_metrics_are_those_of_scikit_learn(seed: int) -> None:
+def test_bar_1_regression_metrics_are_those_of_scikit_learn(seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth = rng.normal(1e5, 300.0, 3000)
     value = truth + rng.normal(5.0, 100.0, 3000)
@@ -121,8 +121,8 @@ def test_what_is_not_defined_is_left_out() -> None:
     assert found["accuracy"].value == 1.0
 
 
-def test_the_error_of_a_binned_auc_is_within_its_bound() -> None:
-    """Bar 5: random scores, 5 % positives: always within the bound, and within 1e-3 with 1,000 bins."""
+def test_bar_5_the_error_of_a_binned_auc_is_within_its_bound() -> None:
+    """Random scores, 5 % positives: always within the bound, and within 1e-3 with 1,000 bins."""
     for seed in range(50):
         rng = np.random.default_rng(seed)
         truth = rng.random(4000) < 0.05

@@ -78,11 +78,11 @@ def check_delayed_outcomes() -> None:
     assert min(early) > 0.05  # what makes the case: before maturity the labelled are not like the rest
 
 
-def test_mature_windows_have_the_metrics_of_scikit_learn() -> None:
+def test_bar_1_mature_windows_have_the_metrics_of_scikit_learn() -> None:
     check_mature_windows(delayed_stream())
 
 
-def test_labels_that_depend_on_the_outcome_do_not_mislead_mature_windows() -> None:
+def test_bar_12_labels_that_depend_on_the_outcome_do_not_mislead_mature_windows() -> None:
     check_delayed_outcomes()
 
 
@@ -108,19 +108,18 @@ def mutation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.usefixtures("mutation")
-def test_a_mistake_in_the_metrics_is_found() -> None:
+def test_bar_17_a_mistake_in_the_metrics_is_found() -> None:
     with pytest.raises(AssertionError):
         check_mature_windows(delayed_stream())
 
 
 @pytest.mark.usefixtures("mutation")
-def test_a_mistake_under_delayed_outcomes_is_found() -> None:
+def test_bar_17_a_mistake_under_delayed_outcomes_is_found() -> None:
     with pytest.raises(AssertionError):
         check_delayed_outcomes()
 
 
-def test_flipped_labels_prompt_within_a_mature_window_and_clean_ones_do_not() -> None:
-    """Bar 11, small."""
+def test_bar_11_flipped_labels_prompt_within_a_mature_window_and_clean_ones_do_not() -> None:
     assert windows_to_request(0, flipped=0.4, windows=12, change=8) == 1
     assert windows_to_request(0, flipped=0.0, windows=12, change=8) is None
 
@@ -161,8 +160,8 @@ def decisions_of(events: Events, shards: int, order: np.random.Generator) -> lis
     return found
 
 
-def test_partitions_and_order_change_no_report_and_ask_once_with_one_id() -> None:
-    """Bar 4, behind the join: the reports' bytes and the request's id."""
+def test_bar_4_partitions_and_order_change_no_report_and_ask_once_with_one_id() -> None:
+    """Behind the join: the reports' bytes and the request's id."""
     rng = np.random.default_rng(2)
     events = error_stream(rng, np.repeat([0.1, 0.3], 3000), delays_ms=rng.integers(0, 1_200_000, 6000))
     expected = decisions_of(events, 1, rng)

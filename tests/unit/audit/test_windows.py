@@ -54,7 +54,7 @@ def test_the_slowest_partition_holds_the_watermark() -> None:
     assert watermarks.current_ms == 48_000
 
 
-def test_an_idle_partition_holds_nothing_back_and_the_watermark_never_goes_back() -> None:
+def test_bar_13_an_idle_partition_holds_nothing_back_and_the_watermark_never_goes_back() -> None:
     watermarks = Watermarks.of(SPEC, {0: 0, 1: 0}).observe({0: 100_000}, now_ms=15_000)
     assert watermarks.advance(now_ms=19_999).current_ms == NO_TIME
     watermarks = watermarks.advance(now_ms=20_000)
@@ -62,7 +62,7 @@ def test_an_idle_partition_holds_nothing_back_and_the_watermark_never_goes_back(
     assert watermarks.observe({1: 10_000}, now_ms=21_000).current_ms == 98_000
 
 
-def test_a_stopped_producer_closes_its_windows_within_the_time_out_and_a_tick() -> None:
+def test_bar_13_a_stopped_producer_closes_its_windows_within_the_time_out_and_a_tick() -> None:
     """The last event is in the middle of a window; the wall clock goes on in ticks of a second."""
     wall_of_last, last_event, tick = 1_000_000, 500_000_000, 1000
     watermarks = Watermarks.of(SPEC, {0: 0, 1: 0}).observe({0: last_event, 1: last_event - 3000}, wall_of_last)

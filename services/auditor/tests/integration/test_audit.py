@@ -258,7 +258,7 @@ def test_an_answer_is_heard_once_and_lets_the_next_request_be_made(audited: Make
     assert noted["event_time"] >= request["not_before"]
 
 
-def test_windows_close_when_the_producer_stops(audited: MakeAudited) -> None:
+def test_bar_13_windows_close_when_the_producer_stops(audited: MakeAudited) -> None:
     a = audited(partitions=2, idle_after_secs=1, out_of_orderness_secs=0, label_horizon_secs=0)
     with a.running():
         a.predict([event for event in events(7, 0, 59) if event.number % 2 == 0])  # nothing in the other partition

@@ -5,12 +5,20 @@ another number of partitions everything else is equal to the byte. Under kills a
 """
 
 import json
+from dataclasses import replace
 from functools import cache
 from random import Random
 
+import numpy as np
+import pytest
 from audit_pipeline import Pipeline, Record, history
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from millrace.core.audit.partition import Refused
+from millrace.core.audit.windows import Stage, Window, WindowSpec
+from millrace_auditor.logic.partition import LayoutOf, PartitionState
+from millrace_auditor.logic.ports import VersionBlock
 
 SEEDS = st.integers(0, 3)
 RANDOM = st.randoms(use_true_random=False)
@@ -87,3 +95,36 @@ def test_bar_4_a_replay_with_answers_makes_every_request_once(
     assert again.requests() == live.requests()
     assert again.alerts() == live.alerts()
     assert again.mature() == live.mature()
+
+
+def check_another_arrival() -> None:
+    """Bar 4 once: the same records in other turns, another order and two partitions."""
+    one = Pipeline(1).run(arrivals(0), Random(0), turn_ms=10_000, batch=100, kills=None)
+    other = Pipeline(2).run(arrivals(0), Random(1), turn_ms=45_000, batch=7, kills=None)
+    assert without_inputs(other.mature()) == without_inputs(one.mature())
+
+
+def test_bar_17_arrival_time_for_event_time_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    add_predictions = PartitionState.add_predictions
+
+    def by_arrival(state: PartitionState, version: int, block: VersionBlock, layout_of: LayoutOf) -> Refused:
+        columns = block.columns
+        now = np.full_like(columns.event_times_ms, max(state.position.newest_event_ms, columns.event_times_ms.max()))
+        return add_predictions(state, version, replace(block, columns=replace(columns, event_times_ms=now)), layout_of)
+
+    check_another_arrival()
+    monkeypatch.setattr(PartitionState, "add_predictions", by_arrival)
+    with pytest.raises(AssertionError):
+        check_another_arrival()
+
+
+def test_bar_17_closed_for_mature_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = WindowSpec.stage
+
+    def too_early(spec: WindowSpec, window: Window, watermark_ms: int) -> Stage:
+        reached = stage(spec, window, watermark_ms)
+        return Stage.MATURE if reached is Stage.CLOSED else reached
+
+    monkeypatch.setattr(WindowSpec, "stage", too_early)
+    with pytest.raises(AssertionError):
+        check_another_arrival()
