@@ -33,6 +33,7 @@ from tests.simulation.lane.schedule import (
     Markers,
     NoScore,
     Pass,
+    Roll,
     SlowModel,
     Start,
     Strike,
@@ -86,6 +87,17 @@ class Echo:
         return None
 
 
+class Model(Scoring, Protocol):
+    """What a worker scores with, and how it can be disturbed."""
+
+    extra: timedelta
+    fails: bool
+
+    def current(self) -> Scoring: ...
+
+    def variant(self) -> Scoring | None: ...
+
+
 class Nobody:
     """Observes nothing."""
 
@@ -112,10 +124,10 @@ class Loop(Protocol):
     def finish(self) -> None: ...
 
 
-OpenLoop: TypeAlias = Callable[[Lane, Echo, ManualClock, MemoryLog], Loop]
+OpenLoop: TypeAlias = Callable[[Lane, Model, ManualClock, MemoryLog], Loop]
 
 
-def scoring_loop(lane: Lane, model: Echo, clock: ManualClock, log: MemoryLog) -> Loop:
+def scoring_loop(lane: Lane, model: Model, clock: ManualClock, log: MemoryLog) -> Loop:
     """The scorer's own."""
     settings = LoopSettings(late_topic="sim.late")
     handovers = Handovers(MemoryHandovers(log, HANDOVERS), topic=HANDOVERS, deployment="sim")
@@ -125,7 +137,7 @@ def scoring_loop(lane: Lane, model: Echo, clock: ManualClock, log: MemoryLog) ->
 class LateCommitter:
     """A loop that polls with outputs written and not committed, which a lane allows and the scorer's loop avoids."""
 
-    def __init__(self, lane: Lane, model: Echo, clock: ManualClock, _: MemoryLog) -> None:
+    def __init__(self, lane: Lane, model: Model, clock: ManualClock, _: MemoryLog) -> None:
         self._lane = lane
         self._model = model
         self._clock = clock
@@ -156,7 +168,7 @@ class WorkerProcess:
     """One life of a worker."""
 
     lane: Lane
-    model: Echo
+    model: Model
     loop: Loop
 
 
@@ -170,11 +182,15 @@ class Promise:
 
 
 class Mill:
-    """The whole mill. Everything that happens is an event; nothing else is random."""
+    """The whole mill. Everything that happens is an event; nothing else is random.
+
+    `stage` counts how often the aliases have moved. Subclasses have other models and other records.
+    """
 
     def __init__(self, promise: Promise, open_loop: OpenLoop = scoring_loop) -> None:
         self._promise = promise
         self._open_loop = open_loop
+        self.stage = 0
         self._clock = ManualClock()
         self._log = MemoryLog(self._clock)
         for topic in (INPUT, OUTPUT, HANDOVERS, SHADOWS):
@@ -197,6 +213,18 @@ class Mill:
             self._watch()
         self._finish()
 
+    def make_model(self) -> Model:
+        """What a worker scores with."""
+        return Echo(self._clock)
+
+    def write(self, number: int) -> bytes:
+        """The value of a record."""
+        return b"%d" % number
+
+    def read(self, prediction: bytes) -> int:
+        """The number of the record that a prediction is about."""
+        return int(prediction)
+
     def _apply(self, event: Event) -> None:
         match event:
             case Arrive(records):
@@ -208,27 +236,35 @@ class Mill:
                 self._struck[slot, point] = fate
             case Start(slot):
                 self._start_or_end(slot)
-            case SlowModel(slot, span):
-                if slot in self._workers:
-                    self._workers[slot].model.extra = span
-            case NoScore(slot):
-                if slot in self._workers:
-                    self._workers[slot].model.fails = True
+            case SlowModel() | NoScore():
+                self._disturb(event)
             case Markers():
                 self._log.delays_markers = not self._log.delays_markers
                 self._log.write_markers()
             case Pass(span):
                 self._clock.advance(span)
+            case Roll():
+                self.stage += 1
             case _:
                 assert_never(event)
+
+    def _disturb(self, event: SlowModel | NoScore) -> None:
+        worker = self._workers.get(event.slot)
+        if worker is None:
+            return
+        if isinstance(event, SlowModel):
+            worker.model.extra = event.span
+        else:
+            worker.model.fails = True
 
     def _arrive(self, records: int) -> None:
         numbers = range(self._arrived, self._arrived + records)
         self._arrived += records
         stamps = np.full(records, self._clock.wall_ms(), np.int64)
-        values: list[bytes | None] = [b"%d" % number for number in numbers]
+        values: list[bytes | None] = list(map(self.write, numbers))
         partitions = np.array([number % PARTITIONS for number in numbers], np.int32)
-        self._log.append(OutputBatch(INPUT, partitions, stamps, values, values))
+        keys: list[bytes | None] = [b"%d" % number for number in numbers]
+        self._log.append(OutputBatch(INPUT, partitions, stamps, keys, values))
 
     def _turn(self, slot: int) -> None:
         if slot in self._workers and slot not in self._busy:
@@ -248,7 +284,7 @@ class Mill:
         self._clients[slot] = client
         spec = LaneSpec("sim", slot, INPUT, delivery=self._promise.lanes, alternate=self._promise.alternate)
         lane = memory_lane(client, spec)
-        model = Echo(self._clock)
+        model = self.make_model()
         self._workers[slot] = WorkerProcess(lane, model, self._open_loop(lane, model, self._clock, self._log))
 
     def _alive(self, slot: int, act: Callable[[], None]) -> None:
@@ -297,7 +333,7 @@ class Mill:
         """What a reader of committed records has seen may only grow."""
         for partition in sorted(self._log.partitions(OUTPUT)):
             records = self._log.committed_records(partition)
-            numbers = [int(record.value or b"-1") for record in records]
+            numbers = [self.read(record.value or b"-1") for record in records]
             before = self._seen[partition.partition]
             if numbers[: len(before)] != before:
                 raise BrokenPromiseError(f"{partition} showed {before} and then {numbers}")

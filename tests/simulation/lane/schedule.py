@@ -96,12 +96,26 @@ class Pass:
     span: timedelta
 
 
-Event: TypeAlias = Arrive | Turns | Strike | Start | SlowModel | NoScore | Markers | Pass
+@dataclass(frozen=True, slots=True)
+class Roll:
+    """The aliases move: a rollout begins or ends. Every worker knows it at its next turn."""
+
+
+Event: TypeAlias = Arrive | Turns | Strike | Start | SlowModel | NoScore | Markers | Pass | Roll
 
 
 def draw(random: Random, events: int = 120) -> list[Event]:
     """A schedule that begins with all workers started."""
     return [*map(Start, range(SLOTS)), Arrive(10), *(_event(random) for _ in range(events))]
+
+
+def with_rolls(schedule: Sequence[Event], random: Random, rolls: int = 5) -> list[Event]:
+    """The same schedule with aliases that move somewhere in it."""
+    places = sorted(random.choices(range(len(schedule)), k=rolls), reverse=True)
+    rolled = list(schedule)
+    for place in places:
+        rolled.insert(place, Roll())
+    return rolled
 
 
 def _event(random: Random) -> Event:

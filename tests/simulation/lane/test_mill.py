@@ -12,8 +12,10 @@ from millrace.core.lane import Delivery, Discard
 from millrace.core.records import TopicPartition
 from millrace.kafka.lane.group import GroupLane
 from millrace.testing.memory import MemoryLog
+from millrace_scorer.logic.handovers import Handovers
 from tests.simulation.lane.mill import BrokenPromiseError, LateCommitter, Mill, OpenLoop, Promise, scoring_loop
-from tests.simulation.lane.schedule import Event, draw, shrink
+from tests.simulation.lane.rollout import RollingMill
+from tests.simulation.lane.schedule import Event, draw, shrink, with_rolls
 
 
 def broken(schedule: Sequence[Event], promise: Promise, open_loop: OpenLoop) -> BrokenPromiseError | None:
@@ -46,6 +48,21 @@ def test_the_promise_is_kept(seeds: range, promise: Promise, open_loop: OpenLoop
     assert not first_failure(seeds, promise, open_loop)
 
 
+def first_rollout_failure(seeds: Iterable[int]) -> str:
+    """As `first_failure`, with versions that come and go."""
+    for seed in seeds:
+        schedule = with_rolls(draw(Random(seed)), Random(seed))
+        try:
+            RollingMill(Promise()).run(schedule)
+        except BrokenPromiseError as error:
+            return f"seed {seed}: {error}"
+    return ""
+
+
+def test_no_version_answers_but_those_that_the_handovers_name(seeds: range) -> None:
+    assert not first_rollout_failure(seeds[: max(len(seeds) // 4, 1)])
+
+
 class TestTheSimulationFinds:
     """Every rule of the lane, left out, breaks the promise within a few schedules."""
 
@@ -68,6 +85,10 @@ class TestTheSimulationFinds:
         monkeypatch.setattr(GroupLane, "_fill_seats", lambda lane: None)
         monkeypatch.setattr(MemoryLog, "committed", lambda log, group, partition: log.group(group).committed(partition))
         assert "doubled" in first_failure(range(100), Promise(), scoring_loop)
+
+    def test_a_handover_that_is_remembered_though_it_was_aborted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Handovers, "forget", lambda handovers, discard: None)
+        assert "handovers" in first_rollout_failure(range(100))
 
     def test_lanes_that_promise_less(self) -> None:
         assert "doubled" in first_failure(range(100), Promise(lanes=Delivery.AT_LEAST_ONCE), scoring_loop)
