@@ -70,6 +70,22 @@ class Calls:
 
         return grpc.stream_stream_rpc_method_handler(call)
 
+    def feed(
+        self, kind: type[Asked], handle: "Callable[[Asked, Context], Awaitable[None]]"
+    ) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        """A call of one message and as many answers as the handler writes to the context."""
+
+        async def call(content: bytes, context: "Context") -> None:
+            try:
+                self._check_rate(context)
+                await handle(_parse(kind, content), context)
+            except MillraceError as error:
+                self.observe(status_of(error).name)
+                await refuse(context, error)
+            self.observe(grpc.StatusCode.OK.name)
+
+        return grpc.unary_stream_rpc_method_handler(call)
+
     def _check_rate(self, context: "Context") -> None:
         metadata = {str(key): str(value) for key, value in context.invocation_metadata() or ()}
         self.rates.check(metadata, context.peer().rpartition(":")[0])

@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
@@ -16,15 +14,14 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
-from millrace.core.clock import Clock
 from millrace.core.errors import MillraceError, RequestError
 from millrace.process.refusal import refusal
-from millrace.telemetry.metrics import Instruments
 from millrace.telemetry.streams import Transport
+from millrace_gateway.adapters.prediction_streams import PredictionStreams
 from millrace_gateway.adapters.rest.doors import RestDoor
 from millrace_gateway.adapters.rest.refusals import refuse
 from millrace_gateway.adapters.streaming import Streaming
-from millrace_gateway.adapters.subscriptions import Hub, Portion, Subscription
+from millrace_gateway.adapters.subscriptions import Portion, Subscription
 from millrace_gateway.adapters.wanted import Wanted
 
 PATH: Final = "/v1/deployments/{deployment}/predictions"
@@ -33,33 +30,6 @@ EVENT_STREAM: Final = "text/event-stream"
 _RETRY_MS: Final = 1_000
 _UNSUPPORTED, _REFUSED, _TRY_AGAIN = 1003, 1008, 1013  # close codes of RFC 6455 and its registry
 _MULTIPLE: Final = frozenset({"key"})
-
-
-@dataclass(frozen=True, slots=True)
-class PredictionStreams:
-    """What all protocols stand on.
-
-    Attributes:
-        hub: Where subscribers are.
-        topics: Topic of predictions by deployment, where it is another than `<deployment>.predictions`.
-        instruments: Where it is counted.
-        clock: Tells the time.
-    """
-
-    hub: Hub
-    topics: Mapping[str, str]
-    instruments: Instruments
-    clock: Clock
-
-    async def subscribe(self, deployment: str, wanted: Wanted, last_event_id: str | None = None) -> Subscription:
-        """A subscription to a deployment's predictions; raises as `Hub.subscribe`, and for what `wanted` refuses."""
-        start = wanted.begin(last_event_id, now=datetime.fromtimestamp(self.clock.wall_ms() / 1000, UTC))
-        topic = self.topics.get(deployment, f"{deployment}.predictions")
-        return await self.hub.subscribe(topic, start, wanted.selection())
-
-    def streaming(self, transport: Transport) -> Streaming:
-        """How subscribers of a protocol are served."""
-        return Streaming(transport, self.instruments, self.hub.options.stall_secs)
 
 
 def predictions_door(streams: PredictionStreams) -> RestDoor:
