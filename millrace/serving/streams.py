@@ -22,11 +22,7 @@ from millrace.serving.online_features import OnFetch, OnlineFeatures, Store
 from millrace.serving.references import BlobTensors, ReferenceDecoder, row_bytes
 from millrace.serving.shelf import Shelf
 from millrace.store.blobs import BlobStore
-from millrace.store.local_redis import find_redis
-
-
-def _tell_nobody(*, seconds: float, defaulted: int) -> None:
-    """Nobody wants to know."""
+from millrace.store.finding import open_online_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,20 +167,8 @@ class StreamCodec:
         return tuple(name for spec in self._deployment.enrich for name in spec.features if name in known)
 
     def _open_online(self, settings: Settings) -> Store:
-        redis = find_redis(settings)
-        if redis is None:
-            raise RequestError(
-                f"deployment {self._deployment.deployment} has features from the online store, and none is named",
-                remedy="run `millrace up --redis`, or name one: MILLRACE_REDIS__URL=redis://HOST:PORT",
-            )
-        try:
-            # Its client comes with the extra `redis`, which streams without online features do not need.
-            from millrace.store.online import OnlineStore  # noqa: PLC0415
-        except ImportError:
-            raise RequestError(
-                "the client of the online store is not installed", remedy="pip install 'millrace[redis]'"
-            ) from None
-        return self._resources.enter_context(OnlineStore(redis))
+        wanted = f"deployment {self._deployment.deployment} has features from the online store"
+        return self._resources.enter_context(open_online_store(settings, wanted=wanted))
 
     def _connect(self, clock: Clock) -> _Registry | None:
         if self._deployment.source.registry is None:
@@ -195,3 +179,7 @@ class StreamCodec:
         registry = SchemaRegistry(self._deployment.source.registry, clock=clock)
         self._resources.callback(registry.close)
         return _Registry(registry, registry.register)
+
+
+def _tell_nobody(*, seconds: float, defaulted: int) -> None:
+    """Nobody wants to know."""

@@ -23,7 +23,7 @@ import psutil
 
 from millrace.core.errors import FatalError, RequestError, TransientError
 from millrace.process.locks import locked
-from millrace.process.settings import RedisSettings, Settings
+from millrace.process.settings import RedisSettings
 
 _HOST: Final = "127.0.0.1"
 _PORTS: Final = range(16_379, 16_579)
@@ -187,14 +187,6 @@ class LocalRedis:
 class _State:
     pid: int
     port: int
-
-
-def find_redis(settings: Settings) -> RedisSettings | None:
-    """The online store that the environment names, else the local one that runs under its home, else None."""
-    if settings.redis is not None:
-        return settings.redis
-    status = LocalRedis(settings.home).status()
-    return RedisSettings(url=status.url) if status.running and status.url else None
 
 
 def _server() -> str:

@@ -34,17 +34,20 @@ from millrace_gateway.adapters.compiling import Compiler
 from millrace_gateway.adapters.depositing import Depositor
 from millrace_gateway.adapters.grpc.doors import Calls
 from millrace_gateway.adapters.grpc.inference import inference_service
+from millrace_gateway.adapters.grpc.predictions import predictions_service
 from millrace_gateway.adapters.grpc.server import GrpcServer
 from millrace_gateway.adapters.journal import Journal
 from millrace_gateway.adapters.models import Repository
+from millrace_gateway.adapters.prediction_streams import PredictionStreams
 from millrace_gateway.adapters.rates import RateLimiter
 from millrace_gateway.adapters.readiness import Readiness
 from millrace_gateway.adapters.rest.bodies import BodyLimits
 from millrace_gateway.adapters.rest.doors import RestDoor, application
+from millrace_gateway.adapters.rest.entities import Entities, entities_door
 from millrace_gateway.adapters.rest.guard import Guard
 from millrace_gateway.adapters.rest.health import health_door
 from millrace_gateway.adapters.rest.inference import inference_door
-from millrace_gateway.adapters.rest.predictions import PredictionStreams, predictions_door
+from millrace_gateway.adapters.rest.predictions import predictions_door
 from millrace_gateway.adapters.rest.repository import repository_door
 from millrace_gateway.adapters.rest.server import RestServer
 from millrace_gateway.adapters.rest.streams import StreamIntake, Topics, streams_door
@@ -184,20 +187,18 @@ class _Parts:
             inference_door(self.answering, self.repository, bodies, TensorLimits(limits.elements, limits.depth)),
             repository_door(self.repository, bodies),
             predictions_door(self.streams),
+            entities_door(Entities(self.gateway.settings, self.streams.topics)),
             streams_door(self.intake),
             uploads_door(self.gateway.uploads(), stall_secs=self.gateway.options.limits.body_secs),
         )
 
     def grpc_doors(self) -> Sequence[grpc.GenericRpcHandler]:
         """Every door over gRPC."""
+        calls = Calls(self.rates, partial(_count, self.told.instruments, DoorName.GRPC))
+        elements = self.gateway.options.limits.elements
         return (
-            inference_service(
-                self.answering,
-                self.repository,
-                self.told.health,
-                Calls(self.rates, partial(_count, self.told.instruments, DoorName.GRPC)),
-                elements=self.gateway.options.limits.elements,
-            ),
+            inference_service(self.answering, self.repository, self.told.health, calls, elements=elements),
+            predictions_service(self.streams, calls),
         )
 
 

@@ -7,13 +7,12 @@ from datetime import timedelta
 import structlog
 
 from millrace.core.clock import Clock
-from millrace.core.errors import RequestError
 from millrace.kafka.admin import Admin
 from millrace.kafka.member import Member
 from millrace.process.lifecycle import ExitCode, Phase, Shutdown
 from millrace.process.settings import KafkaSettings, RedisSettings, Settings
 from millrace.service import Surroundings, run_service, watched
-from millrace.store.local_redis import find_redis
+from millrace.store.finding import find_redis
 from millrace.store.online_table import OnlineTable
 from millrace.telemetry import materializer as metrics
 from millrace_materializer.adapters.telemetry import Telemetry
@@ -39,7 +38,7 @@ def main(order: Order, *, forget: bool = False) -> ExitCode:
     """Run one materializer from settings to exit code, or only delete the topic's table."""
 
     def work(around: Surroundings) -> None:
-        redis = require_redis(around.settings)
+        redis = find_redis(around.settings, wanted=f"{order.topic} is to be kept in the online store")
         materializer = Materializer(around.settings, around.kafka, redis, order, clock=around.clock)
         if forget:
             materializer.forget()
@@ -47,21 +46,6 @@ def main(order: Order, *, forget: bool = False) -> ExitCode:
             materializer.run(around.shutdown)
 
     return run_service("materializer", work, topic=order.topic)
-
-
-def require_redis(settings: Settings) -> RedisSettings:
-    """The online store that is meant.
-
-    Raises:
-        RequestError: None is named and none runs here.
-    """
-    found = find_redis(settings)
-    if found is None:
-        raise RequestError(
-            "no online store is named, and no local one runs",
-            remedy="run `millrace up --redis`, or name one: MILLRACE_REDIS__URL=redis://HOST:PORT",
-        )
-    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,5 +112,5 @@ def test_without_an_online_store_the_scorer_says_how_to_get_one(stream: MakeStre
     s = stream()
     deployment = s.deployment(enrich=[{"table": table_of(s), "features": ["c"]}])
     refusal = s.refuses(deployment)
-    assert "none is named" in refusal.message
+    assert "has features from the online store, but none is named" in refusal.message
     assert "millrace up --redis" in refusal.remedy
