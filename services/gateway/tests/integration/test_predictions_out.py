@@ -1,12 +1,14 @@
 """Predictions out, on a real broker: every protocol, every start, filters, resuming, slow readers."""
 
 import contextlib
+import itertools
 import socket
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import grpc
 import httpx
 import orjson
 import pytest
@@ -19,6 +21,7 @@ from websockets.typing import Origin
 
 from millrace.testing.broker import Broker
 from millrace.testing.waiting import eventually
+from millrace_gateway.adapters.grpc.generated import predictions_pb2 as messages
 
 
 @pytest.fixture
@@ -166,6 +169,35 @@ def test_frames_over_a_websocket(client: httpx.Client, topic: PredictionTopic, s
         assert sorted(f["prediction"]["event_id"] for f in rest) == sorted(
             f["prediction"]["event_id"] for f in frames[2:]
         )
+
+
+def test_events_over_grpc(client: httpx.Client, topic: PredictionTopic, stage: GatewayStage) -> None:
+    past = topic.write(4, score=0.9)
+    topic.write(4, score=0.1)
+    with grpc.insecure_channel(stage.target) as channel:
+        subscribe = channel.unary_stream(
+            "/millrace.v1.Predictions/Subscribe",
+            request_serializer=messages.SubscribeRequest.SerializeToString,
+            response_deserializer=messages.PredictionEvent.FromString,
+        )
+        asked = messages.SubscribeRequest(deployment=topic.deployment, start="earliest", min_score=0.5)
+        call = subscribe(asked, timeout=20)
+        assert next(call).id == "0:0,1:0"
+        got = list(itertools.islice((each for each in call if each.prediction), len(past)))
+        assert sorted(int(orjson.loads(event.prediction)["event_id"]) for event in got) == past
+        call.cancel()
+        again = subscribe(messages.SubscribeRequest(deployment=topic.deployment, start=got[1].id), timeout=20)
+        assert next(again).id == got[1].id
+        again.cancel()
+        for wrong, status in (
+            ({"deployment": "nobody"}, grpc.StatusCode.NOT_FOUND),
+            ({"deployment": topic.deployment, "start": "x"}, grpc.StatusCode.INVALID_ARGUMENT),
+            ({"deployment": topic.deployment, "version": -1}, grpc.StatusCode.INVALID_ARGUMENT),
+        ):
+            with pytest.raises(grpc.RpcError) as caught:
+                next(subscribe(messages.SubscribeRequest(**wrong), timeout=20))
+            assert caught.value.code() is status
+    eventually(lambda: metric(client, "millrace_gateway_active_subscribers") == 0)
 
 
 def test_whoever_talks_on_a_websocket_is_shown_out(topic: PredictionTopic, stage: GatewayStage) -> None:
