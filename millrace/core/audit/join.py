@@ -33,6 +33,7 @@ from millrace.core.audit.columns import (
     join_places,
     select,
 )
+from millrace.core.audit.roomy import make_room
 from millrace.core.audit.table import Table
 from millrace.core.audit.windows import NO_TIME, WindowSpec, milliseconds
 from millrace.core.errors import FatalError
@@ -232,6 +233,7 @@ class Join:
         created = slots == candidates
         self.events.blank(candidates[created])
         self.events.give_back(candidates[~created])
+        make_room(self.index)
         return slots, created
 
     def _schedule(self, slots: NDArray[np.int64], ids: Sequence[bytes], buckets: NDArray[np.int64]) -> None:

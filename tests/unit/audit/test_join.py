@@ -1,5 +1,6 @@
 """The join's rules one by one; that their order does not matter is a property test."""
 
+import sys
 from datetime import timedelta
 
 import numpy as np
@@ -162,6 +163,19 @@ def test_a_snapshot_continues_where_it_was_taken() -> None:
 def test_what_is_no_snapshot_is_refused(data: bytes) -> None:
     with pytest.raises(RequestError):
         restore_snapshot(data, SPEC)
+
+
+def test_bar_14_the_index_keeps_its_size_although_events_come_and_go() -> None:
+    """A dictionary alone would double when its holes are as many as its keys."""
+    held = 150_000
+    join = Join(WindowSpec(label_horizon=timedelta(seconds=held // 1000)), bucket=timedelta(seconds=1))
+    sizes = []
+    for first in range(0, 5 * held, 10_000):
+        join.add_predictions(predictions(*((b"e%d" % number, number) for number in range(first, first + 10_000))))
+        join.expire(first)
+        sizes.append(sys.getsizeof(join.index))
+    after_the_first_horizon = sizes[held // 10_000 + 1 :]
+    assert len(set(after_the_first_horizon)) == 1
 
 
 def test_bar_14_memory_is_flat_after_the_first_horizon() -> None:
