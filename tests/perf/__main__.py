@@ -95,6 +95,7 @@ def _stage(kafka: KafkaSettings, folder: Path) -> Stage:
     home = folder / "home"
     with Registry(kafka, Shelf.of(Settings(home=home)), who="perf") as registry:
         registry.push(bundle.directory)
+        registry.push(workload.bundle(folder / "challenger", name, seed=8).directory)
     return Stage(kafka, home, folder, name, bundle.directory / "model.onnx")
 
 

@@ -23,6 +23,8 @@ class Contestant(StrEnum):
     """Who is measured."""
 
     SCORER = "scorer"
+    SHADOW = "shadow"
+    """The scorer, with a second version of the model beside the first."""
     PLAIN = "plain"
     RELAY = "relay"
 
@@ -88,9 +90,9 @@ def running(stage: Stage, who: Contestant, topic: str, *, transaction_records: i
     log = stage.folder / f"{name}.log"
     admin = Admin(stage.kafka)
     outputs = [output]
-    if who is Contestant.SCORER:
-        command, group = _scorer(stage, name, topic, transaction_records), f"scorer-{name}"
-        outputs += [f"{name}.dlq"]
+    if who in {Contestant.SCORER, Contestant.SHADOW}:
+        command, group = _scorer(stage, who, name, topic, transaction_records), f"scorer-{name}"
+        outputs += [f"{name}.dlq", f"{name}.handovers", f"{name}.shadows"]
     else:
         command, group = _loop(stage, who, topic, output, name), name
         command += ["--transaction-records", str(transaction_records)]
@@ -114,8 +116,10 @@ def pacing(stage: Stage, topic: str, rate: int) -> Iterator[None]:
             child.kill()
 
 
-def _scorer(stage: Stage, name: str, topic: str, transaction_records: int | None) -> list[str]:
+def _scorer(stage: Stage, who: Contestant, name: str, topic: str, transaction_records: int | None) -> list[str]:
     document: dict[str, Any] = {"deployment": name, "source": {"topic": topic}, "model": stage.model}
+    if who is Contestant.SHADOW:
+        document["rollout"] = {"mode": "shadow", "challenger": f"{stage.model}/2"}
     if transaction_records is not None:
         # Throughput: batches and transactions of a given size, however old the records are.
         document["batch"] = {

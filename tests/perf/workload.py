@@ -19,9 +19,9 @@ _DISTINCT: Final = 5_000
 _AT_ONCE: Final = 50_000
 
 
-def bundle(folder: Path, name: str) -> Bundle:
+def bundle(folder: Path, name: str, *, seed: int = 7) -> Bundle:
     """A logistic regression on 30 numbers, with a reference profile."""
-    weights = np.random.default_rng(7).normal(size=len(FEATURES)).tolist()
+    weights = np.random.default_rng(seed).normal(size=len(FEATURES)).tolist()
     return linear_bundle(folder, name=name, features=FEATURES, weights=weights, rows=5_000)
 
 

@@ -17,6 +17,7 @@ from millrace.core.rollout import RolloutMode
 from millrace.testing.clock import ManualClock
 from millrace_scorer.logic.lineup import Lineup
 from millrace_scorer.logic.ports import Scored, Scoring
+from millrace_scorer.logic.scoring import ModelScoring
 from tests.simulation.lane.mill import HANDOVERS, OUTPUT, PARTITIONS, SHADOWS, BrokenPromiseError, Mill
 from tests.simulation.lane.schedule import Event
 
@@ -40,6 +41,7 @@ class RollingModel:
     extra: timedelta = timedelta(0)
     fails: bool = False
     costs: Costs = field(default_factory=lambda: Costs(LatencyCurve(), LatencyCurve()))
+    made: dict[int, Scoring] = field(default_factory=dict)
 
     @property
     def lineup(self) -> Lineup | None:
@@ -60,11 +62,14 @@ class RollingModel:
         return None
 
     def _scoring(self) -> Scoring:
-        champion, challenger, mode = STAGES[self.mill.stage % len(STAGES)]
-        alone = self._version(champion)
-        return alone if challenger is None else rollout_scoring(alone, self._version(challenger), mode)
+        stage = self.mill.stage % len(STAGES)
+        if stage not in self.made:
+            champion, challenger, mode = STAGES[stage]
+            alone = self._version(champion)
+            self.made[stage] = alone if challenger is None else rollout_scoring(alone, self._version(challenger), mode)
+        return self.made[stage]
 
-    def _version(self, number: int) -> Any:  # noqa: ANN401
+    def _version(self, number: int) -> ModelScoring:
         return model_scoring(Toy(self.clock, number / 10), number, deployment="sim")
 
 
