@@ -8,6 +8,7 @@ from typing import Final
 
 from millrace import __version__
 from millrace_gateway.app import main as start
+from millrace_gateway.app import print_haproxy_configuration
 
 _EPILOG: Final = """\
 examples:
@@ -36,7 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--slot", type=int, default=0, metavar="N", help="which worker this is, from 0 (default 0)")
     parser.add_argument("--version", action="version", version=f"millrace-gateway {__version__}")
+    parser.add_argument(
+        "--haproxy", action="store_true", help="only write HAProxy's configuration, for a gateway of several workers"
+    )
     options = parser.parse_args(arguments)
+    if options.haproxy:
+        return print_haproxy_configuration()
     if not options.file and not options.name:
         parser.error("name at least one deployment: --file PATH or --name DEPLOYMENT")
     return start(files=options.file, names=options.name, slot=options.slot)

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -15,6 +16,7 @@ import grpc
 import structlog
 import uvloop
 
+from millrace.core.errors import RequestError
 from millrace.kafka.admin import Admin
 from millrace.kafka.connection import Link
 from millrace.kafka.finding import read_deployment
@@ -30,12 +32,14 @@ from millrace.telemetry import gateway as metrics
 from millrace.telemetry.inference import ANSWERED, DoorName
 from millrace.telemetry.metrics import Instruments
 from millrace_gateway.adapters.answering import Answering, event_id_source
+from millrace_gateway.adapters.balancing import behind_haproxy
 from millrace_gateway.adapters.compiling import Compiler
 from millrace_gateway.adapters.depositing import Depositor
 from millrace_gateway.adapters.grpc.doors import Calls
 from millrace_gateway.adapters.grpc.inference import inference_service
 from millrace_gateway.adapters.grpc.predictions import predictions_service
 from millrace_gateway.adapters.grpc.server import GrpcServer
+from millrace_gateway.adapters.haproxy import HaproxyPlace, configuration
 from millrace_gateway.adapters.journal import Journal
 from millrace_gateway.adapters.models import Repository
 from millrace_gateway.adapters.prediction_streams import PredictionStreams
@@ -57,7 +61,7 @@ from millrace_gateway.adapters.subscriptions import Hub
 from millrace_gateway.adapters.telemetry import JournalTelemetry
 from millrace_gateway.adapters.topics import ensure_online_topics
 from millrace_gateway.adapters.uploads import Uploads
-from millrace_gateway.settings import GatewaySettings
+from millrace_gateway.settings import GatewaySettings, Grpc, Rest
 
 log = structlog.get_logger()
 
@@ -74,6 +78,16 @@ def main(*, files: Sequence[Path], names: Sequence[str], slot: int) -> ExitCode:
         Gateway(around.settings, options, around.kafka, deployments, slot=slot, clock=around.clock).run(around.shutdown)
 
     return run_service("gateway", work, slot=slot)
+
+
+def print_haproxy_configuration() -> ExitCode:
+    """Write the configuration that the environment asks for to standard output."""
+    try:
+        sys.stdout.write(configuration(GatewaySettings.load()))
+    except RequestError as error:
+        sys.stderr.write(f"{error}\n")
+        return ExitCode.REFUSED
+    return ExitCode.DONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +127,26 @@ class Gateway:
             parts = await self._open(told, stack)
             options = self.options
             app = Guard(application(parts.rest_doors()), parts.rates, partial(_count, told.instruments, DoorName.REST))
-            rest = await stack.enter_async_context(RestServer(app, options.rest, options.limits, drain=DRAIN))
-            rpc = await stack.enter_async_context(
-                GrpcServer(parts.grpc_doors(), options.grpc, options.limits, drain=DRAIN)
-            )
+            rest_at, grpc_at, place = self._addresses()
+            rest = await stack.enter_async_context(RestServer(app, rest_at, options.limits, drain=DRAIN))
+            rpc = await stack.enter_async_context(GrpcServer(parts.grpc_doors(), grpc_at, options.limits, drain=DRAIN))
             readiness = Readiness(told, rpc)
-            log.info("serving", rest=rest.url, grpc=rpc.target)
-            while shutdown.phase() is Phase.RUNNING:
-                told.health.turn()
-                await readiness.say(parts.obstacle())
-                await asyncio.sleep(_TURN.total_seconds())
-            await readiness.say("stopping")
+            async with behind_haproxy(place, rest_port=rest.port, grpc_port=rpc.port, drain=DRAIN):
+                log.info("serving", rest=rest.url, grpc=rpc.target, haproxy=place is not None)
+                while shutdown.phase() is Phase.RUNNING:
+                    told.health.turn()
+                    await readiness.say(parts.obstacle())
+                    await asyncio.sleep(_TURN.total_seconds())
+                await readiness.say("stopping")
             await parts.streams.hub.close()  # subscriptions never end by themselves, and the servers would wait
         log.info("stopped", phase=shutdown.phase().value)
+
+    def _addresses(self) -> tuple[Rest, Grpc, HaproxyPlace | None]:
+        """Where to listen, and where HAProxy is told of it; its own addresses are those of the settings."""
+        options = self.options
+        if options.haproxy.socket is None:
+            return options.rest, options.grpc, None
+        return Rest(port=0), Grpc(port=0), HaproxyPlace(options.haproxy.socket, self.slot)
 
     async def _open(self, told: Watched, stack: AsyncExitStack) -> "_Parts":
         """Open what the doors stand on, in the order of need; `stack` closes it in reverse."""

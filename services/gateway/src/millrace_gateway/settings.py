@@ -1,5 +1,6 @@
 """What the environment says to a gateway, beside what it says to every process: `MILLRACE_GATEWAY__*`."""
 
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BaseModel, Field, ValidationError
@@ -37,6 +38,17 @@ class Grpc(BaseModel):
     """Address to listen on."""
     port: Port = 8001
     """Port to listen on; several gateways of one machine may share it. 0 takes a free one."""
+
+
+class Haproxy(BaseModel):
+    """HAProxy in front of the workers of this machine."""
+
+    model_config = FROZEN
+
+    socket: Path | None = None
+    """Its runtime socket. With it HAProxy listens on the addresses above, and each worker on free ports of its own."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 8
+    """Places for workers in the configuration that `millrace-gateway --haproxy` writes."""
 
 
 class Limits(BaseModel):
@@ -123,6 +135,8 @@ class GatewaySettings(BaseSettings):
     """Where HTTP is served."""
     grpc: Grpc = Grpc()
     """Where gRPC is served."""
+    haproxy: Haproxy = Haproxy()
+    """HAProxy in front of the workers of this machine."""
     threads: Annotated[int, Field(ge=1, le=64)] = 2
     """Threads that score; each model uses one at a time."""
     limits: Limits = Limits()

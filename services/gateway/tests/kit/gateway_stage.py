@@ -48,13 +48,15 @@ class GatewayStage:
         return GatewaySettings.model_validate({**addresses, **sections})
 
     @contextmanager
-    def running(self, *deployments: Deployment, options: GatewaySettings | None = None) -> Iterator[httpx.Client]:
+    def running(
+        self, *deployments: Deployment, options: GatewaySettings | None = None, slot: int = 0
+    ) -> Iterator[httpx.Client]:
         """A gateway at work, ready; and a client of it. Whatever ended it early is raised at the end."""
         gateway = Gateway(
-            self.settings, options or self.options(), self.broker.kafka, deployments, slot=0, clock=SystemClock()
+            self.settings, options or self.options(), self.broker.kafka, deployments, slot=slot, clock=SystemClock()
         )
         with (
-            at_work(gateway.run, name="gateway"),
+            at_work(gateway.run, name=f"gateway-{slot}"),
             httpx.Client(base_url=self.url, timeout=30) as client,
         ):
             eventually(lambda: is_ready(client), within=timedelta(seconds=20), what="the gateway's readiness")

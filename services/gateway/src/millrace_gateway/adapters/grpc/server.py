@@ -34,6 +34,11 @@ class GrpcServer:
         self._port = 0
 
     @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return self._port
+
+    @property
     def target(self) -> str:
         """Where it listens."""
         return f"{self._address.host}:{self._port}"

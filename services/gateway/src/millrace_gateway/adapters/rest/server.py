@@ -44,6 +44,11 @@ class RestServer:
         )
 
     @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return int(self._socket.getsockname()[1])
+
+    @property
     def url(self) -> str:
         """Where it listens."""
         host, port = self._socket.getsockname()[:2]

@@ -1,0 +1,48 @@
+"""Where requests come from: straight to this worker, or through HAProxy, which is told of its comings and goings.
+
+Stopping is the same either way: no new requests, then what is in hand, then the end.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import structlog
+
+from millrace.core.errors import MillraceError
+from millrace_gateway.adapters.haproxy import HaproxyPlace
+
+log = structlog.get_logger()
+
+_TURN_SECS = 0.02
+
+
+@asynccontextmanager
+async def behind_haproxy(
+    place: HaproxyPlace | None, *, rest_port: int, grpc_port: int, drain: timedelta
+) -> AsyncIterator[None]:
+    """Get requests through HAProxy while inside; without a place, do nothing.
+
+    Leaving waits until HAProxy has nothing in hand with this worker, at most `drain`.
+
+    Raises:
+        TransientError: HAProxy does not answer at the start.
+        RequestError: It has no place for this worker.
+    """
+    if place is None:
+        yield
+        return
+    await asyncio.to_thread(place.open, rest_port=rest_port, grpc_port=grpc_port)
+    try:
+        yield
+    finally:
+        try:
+            async with asyncio.timeout(drain.total_seconds()):
+                await asyncio.to_thread(place.close)
+                while await asyncio.to_thread(place.requests):
+                    await asyncio.sleep(_TURN_SECS)
+        except TimeoutError:
+            log.warning("requests in hand were not over in time", drain_secs=drain.total_seconds())
+        except MillraceError as error:
+            log.warning("stopping without HAProxy's knowledge", reason=error.message)

@@ -1,0 +1,100 @@
+"""Several workers of one machine: on one port, and behind HAProxy."""
+
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import tritonclient.grpc as triton
+from gateway_stage import GatewayStage
+from scorer_stream import MakeStream
+
+from millrace.testing.waiting import eventually
+from millrace_gateway.adapters.haproxy import configuration
+from millrace_gateway.settings import GatewaySettings
+
+BODY = {"inputs": [{"name": "features", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}
+
+
+@contextmanager
+def haproxy(options: GatewaySettings, folder: Path) -> Iterator[None]:
+    """A real HAProxy, on the configuration that the gateway writes."""
+    program = shutil.which("haproxy")
+    if program is None:
+        pytest.fail("HAProxy is not installed: apt-get install haproxy")
+    file = folder / "haproxy.cfg"
+    file.write_text(configuration(options), encoding="utf-8")
+    with subprocess.Popen([program, "-db", "-f", str(file)], stderr=subprocess.PIPE) as process:
+        assert options.haproxy.socket is not None
+        eventually(options.haproxy.socket.exists, what="HAProxy's socket")
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+def test_a_draining_worker_behind_haproxy_loses_no_request(
+    stage: GatewayStage, stream: MakeStream, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    s = stream()
+    folder = tmp_path_factory.mktemp("h")  # paths of sockets must be short
+    options = stage.options(haproxy={"socket": folder / "s", "workers": 2})
+    stopping = threading.Event()
+    outcomes: list[int] = []
+
+    def ask_rest() -> None:
+        with httpx.Client(base_url=stage.url, timeout=10) as client:
+            while not stopping.is_set():
+                outcomes.append(client.post(f"/v2/models/{s.name}/infer", json=BODY).status_code)
+
+    def ask_grpc() -> None:
+        with triton.InferenceServerClient(stage.target) as client:
+            while not stopping.is_set():
+                outcomes.append(200 if client.is_model_ready(s.name) else 404)
+
+    with (
+        haproxy(options, folder),
+        ThreadPoolExecutor(3) as clients,
+        stage.running(s.deployment(), options=options, slot=1),
+    ):
+        with stage.running(s.deployment(), options=options, slot=0):
+            asking = [clients.submit(each) for each in (ask_rest, ask_rest, ask_grpc)]
+            eventually(lambda: len(outcomes) > 100, what="requests with two workers")
+        # The first worker has drained and is gone.
+        reached = len(outcomes)
+        eventually(lambda: len(outcomes) > reached + 100, what="requests with one worker")
+        with stage.running(s.deployment(), options=options, slot=0):
+            back = len(outcomes)
+            eventually(lambda: len(outcomes) > back + 100, what="requests with the worker that came back")
+            stopping.set()
+            for each in asking:
+                each.result(timeout=30)
+    assert set(outcomes) == {200}
+
+
+def test_workers_share_a_port(stage: GatewayStage, stream: MakeStream) -> None:
+    s = stream()
+    with stage.running(s.deployment(), slot=0), stage.running(s.deployment(), slot=1):
+
+        def counts() -> set[int]:
+            """What workers that happen to answer have scored; each connection may reach another one."""
+            found = set()
+            for _ in range(8):
+                with httpx.Client(base_url=stage.url, timeout=10) as client:
+                    assert client.post(f"/v2/models/{s.name}/infer", json=BODY).status_code == 200
+                    found.add(client.get(f"/v2/models/{s.name}/stats").json()["model_stats"][0]["inference_count"])
+            return found
+
+        # One worker alone would have counted every request of this test.
+        asked = [0]
+
+        def is_shared() -> bool:
+            asked[0] += 8
+            return max(counts()) < asked[0]
+
+        eventually(is_shared, what="both workers")
