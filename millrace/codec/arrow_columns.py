@@ -172,7 +172,8 @@ def _narrow(found: NDArray[Any], feature: Feature, not_finite: NotFinite) -> NDA
     if feature.dtype in _FLOATS:
         # Through a double, as integers of the other formats go, so that all give equal bits.
         with np.errstate(over="ignore"):
-            made = found.astype(np.float64).astype(feature.dtype.numpy)
+            same = found.dtype == feature.dtype.numpy
+            made = found if same else found.astype(np.float64).astype(feature.dtype.numpy)
         beyond = not_finite is NotFinite.REJECT and not np.isfinite(made).all()
     else:
         made = found.astype(feature.dtype.numpy)

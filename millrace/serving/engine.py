@@ -36,7 +36,7 @@ class Inference:
     Attributes:
         scored: intp, the rows that have outputs, ascending; every row not in `refused`.
         outputs: One per scored row.
-        bins: One base-36 text per scored row, a character per profiled feature.
+        bins: One base-36 text per scored row, a character per profiled feature; none of an engine without a binner.
         refused: Rows that the model refuses, with the reason, ascending.
     """
 
@@ -47,9 +47,14 @@ class Inference:
 
 
 class Engine:
-    """One model version ready to score. Safe to use from several threads if its runtime is."""
+    """One model version ready to score. Safe to use from several threads if its runtime is.
 
-    def __init__(self, runtime: Infers, binner: Binner) -> None:
+    Args:
+        runtime: What runs the model.
+        binner: Finds the bins of the rows; None where nobody will audit the answers.
+    """
+
+    def __init__(self, runtime: Infers, binner: Binner | None = None) -> None:
         self._runtime = runtime
         self._binner = binner
 
@@ -77,9 +82,9 @@ class Engine:
             else:
                 pieces.append(outputs)
         if not refused:
-            return Inference(np.arange(len(columns)), pieces[0], self._binner.strings(columns))
+            return Inference(np.arange(len(columns)), pieces[0], self._bins(columns))
         scored = np.delete(np.arange(len(columns)), [row for row, _ in refused])
-        bins = self._binner.strings(columns.take(scored))
+        bins = self._bins(columns.take(scored))
         return Inference(scored, _join(pieces), bins, tuple(refused))
 
     def infer_whole(self, columns: FeatureColumns) -> Inference:
@@ -89,7 +94,10 @@ class Engine:
             InvalidRecordError: The model refuses some row.
             FatalError: No row can be scored.
         """
-        return Inference(np.arange(len(columns)), self._runtime.infer(columns), self._binner.strings(columns))
+        return Inference(np.arange(len(columns)), self._runtime.infer(columns), self._bins(columns))
+
+    def _bins(self, columns: FeatureColumns) -> list[bytes]:
+        return [] if self._binner is None else self._binner.strings(columns)
 
 
 def _join(pieces: list[Outputs]) -> Outputs:

