@@ -1,4 +1,4 @@
-"""`millrace up`, `down` and `status`: the local broker and this machine's nodes."""
+"""`millrace up`, `down` and `status`: the local broker, the local online store and this machine's nodes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +14,7 @@ from millrace.cli.output import facts, print_json, progress, say, stdout
 from millrace.client import BrokerStatus, Progress, Stage, broker_status, start_broker, stop_broker
 from millrace.client.control import ControlClient
 from millrace.client.node import NodeStatus, has_launcher, local_nodes, start_node, stop_node
+from millrace.client.online import redis_status, start_redis, stop_redis
 
 app = typer.Typer()
 
@@ -38,6 +39,7 @@ Home = Annotated[
     epilog=examples(
         ("millrace up", "the first start fetches Kafka, about a minute; later ones take seconds"),
         ("millrace up --port 9092", "where other programs expect a Kafka"),
+        ("millrace up --redis", "and a real Valkey, for features and predictions by key"),
         ("millrace up --bootstrap kafka:9092", "no broker here: a node of that cluster"),
         ("MILLRACE_HOME=/tmp/try millrace up", "a broker of its own, to throw away"),
     ),
@@ -49,6 +51,7 @@ def up(
         int | None, typer.Option(min=1, max=65535, help="Port for clients. Default: the latest, else a free one.")
     ] = None,
     broker_only: Annotated[bool, typer.Option("--broker-only", help="Start no node.")] = False,
+    redis: Annotated[bool, typer.Option("--redis", help="Start an online store (Valkey), too.")] = False,
     home: Home = None,
     bootstrap: Bootstrap = None,
     json: Json = False,
@@ -60,28 +63,34 @@ def up(
     each. Other commands find them without being told. The node runs what is
     deployed; it comes with the package millrace-launcher.
     """
+    if redis:
+        start_redis(home)
     if bootstrap is not None:
         _show_nodes([start_node(home, bootstrap=bootstrap)], json=json)
         return
     with _stages() as told:
         status = start_broker(home, port=port, on_progress=told)
     nodes = [start_node(home, bootstrap=status.bootstrap)] if has_launcher() and not broker_only else []
-    _show(status, nodes, json=json)
+    _show(status, nodes, home, json=json)
 
 
 @app.command(
     epilog=examples(("millrace down", "stop; `millrace up` goes on with the same data")), rich_help_panel=_PANEL
 )
 def down(*, home: Home = None, json: Json = False) -> None:
-    """Stop this machine's nodes and the local broker, and keep the data.
+    """Stop this machine's nodes, the local broker and the local online store, and keep the data.
 
     A node drains what it runs before it stops.
     """
     nodes = [stop_node(home, node=node.node) for node in local_nodes(home)]
+    redis = stop_redis(home)
     stopped = stop_broker(home)
     if json:
-        print_json({"stopped": stopped.running, "pid": stopped.pid, "nodes": [node.node for node in nodes]})
+        names = [node.node for node in nodes]
+        print_json({"stopped": stopped.running, "pid": stopped.pid, "nodes": names, "redis": redis.pid})
         return
+    if redis.running:
+        say(f"online store stopped (process {redis.pid})")
     for node in nodes:
         say(f"node {node.node} stopped (process {node.pid})")
     say(f"stopped (process {stopped.pid})" if stopped.running else "no local broker was running")
@@ -106,17 +115,20 @@ def status(
 ) -> None:
     """Say whether the local broker and nodes run, and where; or how a deployment fares."""
     if name is None:
-        _show(broker_status(home), local_nodes(home), json=json)
+        _show(broker_status(home), local_nodes(home), home, json=json)
         return
     with ControlClient(launcher, home=home) as control:
         show_deployment(control, name, json=json)
 
 
-def _show(status: BrokerStatus, nodes: Sequence[NodeStatus], *, json: bool) -> None:
+def _show(status: BrokerStatus, nodes: Sequence[NodeStatus], home: Path | None, *, json: bool) -> None:
+    redis = redis_status(home)
     if json:
-        print_json({**status_document(status), "nodes": {node.node: node.url for node in nodes}})
-    else:
-        stdout().print(facts({**status_facts(status, datetime.now(UTC)), **node_facts(nodes)}))
+        urls = {node.node: node.url for node in nodes}
+        print_json({**status_document(status), "nodes": urls, "redis": redis.url if redis.running else None})
+        return
+    store = {"online store": f"{redis.url}, process {redis.pid}"} if redis.running else {}
+    stdout().print(facts({**status_facts(status, datetime.now(UTC)), **store, **node_facts(nodes)}))
 
 
 def _show_nodes(nodes: Sequence[NodeStatus], *, json: bool) -> None:

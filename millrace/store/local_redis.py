@@ -30,6 +30,7 @@ _PORTS: Final = range(16_379, 16_579)
 """Below the ranges from which operating systems take ports for outgoing connections."""
 _LIMIT: Final = timedelta(seconds=20)
 _POLL_SECS: Final = 0.02
+_LOG_LINES_SHOWN: Final = 4
 
 _OPTIONS: Final[Mapping[str, str]] = {"save": "60 1", "appendonly": "no", "maxmemory-policy": "noeviction"}
 
@@ -135,8 +136,9 @@ class LocalRedis:
             if _answers(state.port):
                 return
             if _has_ended(state.pid):
-                said = self._log.read_text(errors="replace").strip().splitlines()[-1:]
-                raise FatalError(f"the online store died: {''.join(said)}", remedy=f"read {self._log}")
+                said = self._log.read_text(errors="replace").split("\n")
+                last = " | ".join(list(filter(None, said))[-_LOG_LINES_SHOWN:])
+                raise FatalError(f"the online store died: {last}", remedy=f"read {self._log}")
             time.sleep(_POLL_SECS)
         raise TransientError("the online store does not answer", remedy=f"try again, or read {self._log}")
 
