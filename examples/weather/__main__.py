@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from examples.weather.display import Display, open_display
-from examples.weather.picture import write_picture
+from examples.weather.picture import write_chart, write_picture
 from examples.weather.story import Plan, tell, write_page
 from examples.weather.summary import next_steps, summary
 from millrace.core.errors import MillraceError, RequestError
@@ -67,8 +67,9 @@ def _play(arguments: argparse.Namespace, display: Display) -> int:
         page = write_page(plan, kafka)
     display.say(summary(outcome))
     display.say(next_steps(_short(home), _short(page), outcome))
-    if arguments.picture:
-        write_picture(outcome.last, outcome.loop, arguments.picture)
+    if arguments.pictures:
+        write_picture(outcome.last, outcome.loop, arguments.pictures / "demo.svg")
+        write_chart(outcome.last, outcome.loop, arguments.pictures / "loop.svg")
     return 0 if outcome.is_good else 1
 
 
@@ -115,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--home", type=Path, default=_HOME, help="folder of broker and models; emptied (.millrace/demo)"
     )
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="write the last table to FILE as SVG")
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="write the README's pictures to FOLDER")
     return parser
 
 

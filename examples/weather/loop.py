@@ -66,13 +66,17 @@ class Loop:
     first: int
     window_days: int
     _audited: int = 0
+    _accuracies: dict[tuple[int, int], float] = field(default_factory=dict)
     _alerts: list[AuditAlert] = field(default_factory=list)
     _requests: dict[str, Requested] = field(default_factory=dict)
     _answers: list[LoopAnswer] = field(default_factory=list)
 
     def add_report(self, report: Audit) -> None:
         """A report was received."""
-        self._audited = max(self._audited, day_at(report.window.end))
+        end, accuracy = day_at(report.window.end), report.performance.get("accuracy")
+        self._audited = max(self._audited, end)
+        if report.stage != "closed" and accuracy is not None and accuracy.value is not None:
+            self._accuracies[report.version, end] = accuracy.value
 
     def add_alert(self, alert: AuditAlert) -> None:
         """A change of an alert was received."""
@@ -89,6 +93,10 @@ class Loop:
     def audited(self) -> int:
         """The day up to which there are reports."""
         return max(self._audited, self.first)
+
+    def accuracies(self, version: int) -> dict[int, float]:
+        """What the auditor measured of a version, by the day on which the window ends."""
+        return {end: value for (each, end), value in sorted(self._accuracies.items()) if each == version}
 
     @property
     def is_asking(self) -> bool:
@@ -136,6 +144,17 @@ class Loop:
         done = [*self._alert_happenings(), *self._request_happenings()]
         return tuple(sorted(done, key=lambda happening: happening.day))
 
+    def news(self, count: int) -> tuple[Happening, ...]:
+        """So many happenings: requests, answers and the alerts of the year before them, then the newest others."""
+        happenings, asked = self.happenings, [day_at(request.not_before) for request in self._requests.values()]
+
+        def is_of_a_request(one: Happening) -> bool:
+            return one.kind is not Kind.ALERT or any(0 <= day - one.day <= self.window_days for day in asked)
+
+        others = [one for one in happenings if not is_of_a_request(one)]
+        chosen = [*reversed([one for one in happenings if is_of_a_request(one)]), *reversed(others)][:count]
+        return tuple(one for one in happenings if one in chosen)
+
     def _raised(self) -> Iterator[AuditAlert]:
         return (alert for alert in self._alerts if alert.state == "raised")
 
@@ -153,10 +172,13 @@ class Loop:
             day, trigger = day_at(request.not_before), request.trigger
             words = f"asks for a better version than {request.version}"
             if trigger.observed is not None and trigger.baseline:
-                words += f": wrong on {trigger.observed:.0%} of the days, {trigger.baseline:.0%} is usual"
+                words += f": {trigger.observed:.0%} wrong, {trigger.baseline:.0%} is usual"
             yield Happening(day, Kind.REQUEST, "auditor", words)
-            for answer in self._answers:
-                if answer.loop_id == request.loop_id and (words := _answer_words(answer)):
+            answers = [answer for answer in self._answers if answer.loop_id == request.loop_id]
+            if len(answers) > 1:
+                answers = [answer for answer in answers if not isinstance(answer, Accepted)]  # it is old news then
+            for answer in answers:
+                if words := _answer_words(answer):
                     kind = Kind.PROMOTION if isinstance(answer, Promoted) else Kind.ANSWER
                     yield Happening(day, kind, "trainer", words)
 
@@ -165,7 +187,7 @@ def _alert_words(signal: str, version: int, alerts: list[AuditAlert]) -> str:
     about = f"version {version}, " if version > 1 else ""
     match signal:
         case "drift":
-            return f"{about}no longer as it was: {', '.join(alert.feature for alert in alerts)}"
+            return f"{about}drift of {', '.join(alert.feature for alert in alerts)}"
         case "estimate":
             return f"{about}its scores alone make it expect more errors"
         case "performance":
@@ -180,8 +202,8 @@ def _answer_words(answer: LoopAnswer) -> str:
             return "takes it up"
         case Completed(dataset=data, evaluation=found):
             return (
-                f"learned from {data.train} days; on {found.rows} later ones right on {found.candidate.value:.0%}, "
-                f"the champion on {found.champion.value:.0%}"
+                f"learned from {data.train} days; {found.candidate.value:.0%} of {found.rows} later ones right, "
+                f"champion {found.champion.value:.0%}"
             )
         case Promoted(candidate=version):
             return f"version {version} becomes the champion"

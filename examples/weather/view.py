@@ -17,8 +17,8 @@ from examples.weather.tally import YEAR, Snapshot
 
 WIDTH: Final = 96
 _CHART_WIDTH: Final = 84
-_CHART_HEIGHT: Final = 4
-_HAPPENINGS: Final = 7
+_CHART_HEIGHT: Final = 5
+_HAPPENINGS: Final = 8
 _LOW, _HIGH = 0.4, 0.9
 _GOOD, _BAD, _QUIET, _ACCENT = "sea_green3", "indian_red1", "bright_black", "cyan"
 MARKS: Final = {Kind.ALERT: ("!", "yellow"), Kind.REQUEST: ("?", _BAD), Kind.PROMOTION: ("★", _GOOD)}
@@ -109,8 +109,10 @@ def _verdict(said: str, truth: str | None) -> Text:
 def _charts(snapshot: Snapshot, loop: Loop) -> Iterator[Text]:
     version = max(snapshot.versions, default=1)
     yield from _chart(snapshot, snapshot.rolling, f"accuracy of a year, with the loop: version {version}", _GOOD)
-    yield _axis(snapshot, loop)
+    yield _marks(snapshot, loop)
     yield from _chart(snapshot, snapshot.frozen, "the same without it: version 1", _BAD)
+    first, last = f"day {snapshot.first:,}", f"{snapshot.end - 1:,}"
+    yield Text("     " + first + last.rjust(_CHART_WIDTH - len(first)), style=_QUIET)
 
 
 def _chart(snapshot: Snapshot, rolling: NDArray[np.float64], title: str, colour: str) -> Iterator[Text]:
@@ -123,10 +125,9 @@ def _chart(snapshot: Snapshot, rolling: NDArray[np.float64], title: str, colour:
         yield Text.assemble((f"{tick:.1f} ▏", _QUIET), (row, colour))
 
 
-def _axis(snapshot: Snapshot, loop: Loop) -> Text:
-    """Days, with a mark where the loop did something."""
-    first, last = f"day {snapshot.first:,}", f"{snapshot.end - 1:,}"
-    cells = [(letter, _QUIET) for letter in first + last.rjust(_CHART_WIDTH - len(first))]
+def _marks(snapshot: Snapshot, loop: Loop) -> Text:
+    """A mark on every day on which the loop did something."""
+    cells = [(" ", _QUIET)] * _CHART_WIDTH
     for kind, mark in MARKS.items():
         for happening in loop.happenings:
             if happening.kind is kind:
@@ -136,8 +137,8 @@ def _axis(snapshot: Snapshot, loop: Loop) -> Text:
 
 
 def _happenings(loop: Loop) -> Iterator[Text]:
-    """The newest ones; as many lines however few there are, so that the table does not grow."""
-    shown = loop.happenings[-_HAPPENINGS:]
+    """What the loop has done; as many lines however few there are, so that the table does not grow."""
+    shown = loop.news(_HAPPENINGS)
     for happening in shown:
         mark, colour = MARKS.get(happening.kind, ("·", _QUIET))
         text = Text.assemble(

@@ -110,8 +110,8 @@ def test_an_alert_is_of_the_end_of_its_window_and_names_what_was_raised() -> Non
     assert loop.first_named("sea_level_pressure") == 5_500
     assert loop.named_on(5_500) == ("dew_point", "sea_level_pressure")
     assert [each.what for each in loop.happenings] == [
-        "no longer as it was: dew_point, sea_level_pressure",
-        "version 2, no longer as it was: sea_level_pressure",
+        "drift of dew_point, sea_level_pressure",
+        "version 2, drift of sea_level_pressure",
     ]
 
 
