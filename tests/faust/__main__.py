@@ -17,6 +17,7 @@ def main() -> int:
     parser.add_argument("--log", type=Path, default=Path(".venv-faust/workers.log"), help="what the workers say")
     parser.add_argument("--store", default="rocksdb://", choices=["rocksdb://", "memory://"])
     parser.add_argument("--guarantee", default="exactly_once", choices=["exactly_once", "at_least_once"])
+    parser.add_argument("--no-check", dest="check", action="store_false", help="recover without the check of offsets")
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kills", type=int, default=10)

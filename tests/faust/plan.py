@@ -29,6 +29,7 @@ class Plan:
         seed: What everything random is drawn from.
         store: Where Faust keeps its tables: `memory://` or `rocksdb://`.
         guarantee: Faust's processing guarantee.
+        check: Whether Faust checks the offsets of its tables when it recovers, and stops where they look wrong.
         partitions: Of every topic.
         workers: Processes that share them.
         kills: How many kills.
@@ -40,6 +41,7 @@ class Plan:
     seed: int
     store: str = "rocksdb://"
     guarantee: str = "exactly_once"
+    check: bool = True
     partitions: int = 4
     workers: int = 2
     kills: int = 10

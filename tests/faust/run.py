@@ -90,6 +90,7 @@ def run(plan: Plan, broker: Broker, python: Path, *, log: Path, say: Say) -> Res
             experiment.carry_out()
             fed.stop()
             behind = watch.wait_for(fed.records, say)
+            workers.stop()
         why = _whys(log.read_text(encoding="utf-8", errors="replace"))
     evidence = list(_evidence(broker, f"{name}.evidence"))
     entries = _entries(broker, f"{name}-shards-changelog")
@@ -111,6 +112,7 @@ class _Workers:
             "FAUST_STORE": plan.store,
             "FAUST_PARTITIONS": str(plan.partitions),
             "FAUST_GUARANTEE": plan.guarantee,
+            "FAUST_CHECK": str(int(plan.check)),
         }
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self.ended = 0
@@ -134,6 +136,16 @@ class _Workers:
             if process.poll() is not None:
                 self.ended += 1
                 self.start(number)
+
+    def stop(self) -> None:
+        """Ask all to stop, so that what they still hold is committed; kill those that do not within a minute."""
+        for process in self._processes.values():
+            process.terminate()
+        for number, process in self._processes.items():
+            try:
+                process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                self.kill(number)
 
     def restart_all(self) -> None:
         """Kill and start everything."""

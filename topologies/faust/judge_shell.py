@@ -4,8 +4,8 @@ It decides nothing. What it keeps is what the judge keeps: one entry per pane an
 evidence, and the sum over the shards of a pane in every report. Beside it, it counts how often a pane was reported: the
 kind of state, *incremented*, that a replayed record spoils.
 
-Its settings are in the environment: `FAUST_APP`, `FAUST_BROKER`, `FAUST_STORE`, `FAUST_DATA`, `FAUST_PARTITIONS` and
-`FAUST_GUARANTEE`.
+Its settings are in the environment: `FAUST_APP`, `FAUST_BROKER`, `FAUST_STORE`, `FAUST_DATA`, `FAUST_PARTITIONS`,
+`FAUST_GUARANTEE`, and `FAUST_CHECK`, which is 0 to recover without Faust's check of the tables' offsets.
 """
 
 import os
@@ -23,6 +23,7 @@ app = faust.App(
     store=os.environ["FAUST_STORE"],
     datadir=os.environ["FAUST_DATA"],
     processing_guarantee=os.environ["FAUST_GUARANTEE"],
+    recovery_consistency_check=os.environ.get("FAUST_CHECK") != "0",
     topic_partitions=PARTITIONS,
     topic_replication_factor=1,
     topic_disable_leader=True,
