@@ -11,6 +11,7 @@ from millrace.process.deployment import Deployment
 from millrace.process.settings import Settings
 from millrace_launcher.settings import PREFIX as LAUNCHER_PREFIX
 from millrace_launcher.settings import LauncherSettings
+from millrace_gateway.settings import PREFIX, GatewaySettings
 from millrace_trainer.settings import Training
 
 ELSEWHERE: Final = (
@@ -45,6 +46,14 @@ def settings_page() -> str:
         _variables(Settings, "MILLRACE_"),
         "A launcher reads these as well:",
         _variables(LauncherSettings, LAUNCHER_PREFIX),
+        "A gateway reads these, too:",
+        table(
+            ("variable", "type", "default", "meaning"),
+            (
+                (code(f"{PREFIX}{'__'.join(path).upper()}"), *cells)
+                for path, cells in _leaves(GatewaySettings.model_json_schema())
+            ),
+        ),
         "These concern the command line and tests alone:",
         table(("variable", "meaning"), ((code(name), meaning) for name, meaning in ELSEWHERE)),
     ]
@@ -65,9 +74,12 @@ def _sections(model: type[BaseModel]) -> str:
     own = [(code(path[0]), *cells) for path, cells in leaves if len(path) == 1]
     sections = [table(("setting", "type", "default", "meaning"), own)]
     for name, property_schema in schema["properties"].items():
-        rows = [(code(".".join(path)), *cells) for path, cells in leaves if len(path) > 1 and path[0] == name]
+        rows = [
+            (code(".".join(path)), *cells) for path, cells in leaves if len(path) > 1 and path[0] in {name, f"{name}[]"}
+        ]
         if rows:
             group = _resolve(property_schema, schema["$defs"])
+            group = _resolve(group.get("items", group), schema["$defs"])
             sections.append(f"### {name}\n\n{group['description']}")
             sections.append(table(("setting", "type", "default", "meaning"), rows))
     return "\n\n".join(sections)
@@ -84,8 +96,11 @@ def _leaves(schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], tuple[
         for name, reference in group["properties"].items():
             setting = _resolve(reference, definitions)
             path = (*prefix, name)
+            members = _resolve(setting.get("items", {}), definitions)
             if "properties" in setting:
                 yield from walk(setting, path)
+            elif "properties" in members:  # a list of groups
+                yield from walk(members, (*prefix, f"{name}[]"))
             else:
                 meaning = reference.get("description", setting.get("description", ""))
                 yield path, (_type(setting, definitions), _default(reference, is_required=name in required), meaning)
