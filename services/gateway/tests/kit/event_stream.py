@@ -35,18 +35,19 @@ class EventSource:
 
     def hear(self) -> bool:
         """Read one block; whether there was one."""
-        kind, data = "message", ""
+        kind, data, place = "message", "", self.last_id
         for line in self.lines:
             name, _, value = line.partition(":")
             value = value.removeprefix(" ")
             match name:
                 case "id":
-                    self.last_id = value
+                    place = value
                 case "event":
                     kind = value
                 case "data":
                     data = value
                 case "":
+                    self.last_id = place  # only now: what is cut off in the middle was not heard
                     if data:
                         self._heard(kind, orjson.loads(data))
                     return True

@@ -1,0 +1,118 @@
+"""A gateway that is killed: subscribers go on where they were, and nobody waits for ever."""
+
+import asyncio
+import uuid
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from threading import Event, Thread
+
+import httpx
+import pytest
+from event_stream import event_source
+from gateway_process import gateway_process
+from gateway_stage import GatewayStage
+from prediction_topic import PredictionTopic
+
+from millrace.kafka.admin import Admin, TopicSpec
+from millrace.process.deployment import Deployment
+from millrace.process.settings import Settings
+from millrace.serving.registry import Registry
+from millrace.serving.shelf import Shelf
+from millrace.testing.broker import Broker
+from millrace.testing.models import linear_bundle
+from millrace.testing.waiting import eventually
+
+CLIENTS = 50
+DEADLINE = timedelta(seconds=10)
+
+
+@pytest.fixture
+def deployment(broker: Broker, settings: Settings, tmp_path: Path) -> Deployment:
+    name = f"d-{uuid.uuid4().hex[:10]}"
+    Admin(broker.kafka).ensure_topics([TopicSpec(f"{name}.features", 2)])
+    with Registry(broker.kafka, Shelf.of(settings), who="test") as registry:
+        registry.push(linear_bundle(tmp_path / "bundle", name=f"{name}-model").directory)
+    document = {"deployment": name, "source": {"topic": f"{name}.features"}, "model": f"{name}-model"}
+    return Deployment.parse(document, subject="the test")
+
+
+class Follower(Thread):
+    """A subscriber that comes back with its last id whenever it is cut off, until it is told that this is enough."""
+
+    def __init__(self, url: str, path: str, start: str) -> None:
+        super().__init__(name="follower")
+        self.numbers: list[int] = []
+        self.enough = Event()
+        self._url, self._path, self._place = url, path, start
+
+    def run(self) -> None:
+        with httpx.Client(base_url=self._url, timeout=30) as client:
+            while not self.enough.is_set():
+                with suppress(httpx.TransportError):
+                    self._follow(client)
+
+    def _follow(self, client: httpx.Client) -> None:
+        with event_source(client, self._path, last_id=self._place) as events:
+            before = 0
+            while not self.enough.is_set() and events.hear():
+                self.numbers += events.numbers[before:]
+                before, self._place = len(events.numbers), events.last_id
+
+
+def test_a_subscriber_of_a_gateway_that_is_killed_loses_and_repeats_nothing(
+    broker: Broker, stage: GatewayStage, deployment: Deployment, tmp_path: Path
+) -> None:
+    topic = PredictionTopic(broker, deployment=deployment.deployment)
+    follower = Follower(stage.url, topic.path, "0:0,1:0")
+    follower.start()
+    written: list[int] = []
+    try:
+        for _ in range(2):
+            with gateway_process(stage, deployment, tmp_path) as gateway:
+                for _ in range(10):
+                    written += topic.write(50)
+                gateway.kill()  # wherever it is
+            written += topic.write(20)
+        with gateway_process(stage, deployment, tmp_path):
+            eventually(lambda: len(follower.numbers) >= len(written), within=timedelta(seconds=20))
+            follower.enough.set()
+            (last,) = topic.write(1)  # wakes it up
+            follower.join(30)
+    finally:
+        follower.enough.set()
+    assert sorted(follower.numbers) == [*written, last]
+
+
+def test_nobody_waits_beyond_the_deadline_when_a_gateway_is_killed(
+    stage: GatewayStage, deployment: Deployment, tmp_path: Path
+) -> None:
+    stream = f"/v1/deployments/{deployment.deployment}/predictions"
+    infer = f"/v2/models/{deployment.deployment}-model/infer"
+    ask = {"inputs": [{"name": "features", "shape": [1, 3], "datatype": "FP32", "data": [1.0, 2.0, 3.0]}]}
+    answered: list[int] = []
+
+    async def follow(client: httpx.AsyncClient) -> None:
+        async with client.stream("GET", stream, timeout=DEADLINE.total_seconds()) as events:
+            async for _ in events.aiter_lines():
+                pass
+
+    async def keep_asking(client: httpx.AsyncClient) -> None:
+        while True:
+            answered.append((await client.post(infer, json=ask, timeout=DEADLINE.total_seconds())).status_code)
+
+    async def everybody() -> list[object]:
+        limits = httpx.Limits(max_connections=2 * CLIENTS)
+        async with httpx.AsyncClient(base_url=stage.url, limits=limits) as client:
+            tasks = [asyncio.create_task(work(client)) for work in (follow, keep_asking) for _ in range(CLIENTS)]
+            with gateway_process(stage, deployment, tmp_path) as gateway:
+                while len(answered) < 10 * CLIENTS:
+                    await asyncio.sleep(0.01)
+                gateway.kill()
+                async with asyncio.timeout(DEADLINE.total_seconds()):
+                    return await asyncio.gather(*tasks, return_exceptions=True)
+
+    outcomes = asyncio.run(everybody())
+    assert len(outcomes) == 2 * CLIENTS
+    assert all(isinstance(outcome, httpx.TransportError) for outcome in outcomes)
+    assert set(answered) == {200}
