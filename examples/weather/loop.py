@@ -121,14 +121,11 @@ class Loop:
         return min((day_at(request.not_before) for request in self._requests.values()), default=None)
 
     @property
-    def promoted(self) -> tuple[Promoted, ...]:
-        """The promotions, oldest first."""
-        return tuple(answer for answer in self._answers if isinstance(answer, Promoted))
-
-    @property
-    def comparisons(self) -> tuple[Completed, ...]:
-        """The candidates that were compared with their champions, oldest first."""
-        return tuple(answer for answer in self._answers if isinstance(answer, Completed))
+    def promotions(self) -> tuple[tuple[Completed, Promoted], ...]:
+        """The candidates that became the champion, each with its comparison, oldest first."""
+        compared = {answer.loop_id: answer for answer in self._answers if isinstance(answer, Completed)}
+        promoted = [answer for answer in self._answers if isinstance(answer, Promoted)]
+        return tuple((compared[answer.loop_id], answer) for answer in promoted if answer.loop_id in compared)
 
     def first_named(self, feature: str) -> int | None:
         """The day of the first alert that names a feature; None without any."""

@@ -57,25 +57,26 @@ def in_words(outcome: Outcome) -> Iterator[str]:
             f"The labels showed the harm. On day {asked:,}, when errors had doubled in a whole year, the auditor asked "
             "for a better version and said from when on the old one had failed."
         )
-    for found, promoted in zip(loop.comparisons, loop.promoted, strict=False):
-        day = outcome.last.versions.get(promoted.candidate)
+    for found, promoted in loop.promotions:
+        day, test = outcome.last.versions.get(promoted.candidate), found.evaluation
         yield (
-            f"The trainer learned from the {found.dataset.train} days since. On the {found.evaluation.rows} days after "
-            f"those, which neither model had seen, its candidate was right on {found.evaluation.candidate.value:.0%} "
-            f"and the champion on {found.evaluation.champion.value:.0%} (p = {found.evaluation.p_value:.1g}); so it "
-            f"became version {promoted.candidate}" + (f", and answers since day {day:,}." if day else ".")
+            f"The trainer learned from the first {found.dataset.train} days of the bad year. On the {test.rows} days "
+            f"after those, which neither model had seen, its candidate was right on {test.candidate.value:.0%} and the "
+            f"champion on {test.champion.value:.0%} (p = {test.p_value:.1g}); so it became version {promoted.candidate}"
+            + (f", and answers since day {day:,}." if day else ".")
         )
-    yield (
-        f"From day {settled.first:,} on the loop was right on {settled.accuracy:.0%} of the days, the first model on "
-        f"{frozen[2].accuracy:.0%}. Nobody touched anything, and no record was lost or scored twice on the way."
-    )
+    if settled.judged:
+        yield (
+            f"From day {settled.first:,} on the loop was right on {settled.accuracy:.0%} of the days, the first model "
+            f"on {frozen[2].accuracy:.0%}. Nobody touched anything."
+        )
 
 
 def next_steps(home: Path, page: Path, outcome: Outcome) -> RenderableType:
     """Commands that work on what the story left behind."""
     source = outcome.letters[0].source.topic_partition if outcome.letters else "weather.features-0"
     commands = {
-        f"xdg-open {page}": "the auditor's report, with pictures, in a browser",
+        f"python -m webbrowser {page}": "the auditor's report, with pictures, in a browser",
         f"export MILLRACE_HOME={home}": "what the story left is there",
         "millrace up": "its broker, with all records",
         "millrace dlq show rain": "the dead letters, byte for byte",

@@ -17,9 +17,9 @@ from examples.weather.tally import YEAR, Snapshot
 
 WIDTH: Final = 96
 _CHART_WIDTH: Final = 84
-_CHART_HEIGHT: Final = 5
-_HAPPENINGS: Final = 8
-_LOW, _HIGH = 0.4, 0.9
+_CHART_HEIGHT: Final = 4
+_HAPPENINGS: Final = 7
+_LOW, _HIGH = 0.5, 0.9
 _GOOD, _BAD, _QUIET, _ACCENT = "sea_green3", "indian_red1", "bright_black", "cyan"
 MARKS: Final = {Kind.ALERT: ("!", "yellow"), Kind.REQUEST: ("?", _BAD), Kind.PROMOTION: ("★", _GOOD)}
 """What is marked below the chart; of several on one spot the last one here is seen."""
@@ -37,7 +37,7 @@ def panel(snapshot: Snapshot, loop: Loop) -> RenderableType:
         title="[bold]millrace[/] · does it rain at Bellevue, Nebraska?",
         subtitle="scorer → predictions → [cyan]auditor[/] → retrain request → [cyan]trainer[/] → version → scorer",
         border_style=_QUIET,
-        padding=(1, 2),
+        padding=(0, 2),
         width=WIDTH,
     )
 

@@ -120,6 +120,17 @@ def test_what_happened_is_told_by_day_and_in_the_order_of_the_log() -> None:
     assert told == [(5_500, Kind.ALERT), (6_000, Kind.REQUEST), (6_000, Kind.PROMOTION)]
 
 
+def test_what_led_to_a_request_stays_in_sight() -> None:
+    loop = Loop(4_000, 365)
+    for day in (4_500, 5_700, 6_100, 6_200, 6_300):
+        loop.add_alert(alert("visibility", day=day))
+    loop.add_record(request(day=6_000))
+    loop.add_record(promoted())
+    assert [each.day for each in loop.news(4)] == [5_700, 6_000, 6_000, 6_300]
+    assert loop.news(99) == loop.happenings
+    assert len(loop.news(2)) == 2
+
+
 def tally(*, accuracy: float, second: int) -> Tally:
     """Of the days from 13,000 on so many are right; version 2 predicts from this day on."""
     found = Tally(12_000, 14_000)
