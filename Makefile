@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 SERVICES := $(patsubst %/pyproject.toml,-e %,$(wildcard services/*/pyproject.toml))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt test-fast test-integration test-frameworks test-faust test-gpu simulate chaos bench proto docs lock clean
+.PHONY: help setup demo test lint fmt test-fast test-integration test-frameworks test-faust test-gpu simulate chaos bench figures proto docs lock clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench: $(READY) ## Measure the scorer beside other loops; one JSON line each
 
 proto: $(READY) ## Make Python of the gateway's gRPC messages
 	$(BIN)/python services/gateway/proto/generate.py
+
+figures: $(READY) ## Measure the auditor's bars at full size; one JSON line each (FIGURES="bar_6 bar_15")
+	PYTHONPATH=services/auditor/tests/kit:services/scorer/tests/kit:services/trainer/tests/kit $(BIN)/python -m tests.audit_figures $(FIGURES)
 
 docs: $(READY) ## Generate the reference pages and the AsyncAPI document
 	$(BIN)/python -m docs.generate

@@ -1,19 +1,30 @@
 """Every figure at full size: one JSON line each, progress on stderr."""
 
 import json
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
+from sea_runs import run_frozen, run_unattended
+from sea_stream import Sea
 
 from millrace.core.audit.windows import Stage
+from millrace.process.settings import Settings
+from millrace.testing.broker import BorrowedBroker, Broker, temporary_broker
 from tests.audit_figures.inputs import delay_windows, null_alarms_per_1000
 from tests.audit_figures.joining import count_stream, join_stream
 from tests.audit_figures.labels import delay_events, delayed_accuracy, null_alarm_share, windows_to_request
+from tests.audit_figures.throughput import measure_throughput
 
 Figures = dict[str, object]
+_LONG = timedelta(minutes=5)
 
 
 def bar_7() -> Figures:
@@ -74,8 +85,43 @@ def partition_speed() -> Figures:
     return {"records_per_cpu_second": count_stream(60, 10_000, features=30), "features": 30, "bar": 35_000}
 
 
+def bar_15(count: int = 500_000) -> Figures:
+    with _broker() as broker, tempfile.TemporaryDirectory(prefix="millrace-figures-") as folder:
+        found = measure_throughput(broker, Path(folder), count)
+    return {**asdict(found), "share_of_plain": found.share, "bar": 35_000, "aim_share": 0.5}
+
+
+def bar_6() -> Figures:
+    with _sea(2_500) as stream:
+        return {**asdict(run_frozen(stream, 5, within=_LONG)), "windows_each": 5, "bar_se": 3}
+
+
+def bar_18() -> Figures:
+    with _sea(5_000, cooldown_secs=10_000) as stream:
+        found = run_unattended(stream, within=_LONG)
+    return {**asdict(found), "signals": sorted(found.signals), "regained": min(found.after) / min(found.before)}
+
+
+@contextmanager
+def _sea(window_events: int, **audit: object) -> Iterator[Sea]:
+    with _broker() as broker, tempfile.TemporaryDirectory(prefix="millrace-figures-") as folder:
+        stream = Sea(broker, Settings(home=Path(folder) / "home"), f"sea-{os.getpid()}", window_events, dict(audit))
+        stream.push(Path(folder) / "frozen")
+        yield stream
+
+
+@contextmanager
+def _broker() -> Iterator[Broker]:
+    """A broker of its own, or the one that the environment names."""
+    if bootstrap := os.environ.get("MILLRACE_TEST_BOOTSTRAP"):
+        yield BorrowedBroker(bootstrap)
+        return
+    with temporary_broker() as broker:
+        yield broker
+
+
 def figures() -> Iterator[Callable[[], Figures]]:
-    yield from (bar_7, bar_8, bar_9, bar_10, bar_11, bar_12, join_speed, partition_speed, bar_14)
+    yield from (bar_7, bar_8, bar_9, bar_10, bar_11, bar_12, join_speed, partition_speed, bar_14, bar_15, bar_6, bar_18)
 
 
 def main(wanted: list[str]) -> None:

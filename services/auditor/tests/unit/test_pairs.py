@@ -15,6 +15,7 @@ from millrace_auditor.logic.pairs import ANSWERS, PairAudit
 
 SPEC = WindowSpec(label_horizon=timedelta(hours=1), size=timedelta(minutes=1), correction_horizon=timedelta(hours=1))
 NO_BINS = np.empty((0, 0), np.uint8)
+DAY_MS = 86_400_000
 KEY = PaneKey(version=2, segment=1, start_ms=0)
 
 
@@ -83,3 +84,35 @@ def test_a_label_that_is_no_class_makes_no_pair() -> None:
     counted.add_predictions(pairs([(0.0, 1.0)]), NO_BINS)
     counted.add_labels(labels([-1.0]))
     assert counted.panes == {}
+
+
+class TestLabelsOfNoPair:
+    """A canary's labels are mostly about other events, and years of them may lie before a rollout."""
+
+    @staticmethod
+    def held_after(label_ms: int, *, pair_ms: int | None) -> int:
+        counted = audit()
+        if pair_ms is not None:
+            counted.add_predictions(pairs([(0.0, 1.0)], at_ms=pair_ms), NO_BINS)
+        before = len(counted.join)
+        other = labels([1.0])
+        times = np.full(1, label_ms, np.int64)
+        counted.add_labels(Labels([b"another"], other.labels, times, other.revisions, other.retracted))
+        return len(counted.join) - before
+
+    def test_are_dropped_when_they_are_older_than_the_newest_pair(self) -> None:
+        assert self.held_after(DAY_MS - 10_000, pair_ms=DAY_MS) == 0
+
+    def test_wait_when_the_pairs_may_still_come_to_them(self) -> None:
+        assert self.held_after(DAY_MS + 10_000, pair_ms=DAY_MS) == 1
+
+    def test_are_dropped_when_they_are_far_ahead_of_the_pairs(self) -> None:
+        assert self.held_after(DAY_MS + 3_700_000, pair_ms=DAY_MS) == 0
+
+    def test_wait_for_the_first_pair_but_not_for_ever(self) -> None:
+        counted = audit()
+        counted.add_labels(labels([1.0]))
+        assert len(counted.join) == 1
+        later = np.full(1, DAY_MS, np.int64)
+        counted.add_labels(Labels([b"later"], np.ones(1), later, np.zeros(1, np.int64), np.zeros(1, np.bool_)))
+        assert len(counted.join) == 1

@@ -65,11 +65,13 @@ class Counting:
         role: What telemetry calls it.
         begin: Counts of a partition, given its join.
         read_pane: A pane from what its `to_json` wrote, with the layout of its version.
+        reads_ahead: Whether labels are read also while no prediction waits for any.
     """
 
     role: str
     begin: Callable[[WindowSpec, Join], Counts]
     read_pane: Callable[[bytes, Layout], CountedPane]
+    reads_ahead: bool = True
 
 
 def _begin_reports(spec: WindowSpec, join: Join) -> Counts:

@@ -218,7 +218,7 @@ class JoinLoop:
 
     def _read_labels(self, *, had_predictions: bool) -> None:
         """Read labels, unless they are ahead of predictions that have still to be read."""
-        if not self._states:
+        if not self._states or not (self._counting.reads_ahead or self._labels_lag()):
             return
         caught_up = all(map(self._labels.is_caught_up, self._states))
         if had_predictions and not (caught_up or self._labels_lag()):

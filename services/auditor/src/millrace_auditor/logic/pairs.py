@@ -2,6 +2,10 @@
 
 The join is the one of reports. A row of it holds both answers in its two score columns; the challenger is its version,
 and the champion takes the place of its segment.
+
+Unlike predictions, pairs come only while a rollout is on, and in a canary only for a share of the keys: most labels are
+about events that are no pair. They must not fill the join, so labels are read no further than the pairs need, and one
+that is older than the newest pair and belongs to none is dropped at once.
 """
 
 import json
@@ -10,12 +14,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from millrace.core.audit.columns import Joined, LabelledColumns, Labels, Predictions
+from millrace.core.audit.columns import Joined, LabelledColumns, Labels, Predictions, select
 from millrace.core.audit.join import Join
 from millrace.core.audit.layout import Layout
 from millrace.core.audit.pane import PaneKey
 from millrace.core.audit.partition import Refused
-from millrace.core.audit.windows import WindowSpec
+from millrace.core.audit.windows import NO_TIME, WindowSpec, milliseconds
 from millrace.core.rollout import PairCounts
 from millrace.core.signature import Task
 from millrace_auditor.logic.counting import Counting, Counts
@@ -44,6 +48,8 @@ class PairAudit:
         self.join: Final = join
         self.panes: Final[dict[PaneKey, PairCounts]] = {}
         self._changed: set[PaneKey] = set()
+        held = np.fromiter(join.index.values(), np.int64, len(join.index))
+        self._newest_ms = int(join.events["event_time"][held].max(initial=NO_TIME))
 
     def announce(self, version: int, layout: Layout) -> None:
         """Pairs of all versions are counted alike."""
@@ -54,6 +60,7 @@ class PairAudit:
         Raises:
             FatalError: The join is full.
         """
+        self._newest_ms = max(self._newest_ms, int(batch.event_times_ms.max(initial=NO_TIME)))
         return self._count(self.join.add_predictions(batch))
 
     def add_labels(self, batch: Labels) -> Refused:
@@ -62,7 +69,7 @@ class PairAudit:
         Raises:
             FatalError: The join is full.
         """
-        return self._count(self.join.add_labels(batch))
+        return self._count(self.join.add_labels(self._of_pairs(batch)))
 
     def expire(self, watermark_ms: int) -> list[bytes]:
         """Forget events and panes that nothing can change any more."""
@@ -77,6 +84,23 @@ class PairAudit:
         changed = {key: self.panes[key] for key in sorted(self._changed)}
         self._changed.clear()
         return changed
+
+    def _of_pairs(self, batch: Labels) -> Labels:
+        """The labels of events that are held, and those that the pairs may still come to."""
+        times = batch.label_times_ms
+        if self._newest_ms == NO_TIME and len(times):
+            self._newest_ms = int(times.min())  # no pair yet: labels wait for the first ones, for the same while
+        late, early = milliseconds(self._spec.out_of_orderness), milliseconds(self._spec.orphan_ttl)
+        held = np.fromiter(map(self.join.index.__contains__, batch.event_ids), np.bool_, len(times))
+        kept = held | ((times >= self._newest_ms - late) & (times <= self._newest_ms + early))
+        return Labels(
+            select(batch.event_ids, kept),
+            batch.labels[kept],
+            times[kept],
+            batch.revisions[kept],
+            batch.retracted[kept],
+            None if batch.weights is None else batch.weights[kept],
+        )
 
     def _count(self, joined: Joined) -> Refused:
         place, labelled = joined.labelled_at, joined.labelled
@@ -100,7 +124,7 @@ def counting_pairs(task: Task) -> Counting:
     def begin(spec: WindowSpec, join: Join) -> Counts:
         return PairAudit(task, spec, join)
 
-    return Counting("pairs", begin, lambda value, _: PairCounts(**json.loads(value)))
+    return Counting("pairs", begin, lambda value, _: PairCounts(**json.loads(value)), reads_ahead=False)
 
 
 def _is_known(labelled: LabelledColumns, task: Task) -> NDArray[np.bool_]:
