@@ -5,6 +5,7 @@ from typing import Final
 
 from docs.pages.markdown import GENERATED, code, table
 from millrace.telemetry.auditor import AUDITOR
+from millrace.telemetry.gateway import GATEWAY
 from millrace.telemetry.launcher import LAUNCHER
 from millrace.telemetry.materializer import MATERIALIZER
 from millrace.telemetry.metrics import Kind, Label, MetricSpec
@@ -13,6 +14,7 @@ from millrace.telemetry.trainer import TRAINER
 
 SERVICES: Final[Mapping[str, tuple[MetricSpec, ...]]] = {
     "Scorer": SCORER,
+    "Gateway": GATEWAY,
     "Auditor": AUDITOR,
     "Trainer": TRAINER,
     "Materializer": MATERIALIZER,

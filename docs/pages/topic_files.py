@@ -101,6 +101,7 @@ class TopicFile(BaseModel):
 
 ORDER: Final = (
     "features",
+    "requests",
     "predictions",
     "labels",
     "dead-letters",

@@ -96,6 +96,7 @@ def read_unjoined_example(document: Mapping[str, Any]) -> None:
 
 READERS: Final[Mapping[str, Callable[[Any], object]]] = {
     "features": read_features,
+    "requests": read_features,
     "predictions": lambda document: read_prediction(json.dumps(document).encode()),
     "labels": lambda document: read_label(json.dumps(document).encode()),
     "dead-letters": read_dead_letter_example,
