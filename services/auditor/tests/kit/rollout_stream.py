@@ -1,7 +1,8 @@
 """A deployment with a rollout of the test's making: what two versions said, the truth, and an auditor."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,13 @@ from millrace.core.records import Coordinates, OutputBatch
 from millrace.core.rollout import RolloutMode
 from millrace.kafka.admin import Admin, TopicSpec
 from millrace.process.clock import SystemClock
+from millrace.process.deployment import Deployment
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
+from millrace.telemetry.auditor import Role
 from millrace.testing.models import linear_bundle
+from millrace.testing.running import at_work
+from millrace_auditor.app import Auditor
 
 FORGIVING = {"alpha": 0.01, "min_pairs": 60, "max_pairs": 600}
 
@@ -99,6 +104,15 @@ class Tried(Audited):
     def let_time_pass(self, after: int) -> None:
         """Event time goes on until everything before is mature on every partition."""
         self.shadow([Paired(after + 300 + partition, "yes", "yes", "yes") for partition in range(self.partitions)])
+
+    @contextmanager
+    def running(self, *, slot: int = 0) -> Iterator[None]:
+        """An auditor of the role alone; whatever ended it early is raised at the end."""
+        deployment = Deployment.parse(self.document(), subject="the test")
+        roles, clock = (Role.ROLLOUT,), SystemClock()
+        auditor = Auditor(self.settings, self.broker.kafka, deployment, slot=slot, clock=clock, roles=roles)
+        with at_work(auditor.run, name=f"auditor-{slot}"):
+            yield
 
     def put(self, noun: str, key: bytes, value: bytes | None) -> None:
         """One record into the only partition of a topic."""
