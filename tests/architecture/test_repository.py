@@ -90,7 +90,7 @@ def test_nothing_that_ships_unpickles() -> None:
 
 def test_tests_wait_on_conditions_and_never_for_a_time() -> None:
     # Programs run by hand keep a pace, which is what sleeping is for.
-    programs = {"perf", "chaos", "audit_figures"}
+    programs = {"perf", "chaos", "audit_figures", "faust"}
     tests = [p for p in tracked() if p.suffix == ".py" and "tests" in p.parts and not programs & set(p.parts)]
     assert [place for path, text in texts(tests) for place in sleeping(str(path), text)] == []
 
