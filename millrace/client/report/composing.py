@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from millrace.client.audits import Audit, Figure, LabelHorizon, open_alerts
+from millrace.client.audits import Audit, LabelHorizon, open_alerts
 from millrace.client.report.data import coverage_section, drift_section, quality_section
 from millrace.client.report.loops import loops_section
 from millrace.client.report.material import Material, mature
@@ -54,19 +54,27 @@ def _lead(material: Material) -> Iterator[str]:
 
 
 def _performance_now(material: Material) -> Iterator[str]:
-    measured, baseline, metric = _newest_measured(material), baseline_of(material), material.headline
-    if measured is None or metric is None:
+    measured, metric, newest = _newest_measured(material), material.headline or "", material.leading[-1]
+    if measured is None:
         yield "No window is mature yet, so nothing is known of its performance."
         return
+    said = f"{metric.replace('_', ' ')} {number(measured.performance[metric].value)}"
+    if measured.version != newest.version:
+        yield f"No window of it is mature yet; in the newest mature window version {measured.version} had {said}."
+        return
+    baseline = baseline_of(material)
     against = "" if baseline is None else f", {number(baseline)} on the reference"
-    yield f"In the newest mature window it has {metric.replace('_', ' ')} {number(measured.value)}{against}."
+    yield f"In the newest mature window it has {said}{against}."
 
 
-def _newest_measured(material: Material) -> Figure | None:
-    """The headline in the newest mature window in which it is defined."""
+def _newest_measured(material: Material) -> Audit | None:
+    """The newest mature window in which the headline is defined."""
     metric = material.headline or ""
-    figures = (audit.performance.get(metric) for audit in reversed(mature(material.leading)))
-    return next((figure for figure in figures if figure is not None and figure.value is not None), None)
+    for audit in reversed(mature(material.leading)):
+        figure = audit.performance.get(metric)
+        if figure is not None and figure.value is not None:
+            return audit
+    return None
 
 
 def _tiles(material: Material) -> Iterator[Tile]:
@@ -74,8 +82,9 @@ def _tiles(material: Material) -> Iterator[Tile]:
         return
     leading, measured, metric = material.leading, _newest_measured(material), material.headline
     if measured is not None and metric is not None:
-        note = "" if measured.lo is None else f"{number(measured.lo)} to {number(measured.hi)}"
-        yield Tile(metric.replace("_", " "), number(measured.value), note)
+        figure = measured.performance[metric]
+        note = "" if figure.lo is None else f"{number(figure.lo)} to {number(figure.hi)}"
+        yield Tile(metric.replace("_", " "), number(figure.value), note)
     baseline = baseline_of(material)
     if baseline is not None:
         yield Tile("on the reference", number(baseline), "learnt" if _is_learnt(leading[-1]) else "from the bundle")

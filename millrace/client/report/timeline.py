@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from millrace.client.audits import AuditAlert
@@ -31,10 +31,9 @@ def marks_of(material: Material) -> tuple[Mark, ...]:
 
 def alert_table(material: Material) -> Table:
     """Every change of an alert, newest first."""
-    ends = _ends(material)
     rows = [
         (
-            moment(_alert_time(alert, ends, material.size), material.hop),
+            moment(_decided_at(alert, material), material.hop),
             alert.state,
             alert.signal.replace("_", " "),
             f"{alert.model}/{alert.version}",
@@ -55,10 +54,8 @@ def about(alert: AuditAlert) -> str:
 
 
 def _alerts(material: Material) -> Iterator[tuple[datetime, Happening, str]]:
-    ends = _ends(material)
     for alert in material.alerts:
-        if alert.windows:
-            yield _alert_time(alert, ends, material.size), _ALERTS[alert.state], about(alert)
+        yield _decided_at(alert, material), _ALERTS[alert.state], about(alert)
 
 
 def _loops(material: Material) -> Iterator[tuple[datetime, Happening, str]]:
@@ -91,14 +88,9 @@ def _versions(material: Material) -> Iterator[tuple[datetime, Happening, str]]:
         seen.add(era.version)
 
 
-def _ends(material: Material) -> dict[str, datetime]:
-    return {audit.id: audit.window.end for audit in material.audits}
-
-
-def _alert_time(alert: AuditAlert, ends: dict[str, datetime], size: timedelta) -> datetime:
-    """The end of the window that decided; a report that was amended since is not among the newest ones."""
-    decided = [ends[report] for report in alert.report_ids if report in ends]
-    return decided[0] if decided else alert.windows[0] + size
+def _decided_at(alert: AuditAlert, material: Material) -> datetime:
+    """The end of the window that decided."""
+    return alert.windows[0] + material.size if alert.windows else material.made_at
 
 
 def _joined(texts: list[str]) -> str:

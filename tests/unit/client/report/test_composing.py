@@ -8,7 +8,7 @@ import pytest
 from millrace.client.audits import Coverage, Figure, LabelHorizon, QualityCheck, Reference
 from millrace.client.report import Material, compose
 from millrace.client.report.model import Chart, Heat, Look, Page, Section
-from tests.unit.client.report.story import FEATURES, HORIZON, WINDOWS, accuracy, alert, audit, day, material, requested
+from tests.unit.client.report.story import FEATURES, HORIZON, WINDOWS, accuracy, audit, day, material, requested
 
 
 def section(page: Page, name: str) -> Section:
@@ -261,7 +261,8 @@ def test_a_regression_leads_with_its_error_and_its_own_baseline() -> None:
     assert (panel.title, panel.rules[0].value) == ("Mean absolute error", 0.7)
 
 
-def test_an_alert_of_a_window_that_is_not_shown_is_placed_by_its_window() -> None:
-    early = alert(1, "raised", report_ids=("gone",))
-    marks = chart(compose(material(alerts=(early,), loops=())), "performance").marks
-    assert day(2) in {mark.at for mark in marks}
+def test_a_version_without_a_mature_window_does_not_take_credit_for_the_one_before() -> None:
+    waiting = tuple(replace(a, stage="closed") if a.version == 2 else a for a in material().audits)
+    page = compose(material(audits=waiting))
+    assert "weather/2 is in force. No window of it is mature yet" in page.lead
+    assert f"in the newest mature window version 1 had accuracy {accuracy(19):.3f}." in page.lead
