@@ -14,7 +14,7 @@ from millrace.core.errors import MillraceError
 from millrace.kafka.writing import Writer
 from millrace.process.settings import KafkaSettings
 
-_TICK_SECS: Final = 0.02
+_TICK_SECS: Final = 0.05
 """Days leave in portions of this duration: small enough to be a stream, large enough to spare the processor."""
 
 

@@ -16,7 +16,7 @@ from examples.weather.audience import Audience, FrozenAnswer, Letter, Seen, Trut
 from examples.weather.bars import SETTLED, Bar, bars
 from examples.weather.days import Days, damage
 from examples.weather.display import Display, OnSnapshot
-from examples.weather.loop import Happening, Loop
+from examples.weather.loop import Loop
 from examples.weather.processes import Part, Process, running
 from examples.weather.recount import Recount, recount
 from examples.weather.replay import Replay
@@ -98,8 +98,7 @@ class Outcome:
         frozen_periods: The same of the first version.
         dry_after: Share of dry days since the change: how often a model would be right that always says so.
         bars: What the loop had to reach.
-        happenings: What the loop did.
-        loop: All that is known of it.
+        loop: What the loop did.
         last: What was known at the end.
         latency: Of all predictions.
         seconds: From the first record to the last prediction.
@@ -112,7 +111,6 @@ class Outcome:
     frozen_periods: tuple[Period, ...]
     dry_after: float
     bars: tuple[Bar, ...]
-    happenings: tuple[Happening, ...]
     loop: Loop
     last: Snapshot
     latency: Latency | None
@@ -154,7 +152,6 @@ def tell(plan: Plan, *, kafka: KafkaSettings, display: Display, clock: Clock) ->
         frozen_periods=tuple(tally.frozen_period(*span) for span in spans),
         dry_after=1 - float(stream.between(max(CHANGE, stream.first), stream.end).rain.mean()),
         bars=bars(seen.loop, tally),
-        happenings=seen.loop.happenings,
         loop=seen.loop,
         last=last,
         latency=tally.latency,

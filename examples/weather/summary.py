@@ -21,7 +21,8 @@ def summary(outcome: Outcome) -> RenderableType:
     """The numbers, the dead letters and the story in words."""
     return Group(
         Text(),
-        _verdict(outcome.recount),
+        _verdict(outcome.recount, "with the loop"),
+        _verdict(outcome.frozen_recount, "version 1 for ever"),
         Text(),
         _numbers(outcome),
         Text(),
@@ -92,7 +93,7 @@ def next_steps(home: Path, page: Path, outcome: Outcome) -> RenderableType:
     return Group(Text(), Text("Next (in this environment: source .venv/bin/activate)", style="bold"), grid)
 
 
-def _verdict(counted: Recount) -> Text:
+def _verdict(counted: Recount, whose: str) -> Text:
     mark = ("✓ ", "bold green3") if counted.agrees else ("✗ ", "bold red1")
     return Text.assemble(
         mark,
@@ -100,7 +101,7 @@ def _verdict(counted: Recount) -> Text:
         (f" = {counted.predictions:,} predictions + {counted.dead_letters:,} dead letters", "bold"),
         f" · {counted.lost} lost · {counted.duplicated} duplicated",
         *([f" · {counted.strangers} of unknown records"] if counted.strangers else []),
-        ("   (all topics read back)", _QUIET),
+        (f"   ({whose}; all topics read back)", _QUIET),
     )
 
 

@@ -87,7 +87,9 @@ def test_the_loop_notices_the_change_and_recovers(broker: Broker, folder: Path, 
 
 def named_before_promotion(outcome: Outcome) -> set[str]:
     """The features that alerts about the first version name: the seasons alone must name none."""
-    alerts = [each for each in outcome.happenings if each.kind is Kind.ALERT and not each.what.startswith("version")]
+    alerts = [
+        each for each in outcome.loop.happenings if each.kind is Kind.ALERT and not each.what.startswith("version")
+    ]
     return {name for each in alerts for name in each.what.partition("drift of ")[2].split(", ")}
 
 
