@@ -61,8 +61,8 @@ def connect(settings: RedisSettings) -> Client:
         socket_connect_timeout=settings.connect_timeout_ms / 1000,
         socket_timeout=settings.timeout_ms / 1000,
         # Once more and at once: a connection that lay idle may have been closed by whoever stands between. Longer waits
-        # are the caller's, who knows what else there is to do meanwhile.
-        retry=Retry(NoBackoff(), 1),
+        # are the caller's, who knows what else there is to do meanwhile; and who does not answer is not asked twice.
+        retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
         client_name="millrace",
         protocol=2,
         **secure,

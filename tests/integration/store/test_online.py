@@ -1,5 +1,7 @@
 """A topic's table on a real Valkey: written by one client, read by another."""
 
+import os
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -222,6 +224,19 @@ def test_a_killed_server_is_away_and_comes_back_empty(own_redis: LocalRedis) -> 
     own_redis.start()
     assert stations.apply([upsert("t.features", 1, [b"2"])]) == {0: None}
     assert look_up(own_redis, "t.features", b"k0").fullness is Fullness.ABSENT
+
+
+def test_a_server_that_hangs_is_not_waited_for_longer_than_allowed(own_redis: LocalRedis, topic: str) -> None:
+    impatient = own_redis.settings.model_copy(update={"timeout_ms": 200})
+    pid = own_redis.status().pid
+    assert pid is not None
+    with OnlineStore(impatient) as store:
+        assert store.fetch([Lookup(topic, [b"k"])])[0].fullness is Fullness.ABSENT
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(TransientError, match=r"does not answer in time .*MILLRACE_REDIS__TIMEOUT_MS"):
+            store.fetch([Lookup(topic, [b"k"])])
+        os.kill(pid, signal.SIGCONT)
+        assert store.fetch([Lookup(topic, [b"k"])])[0].fullness is Fullness.ABSENT
 
 
 def test_a_server_that_comes_back_with_older_data_says_how_old() -> None:

@@ -13,6 +13,7 @@ from millrace.store.local_redis import LocalRedis
 from millrace.store.online_table import OnlineTable, Upsert
 from millrace.testing.broker import Broker
 from millrace.testing.records import record_batch
+from millrace.testing.redis import temporary_redis
 
 
 @pytest.fixture
@@ -63,6 +64,14 @@ def test_before_all_is_read_what_is_there_is_answered_and_what_is_not_is_said_to
             503,
             "run millrace-materializer --topic snow.predictions",
         )
+
+
+def test_a_store_that_refuses_the_gateway_is_not_the_clients_fault(broker: Broker, settings: Settings) -> None:
+    with temporary_redis({"requirepass": "open-sesame"}) as guarded:
+        stage = GatewayStage(broker, settings.model_copy(update={"redis": guarded.settings}))
+        with stage.running() as client:
+            answer = client.get("/v1/deployments/rain/entities/oslo")
+        assert (answer.status_code, "MILLRACE_REDIS__PASSWORD" in answer.json()["remedy"]) == (503, True)
 
 
 def test_an_online_store_that_is_absent_is_said_there_and_found_once_it_is_started(stage: GatewayStage) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
-from millrace.core.errors import RequestError, TransientError
+from millrace.core.errors import FatalError, RequestError, TransientError
 from millrace.process.settings import Settings
 from millrace.serving.online_features import Store
 from millrace.store.finding import open_online_store
@@ -43,12 +43,14 @@ class Entities:
 
         Raises:
             NotFoundError: There is none.
-            TransientError: The online store is away, or nobody keeps this deployment's predictions in it, or not all of
-                them are there yet.
-            FatalError: The online store refuses this gateway.
+            TransientError: The online store is away or refuses this gateway, or nobody keeps this deployment's
+                predictions in it, or not all of them are there yet.
         """
         topic = self._topics.get(deployment, f"{deployment}.predictions")
-        found = self._store().fetch([Lookup(topic, [key.encode()])])[0]
+        try:
+            found = self._store().fetch([Lookup(topic, [key.encode()])])[0]
+        except (RequestError, FatalError) as error:  # it is the gateway that lacks something, not the request
+            raise TransientError(error.message, remedy=error.remedy) from error
         predictions = publish(found.records).predictions
         if not predictions:
             found.require_filled()
@@ -58,12 +60,7 @@ class Entities:
     def _store(self) -> Store:
         with self._lock:
             if self._opened is None:
-                try:
-                    self._opened = open_online_store(
-                        self._settings, wanted="newest predictions lie in the online store"
-                    )
-                except RequestError as error:  # it is the gateway that lacks something, not the request
-                    raise TransientError(error.message, remedy=error.remedy) from error
+                self._opened = open_online_store(self._settings, wanted="newest predictions lie in the online store")
             return self._opened
 
 
