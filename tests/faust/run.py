@@ -48,7 +48,7 @@ class Result:
 
     Attributes:
         plan: What was done.
-        verdict: What is wrong with the reports and the tables.
+        verdict: What is wrong with the reports.
         records: How many records of evidence there were.
         recovery_secs: After each kill that was waited for, time until every partition had gone on.
         hangs: Kills after which that took longer than the patience; all workers were killed and started again.
@@ -93,8 +93,7 @@ def run(plan: Plan, broker: Broker, python: Path, *, log: Path, say: Say) -> Res
             workers.stop()
         why = _whys(log.read_text(encoding="utf-8", errors="replace"))
     evidence = list(_evidence(broker, f"{name}.evidence"))
-    entries = _entries(broker, f"{name}-shards-changelog")
-    verdict = judge(watch.reports, entries, evidence)
+    verdict = judge(watch.reports, evidence)
     return Result(plan, verdict, len(evidence), experiment.recovered, experiment.hangs, workers.ended, why, behind)
 
 
@@ -314,11 +313,3 @@ def _evidence(broker: Broker, topic: str) -> Iterator[Evidence]:
     for partition, offset, value in zip(batch.partitions.tolist(), batch.offsets.tolist(), batch.values, strict=True):
         document = json.loads(value or b"")
         yield Evidence((partition, offset), document["pane"], document["shard"], document["count"])
-
-
-def _entries(broker: Broker, topic: str) -> dict[str, int]:
-    """The newest value of each key of a table's changelog; Faust writes keys as JSON."""
-    batch = _whole(broker, topic)
-    return {
-        json.loads(key or b""): json.loads(value or b"0") for key, value in zip(batch.keys, batch.values, strict=True)
-    }

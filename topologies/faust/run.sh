@@ -6,5 +6,5 @@ cd "$(dirname "$0")/../.."
 VENV=.venv-faust
 
 test -x "$VENV/bin/python" || "${PYTHON:-python3}" -m venv "$VENV"
-.venv/bin/uv pip install -q --python "$VENV/bin/python" -r topologies/faust/environment.txt
+"$VENV/bin/pip" install -q -r topologies/faust/environment.txt
 exec .venv/bin/python -m tests.faust --python "$VENV/bin/python" "$@"
