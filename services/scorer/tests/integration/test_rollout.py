@@ -3,16 +3,20 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from scorer_stream import MakeStream, Stream
 
 from millrace.codec.reading import PredictionDocument
 from millrace.codec.shadows import ShadowDocument, read_shadow
+from millrace.core.columns import FeatureColumns
 from millrace.core.rollout import RolloutMode
 from millrace.serving.catalogue import CHALLENGER, CHAMPION
+from millrace.testing.models import bundle_of, linear_model, linear_signature
 
 ROLLOUTS: dict[RolloutMode, dict[str, Any]] = {
     RolloutMode.SHADOW: {"mode": "shadow"},
@@ -127,3 +131,21 @@ def test_a_challenger_that_is_named_at_the_start_is_tried_from_the_first_record_
         s.wait_for(50, f"{s.name}.shadows")
     assert [each["champion"]["version"] for each in handovers(s)] == [1]
     assert [each.get("challenger", {}).get("version") for each in handovers(s)] == [2]
+
+
+def test_a_challenger_with_other_classes_is_not_tried_and_the_champion_goes_on(
+    stream: MakeStream, tmp_path: Path
+) -> None:
+    s = stream()
+    signature = replace(linear_signature(), classes=("ja", "nein"))
+    columns = FeatureColumns(signature, (np.random.default_rng(1).normal(size=(200, 3)).astype(np.float32),))
+    model = linear_model(np.ones(3, np.float32)).SerializeToString()
+    with s.registry() as registry:
+        registry.push(bundle_of(tmp_path / "other", model, columns, name=s.model).directory)
+    alias(s, CHALLENGER, 2)
+    with at_work(s, RolloutMode.SHADOW):
+        send(s, 0, 50)
+        s.wait_for(50)
+    assert {prediction["version"] for prediction in s.predictions()} == {1}
+    assert shadows(s) == []
+    assert [each["mode"] for each in handovers(s)] == ["none"]
