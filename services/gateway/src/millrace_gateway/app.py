@@ -131,14 +131,17 @@ class Gateway:
             rest = await stack.enter_async_context(RestServer(app, rest_at, options.limits, drain=DRAIN))
             rpc = await stack.enter_async_context(GrpcServer(parts.grpc_doors(), grpc_at, options.limits, drain=DRAIN))
             readiness = Readiness(told, rpc)
-            async with behind_haproxy(place, rest_port=rest.port, grpc_port=rpc.port, drain=DRAIN):
+            end_streams = parts.streams.hub.close
+            async with behind_haproxy(
+                place, rest_port=rest.port, grpc_port=rpc.port, drain=DRAIN, end_streams=end_streams
+            ):
                 log.info("serving", rest=rest.url, grpc=rpc.target, haproxy=place is not None)
                 while shutdown.phase() is Phase.RUNNING:
                     told.health.turn()
                     await readiness.say(parts.obstacle())
                     await asyncio.sleep(_TURN.total_seconds())
                 await readiness.say("stopping")
-            await parts.streams.hub.close()  # subscriptions never end by themselves, and the servers would wait
+            await end_streams()  # they never end by themselves, and the servers would wait
         log.info("stopped", phase=shutdown.phase().value)
 
     def _addresses(self) -> tuple[Rest, Grpc, HaproxyPlace | None]:

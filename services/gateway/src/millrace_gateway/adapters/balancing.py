@@ -4,7 +4,7 @@ Stopping is the same either way: no new requests, then what is in hand, then the
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -20,11 +20,17 @@ _TURN_SECS = 0.02
 
 @asynccontextmanager
 async def behind_haproxy(
-    place: HaproxyPlace | None, *, rest_port: int, grpc_port: int, drain: timedelta
+    place: HaproxyPlace | None,
+    *,
+    rest_port: int,
+    grpc_port: int,
+    drain: timedelta,
+    end_streams: Callable[[], Awaitable[None]],
 ) -> AsyncIterator[None]:
     """Get requests through HAProxy while inside; without a place, do nothing.
 
-    Leaving waits until HAProxy has nothing in hand with this worker, at most `drain`.
+    Leaving waits until HAProxy has nothing in hand with this worker, at most `drain`. Streams, which never end by
+    themselves, are ended as soon as their clients would come back to another worker.
 
     Raises:
         TransientError: HAProxy does not answer at the start.
@@ -40,6 +46,7 @@ async def behind_haproxy(
         try:
             async with asyncio.timeout(drain.total_seconds()):
                 await asyncio.to_thread(place.close)
+                await end_streams()
                 while await asyncio.to_thread(place.requests):
                     await asyncio.sleep(_TURN_SECS)
         except TimeoutError:
