@@ -558,6 +558,8 @@ class Deployment(BaseModel):
         outputs = (self.predictions_topic, self.dead_letters_topic, self.late_topic)
         if len({self.source.topic, *outputs}) < 4:
             raise ValueError("the source, predictions, dead-letter and late topics must be four different topics")
+        if reserved := {self.shadows_topic, self.handovers_topic} & {self.source.topic, *outputs}:
+            raise ValueError(f"{min(reserved)!r} is the name of a topic that rollouts write to; choose another one")
         if self.requests_topic in {self.source.topic, *outputs}:
             raise ValueError(f"online.requests must be a topic of its own, not {self.requests_topic!r}")
         if self.sink.format is PredictionFormat.AVRO and self.source.registry is None:

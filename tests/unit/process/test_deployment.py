@@ -6,6 +6,7 @@ import pytest
 
 from millrace.core.errors import RequestError
 from millrace.core.lane import Delivery
+from millrace.core.rollout import RolloutMode
 from millrace.process.deployment import Deployment, Provider, RecordFormat, find_deployment
 
 FOUR_LINES = """\
@@ -56,6 +57,15 @@ def test_overload_does_nothing_until_it_is_declared() -> None:
     assert (parse().overload.variant_after, parse().overload.shed_after) == (None, None)
     declared = parse(overload={"variant": "weather-small/2", "shed_after_ms": 60_000}).overload
     assert (declared.variant_after, declared.shed_after) == (timedelta(seconds=1), timedelta(minutes=1))
+
+
+def test_a_rollout_is_off_until_it_is_declared_and_tries_the_models_challenger() -> None:
+    assert parse().rollout.mode is RolloutMode.NONE
+    assert [parse(model=model).challenger for model in ("weather", "weather@next", "weather/3")] == [
+        "weather@challenger"
+    ] * 3
+    declared = parse(rollout={"mode": "canary", "challenger": "weather/4", "alpha": 0.05})
+    assert (declared.challenger, declared.rollout.test.threshold) == ("weather/4", 20)
 
 
 def test_the_document_holds_what_was_said_and_reads_back_equal() -> None:
@@ -125,6 +135,9 @@ def test_model_references_that_are_refused(reference: str) -> None:
         ({"runtime": {"python_functions": "yes"}}, r"runtime\.python_functions: should be a valid boolean"),
         ({"sink": {"predictions": "weather.features"}}, ".*must be four different topics"),
         ({"sink": {"dead_letters": "rain.late"}}, ".*must be four different topics"),
+        ({"sink": {"predictions": "rain.shadows"}}, ".*'rain.shadows' is the name of a topic that rollouts write to"),
+        ({"rollout": {"max_pairs": 100}}, r"rollout: max_pairs .100. is smaller than min_pairs .200."),
+        ({"rollout": {"mode": "half"}}, r"rollout\.mode: should be 'none', 'shadow' or 'canary'"),
         ({"sink": {"format": "avro"}}, r"sink\.format avro needs source\.registry"),
         (
             {"source": {"topic": "t", "format": "avro"}},
