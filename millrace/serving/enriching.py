@@ -5,7 +5,7 @@ put together as the model wants them. A row that a required feature is missing f
 rejected with its record; everything else about the batch stays as it was.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, Final, Protocol, TypeAlias
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from millrace.core.columns import Decoded, Decoder, FeatureColumns, Rejection
 from millrace.core.errors import InvalidRecordError, RequestError
 from millrace.core.records import RecordBatch
-from millrace.core.signature import Feature, ModelInput, Signature
+from millrace.core.signature import DType, ExtraFields, Feature, ModelInput, Signature
 
 Column: TypeAlias = NDArray[np.generic]
 
@@ -88,18 +88,16 @@ class EnrichingDecoder:
 
     def _assemble(self, carried: FeatureColumns, values: Mapping[str, Column]) -> FeatureColumns:
         """The model's input tensors, of both kinds of features."""
-        tensors = []
+        whole = dict(zip((tensor.name for tensor in carried.signature.inputs), carried.tensors, strict=True))
         for tensor in self._signature.inputs:
-            first = self._signature.feature(tensor.features[0])
             if values.keys().isdisjoint(tensor.features):
-                columns = [carried.column(name) for name in tensor.features]
-                tensors.append(columns[0] if first.shape else np.stack(columns, axis=1))
                 continue
-            made = np.empty((len(carried), len(tensor.features)), first.dtype.numpy)
+            dtype = self._signature.feature(tensor.features[0]).dtype.numpy
+            made: Column = np.empty((len(carried), len(tensor.features)), dtype)
             for place, name in enumerate(tensor.features):
                 made[:, place] = values[name] if name in values else carried.column(name)
-            tensors.append(made)
-        return FeatureColumns(self._signature, tuple(tensors))
+            whole[tensor.name] = made
+        return FeatureColumns(self._signature, tuple(whole[tensor.name] for tensor in self._signature.inputs))
 
 
 def carried_signature(signature: Signature, enricher: Enricher) -> Signature:
@@ -135,10 +133,17 @@ def carried_signature(signature: Signature, enricher: Enricher) -> Signature:
 
 
 class Remembered:
-    """Values of one row as its prediction has them. See `Enricher`."""
+    """Values of one row as its prediction has them. See `Enricher`.
 
-    def __init__(self, signature: Signature, values: Mapping[str, Any]) -> None:
+    Args:
+        signature: The model's.
+        values: By feature, None for not a number; what is no feature of the model is passed over.
+        key_fields: Fields by which they were looked up, which records have beside their features.
+    """
+
+    def __init__(self, signature: Signature, values: Mapping[str, Any], key_fields: Collection[str] = ()) -> None:
         self._signature: Final = signature
+        self._key_fields: Final = key_fields
         known = {feature.name for feature in signature.features}
         self._values: Final = {name: value for name, value in values.items() if name in known}
 
@@ -149,8 +154,11 @@ class Remembered:
 
     @property
     def key_features(self) -> Sequence[Feature]:
-        """None: nothing is looked up."""
-        return ()
+        """The key fields where the record is not read without them: they are all it has, or would be too much."""
+        is_all = len(self._values) == len(self._signature.features)
+        if not self._values or not (is_all or self._signature.extra_fields is ExtraFields.REJECT):
+            return ()
+        return key_features(self._key_fields)
 
     def enrich(self, records: RecordBatch, decoded: Decoded) -> Enriched:
         """The values, for every row."""
@@ -158,6 +166,11 @@ class Remembered:
         return Enriched(
             {name: filled(self._signature.feature(name), value, count) for name, value in self._values.items()}
         )
+
+
+def key_features(fields: Collection[str]) -> tuple[Feature, ...]:
+    """Fields that hold keys, as texts where the model does not say otherwise."""
+    return tuple(Feature(name, DType.STRING) for name in dict.fromkeys(fields))
 
 
 def filled(feature: Feature, value: Any, count: int) -> Column:  # noqa: ANN401 - a value of any feature

@@ -16,7 +16,7 @@ from millrace.core.errors import InvalidRecordError, Reason, RequestError
 from millrace.core.records import RecordBatch
 from millrace.core.signature import DType, Feature, ModelInput, Signature, Task
 from millrace.process.deployment import Enrichment
-from millrace.serving.enriching import Column, Enriched, filled
+from millrace.serving.enriching import Column, Enriched, filled, key_features
 from millrace.store.lookup import Found, Lookup
 
 _QUOTED: Final = 64  # longest key that a reason repeats
@@ -107,9 +107,8 @@ class OnlineFeatures:
 
     @property
     def key_features(self) -> Sequence[Feature]:
-        """The fields that hold keys, as texts where the model does not say otherwise."""
-        names = dict.fromkeys(table.spec.key_field for table in self._tables if table.spec.key_field is not None)
-        return [Feature(name, DType.STRING) for name in names]
+        """The fields that hold keys."""
+        return key_features([table.spec.key_field for table in self._tables if table.spec.key_field is not None])
 
     def enrich(self, records: RecordBatch, decoded: Decoded) -> Enriched:
         """Look up the keys of all rows in all tables, in one round trip."""

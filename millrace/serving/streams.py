@@ -82,7 +82,7 @@ class StreamCodec:
         Raises:
             RequestError: The stream's format cannot carry the model's features, or no online store was named.
         """
-        enricher = self._online_features(signature) if enriched is None else Remembered(signature, enriched)
+        enricher = self._online_features(signature) if enriched is None else self._remembered(signature, enriched)
         if enricher is None or not enricher.features:
             return self._plain_decoder(signature)
         return EnrichingDecoder(signature, enricher, self._plain_decoder)
@@ -96,7 +96,9 @@ class StreamCodec:
             FatalError: The registry refuses the credentials.
         """
         if self._deployment.sink.format is PredictionFormat.JSON or self._registry is None:
-            return JsonPredictionEncoder(identity, signature, enriched=self._enriched(signature))
+            return JsonPredictionEncoder(
+                identity, signature, enriched=self._enriched(signature) if self._online else ()
+            )
         subject = f"{self._deployment.predictions_topic}-value"
         schema_id = self._registry.register(subject, PREDICTION_AVRO_SCHEMA)
         return AvroPredictionEncoder(identity, signature, schema_id=schema_id)
@@ -160,6 +162,10 @@ class StreamCodec:
             clock=self._clock,
             on_fetch=self._on_fetch,
         )
+
+    def _remembered(self, signature: Signature, values: Mapping[str, Any]) -> Remembered:
+        fields = [spec.key_field for spec in self._deployment.enrich if spec.key_field is not None]
+        return Remembered(signature, values, fields)
 
     def _enriched(self, signature: Signature) -> tuple[str, ...]:
         """The features of the model that come from the online store."""

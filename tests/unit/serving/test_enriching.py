@@ -15,7 +15,7 @@ from millrace.core.columns import Decoded, Decoder
 from millrace.core.errors import Reason, RequestError, TransientError
 from millrace.core.outputs import Outputs
 from millrace.core.records import RecordBatch
-from millrace.core.signature import DType, Feature, ModelInput, Signature, Task
+from millrace.core.signature import DType, ExtraFields, Feature, ModelInput, Signature, Task
 from millrace.process.deployment import Enrichment
 from millrace.serving.enriching import EnrichingDecoder, Remembered
 from millrace.serving.online_features import OnlineFeatures
@@ -230,6 +230,24 @@ def test_a_tensor_is_not_enriched_and_a_record_must_carry_something() -> None:
     scalar = Signature((Feature("mean"),), (ModelInput("x", ("mean",)),), Task.REGRESSION, "y")
     with pytest.raises(RequestError, match="every feature of the model comes from the online store"):
         Bench(Shelf({}), [spec(features=("mean",))], scalar).decode([], [])
+
+
+@pytest.mark.parametrize("extra_fields", ExtraFields)
+def test_a_row_that_had_nothing_but_its_key_can_be_made_again(extra_fields: ExtraFields) -> None:
+    inputs = (ModelInput("x", ("mean",)),)
+    signature = Signature((Feature("mean"),), inputs, Task.REGRESSION, "y", extra_fields=extra_fields)
+    made = bench({b"oslo": (OSLO, NOW)}, features=("mean",), key_field="station")
+    made.signature = signature
+    assert made.decode([b'{"station":"oslo"}'], [None]).columns.column("mean").tolist() == [1.5]
+    again = EnrichingDecoder(signature, Remembered(signature, {"mean": 1.5}, ["station"]), decoder)
+    assert again.decode(record_batch([b'{"station":"oslo"}'])).columns.column("mean").tolist() == [1.5]
+
+
+def test_a_key_field_beside_features_is_no_extra_field() -> None:
+    inputs, strict = (ModelInput("x", ("a", "mean")),), ExtraFields.REJECT
+    signature = Signature((Feature("a"), Feature("mean")), inputs, Task.REGRESSION, "y", extra_fields=strict)
+    again = EnrichingDecoder(signature, Remembered(signature, {"mean": 1.5}, ["station"]), decoder)
+    assert again.decode(record_batch([b'{"a":2,"station":"oslo"}'])).columns.tensors[0].tolist() == [[2, 1.5]]
 
 
 def test_a_prediction_tells_what_was_fetched_so_that_the_row_can_be_made_again() -> None:
