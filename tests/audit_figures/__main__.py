@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import structlog
 from sea_runs import run_frozen, run_unattended
 from sea_stream import Sea
 
@@ -125,6 +126,7 @@ def figures() -> Iterator[Callable[[], Figures]]:
 
 
 def main(wanted: list[str]) -> None:
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # figures alone are on stdout
     for figure in figures():
         if wanted and figure.__name__ not in wanted:
             continue

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+from audit_stream import Audited
 from sea_stream import Sea, right
 
 from millrace.testing.waiting import eventually
@@ -83,18 +84,22 @@ def run_unattended(stream: Sea, *, within: timedelta = timedelta(seconds=90)) ->
         eventually(lambda: steps().count("noted") == 2, within=within, what="the end of the second loop")
         stream.send([9.5] * 3)
         stream.let_time_pass()
-        audited.wait_for("mature", 12, within=within)
-    reports = [each for each in audited.reports("mature") if each["counts"]["labelled"]]
-    old = _accuracies([each for each in reports if each["version"] == 1])
+        eventually(lambda: len(_labelled(audited, 2)) == 3, within=within, what="the windows of the new version")
+    old = _accuracies(_labelled(audited, 1))
     return Unattended(
         steps(),
         [each["loop_id"] for each in audited.requests()],
         old[:2],
         old[2:],
-        _accuracies([each for each in reports if each["version"] == 2]),
+        _accuracies(_labelled(audited, 2)),
         {each["signal"] for each in audited.alerts()},
         stream.loop.champion(),
     )
+
+
+def _labelled(audited: Audited, version: int) -> list[dict[str, Any]]:
+    """The mature windows of a version that have labels."""
+    return [each for each in audited.reports("mature") if each["version"] == version and each["counts"]["labelled"]]
 
 
 def _accuracies(reports: Sequence[dict[str, Any]]) -> list[float]:

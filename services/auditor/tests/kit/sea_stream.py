@@ -75,6 +75,11 @@ class Sea:
         self.scored.model = self.name
         self.loop = Loop(self.broker, self.settings, self.name, _PARTITIONS)
 
+    @property
+    def start_ms(self) -> int:
+        """Event time of the first event: the beginning of a window."""
+        return STARTED_MS - STARTED_MS % (1000 * self.window_events)
+
     def push(self, folder: Path) -> None:
         """The frozen model: the rule itself, exported with a reference and its labels."""
         values = _features(0, 30_000)
@@ -92,7 +97,7 @@ class Sea:
         """A window of features and labels for each threshold; labels first: event time goes on with features."""
         for threshold in thresholds:
             values = _features(1 + self.sent, self.window_events)
-            times = STARTED_MS + 1000 * np.arange(self.sent, self.sent + self.window_events)
+            times = self.start_ms + 1000 * np.arange(self.sent, self.sent + self.window_events)
             labels = [
                 Label(str(place), said, at + 1000, source=place)
                 for place, said, at in zip(
@@ -105,7 +110,7 @@ class Sea:
 
     def let_time_pass(self) -> None:
         """An event in every partition, so late that all windows before are mature; nothing else is in its window."""
-        at_ms = STARTED_MS + 1000 * (self.sent + self.window_events)
+        at_ms = self.start_ms + 1000 * (self.sent + self.window_events)
         self._write(np.full(_PARTITIONS, at_ms), _features(self.sent, _PARTITIONS))
         self.sent += 2 * self.window_events
 
