@@ -2,14 +2,12 @@
 
 import asyncio
 import uuid
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from threading import Event, Thread
 
 import httpx
 import pytest
-from event_stream import event_source
+from event_stream import Follower
 from gateway_process import gateway_process
 from gateway_stage import GatewayStage
 from prediction_topic import PredictionTopic
@@ -35,29 +33,6 @@ def deployment(broker: Broker, settings: Settings, tmp_path: Path) -> Deployment
         registry.push(linear_bundle(tmp_path / "bundle", name=f"{name}-model").directory)
     document = {"deployment": name, "source": {"topic": f"{name}.features"}, "model": f"{name}-model"}
     return Deployment.parse(document, subject="the test")
-
-
-class Follower(Thread):
-    """A subscriber that comes back with its last id whenever it is cut off, until it is told that this is enough."""
-
-    def __init__(self, url: str, path: str, start: str) -> None:
-        super().__init__(name="follower")
-        self.numbers: list[int] = []
-        self.enough = Event()
-        self._url, self._path, self._place = url, path, start
-
-    def run(self) -> None:
-        with httpx.Client(base_url=self._url, timeout=30) as client:
-            while not self.enough.is_set():
-                with suppress(httpx.TransportError):
-                    self._follow(client)
-
-    def _follow(self, client: httpx.Client) -> None:
-        with event_source(client, self._path, last_id=self._place) as events:
-            before = 0
-            while not self.enough.is_set() and events.hear():
-                self.numbers += events.numbers[before:]
-                before, self._place = len(events.numbers), events.last_id
 
 
 def test_a_subscriber_of_a_gateway_that_is_killed_loses_and_repeats_nothing(
@@ -91,6 +66,7 @@ def test_nobody_waits_beyond_the_deadline_when_a_gateway_is_killed(
     infer = f"/v2/models/{deployment.deployment}-model/infer"
     ask = {"inputs": [{"name": "features", "shape": [1, 3], "datatype": "FP32", "data": [1.0, 2.0, 3.0]}]}
     answered: list[int] = []
+    busy = asyncio.Event()
 
     async def follow(client: httpx.AsyncClient) -> None:
         async with client.stream("GET", stream, timeout=DEADLINE.total_seconds()) as events:
@@ -100,14 +76,16 @@ def test_nobody_waits_beyond_the_deadline_when_a_gateway_is_killed(
     async def keep_asking(client: httpx.AsyncClient) -> None:
         while True:
             answered.append((await client.post(infer, json=ask, timeout=DEADLINE.total_seconds())).status_code)
+            if len(answered) >= 10 * CLIENTS:
+                busy.set()
 
     async def everybody() -> list[object]:
         limits = httpx.Limits(max_connections=2 * CLIENTS)
         async with httpx.AsyncClient(base_url=stage.url, limits=limits) as client:
             tasks = [asyncio.create_task(work(client)) for work in (follow, keep_asking) for _ in range(CLIENTS)]
             with gateway_process(stage, deployment, tmp_path) as gateway:
-                while len(answered) < 10 * CLIENTS:
-                    await asyncio.sleep(0.01)
+                async with asyncio.timeout(60):
+                    await busy.wait()
                 gateway.kill()
                 async with asyncio.timeout(DEADLINE.total_seconds()):
                     return await asyncio.gather(*tasks, return_exceptions=True)

@@ -11,7 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 import tritonclient.grpc as triton
+from event_stream import Follower
 from gateway_stage import GatewayStage
+from prediction_topic import PredictionTopic
 from scorer_stream import MakeStream
 
 from millrace.testing.waiting import eventually
@@ -75,6 +77,29 @@ def test_a_draining_worker_behind_haproxy_loses_no_request(
             for each in asking:
                 each.result(timeout=30)
     assert set(outcomes) == {200}
+
+
+def test_a_draining_worker_behind_haproxy_sends_its_subscribers_to_another(
+    stage: GatewayStage, stream: MakeStream, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    s = stream()
+    folder = tmp_path_factory.mktemp("h")
+    options = stage.options(haproxy={"socket": folder / "s", "workers": 2})
+    with haproxy(options, folder), stage.running(s.deployment(), options=options, slot=1):
+        with stage.running(s.deployment(), options=options, slot=0):
+            topic = PredictionTopic(stage.broker, partitions=1, deployment=s.name)
+            followers = [Follower(stage.url, topic.path, "0:0") for _ in range(4)]  # some with each worker
+            for each in followers:
+                each.start()
+            written = topic.write(10)
+            eventually(lambda: all(each.numbers == written for each in followers), what="ten predictions each")
+        written += topic.write(10)
+        eventually(lambda: all(each.numbers == written for each in followers), what="twenty predictions each")
+        for each in followers:
+            each.enough.set()
+        topic.write(1)  # wakes them up
+        for each in followers:
+            each.join(30)
 
 
 def test_workers_share_a_port(stage: GatewayStage, stream: MakeStream) -> None:

@@ -1,9 +1,10 @@
-"""A client of server-sent events, as the standard has it: fields, blank lines, the last id."""
+"""A client of server-sent events, as the standard has it: fields, blank lines, the last id, and coming back with it."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from threading import Event, Thread
 from typing import Any, TypeAlias
 
 import httpx
@@ -69,3 +70,26 @@ def event_source(client: httpx.Client, path: str, *, last_id: str = "", **params
         source = EventSource(response.iter_lines())
         source.hear()
         yield source
+
+
+class Follower(Thread):
+    """A subscriber that comes back with its last id whenever it is cut off, until it is told that this is enough."""
+
+    def __init__(self, url: str, path: str, start: str) -> None:
+        super().__init__(name="follower")
+        self.numbers: list[int] = []
+        self.enough = Event()
+        self._url, self._path, self._place = url, path, start
+
+    def run(self) -> None:
+        with httpx.Client(base_url=self._url, timeout=30) as client:
+            while not self.enough.is_set():
+                with suppress(httpx.TransportError, AssertionError):
+                    self._follow(client)
+
+    def _follow(self, client: httpx.Client) -> None:
+        with event_source(client, self._path, last_id=self._place) as events:
+            before = 0
+            while not self.enough.is_set() and events.hear():
+                self.numbers += events.numbers[before:]
+                before, self._place = len(events.numbers), events.last_id
