@@ -103,7 +103,7 @@ def _node_row(node: Mapping[str, Any]) -> list[str]:
     has = node["inventory"]
     return [
         node["node"],
-        node["standing"],
+        f"{node['standing']}, controller" if node["decides"] and node["standing"] == "up" else node["standing"],
         f"{node['cores_used']:g} of {has['cores']:g}",
         f"{human_bytes(node['memory_used_bytes'])} of {human_bytes(has['memory_bytes'])}",
         str(len(has["gpus"])),

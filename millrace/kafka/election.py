@@ -90,7 +90,8 @@ class Election:
         except KafkaException as error:
             raise self._notes.explain(error, self._doing) from error
         notice = None if polled is None else polled.error()
-        if notice is not None:
+        # One that came late to its turn is out of the group, and joins it again by this call.
+        if notice is not None and notice.code() != KafkaError._MAX_POLL_EXCEEDED:
             explained = self._notes.explain(notice, self._doing)
             if not isinstance(explained, TransientError):
                 raise explained

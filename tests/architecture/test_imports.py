@@ -24,6 +24,7 @@ PLANTED: Final = [
     ("millrace_scorer/logic/loop.py", "confluent_kafka", "Only millrace.kafka knows a Kafka client"),
     ("millrace/cli/app.py", "millrace.serving.manifest", "The command line talks through the client"),
     ("millrace_scorer/logic/pending.py", "millrace_scorer.app", "Inside the scorer"),
+    ("millrace_launcher/logic/status.py", "millrace_launcher.app", "Inside the launcher"),
     ("millrace_trainer/logic/labels.py", "millrace_trainer.settings", "Inside the trainer"),
     ("millrace_trainer/logic/window.py", "millrace_scorer.logic.ports", "Services never import each other"),
 ]

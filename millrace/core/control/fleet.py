@@ -104,6 +104,7 @@ class Heartbeat:
         host: The machine's name.
         pid: The daemon's process.
         inventory: What it has.
+        decides: Whether it is the controller, as far as it knows.
     """
 
     node: str
@@ -115,6 +116,7 @@ class Heartbeat:
     host: str
     pid: int
     inventory: Inventory
+    decides: bool = False
 
 
 class Standing(StrEnum):

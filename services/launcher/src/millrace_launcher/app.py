@@ -1,6 +1,6 @@
 """The composition root of the daemon: everything is put together here, and nowhere else."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,6 +33,8 @@ from millrace_launcher.adapters.rest.desk import Desk
 from millrace_launcher.adapters.rest.server import RestServer, listen
 from millrace_launcher.adapters.telemetry import Telemetry
 from millrace_launcher.adapters.view import FleetView
+from millrace_launcher.logic.kinds import Kind
+from millrace_launcher.logic.ports import Runner
 from millrace_launcher.logic.standing import BEAT
 from millrace_launcher.settings import LauncherSettings
 
@@ -81,30 +83,9 @@ class Daemon:
             kinds = load_kinds()
             view = stack.enter_context(FleetView(self.kafka, kinds))
             runner = LocalRunner(folder.processes, folder.lease)
-            heart = Heart(
-                folder,
-                stack.enter_context(Reporter(self.kafka)),
-                take_inventory(
-                    installed(kinds),
-                    cores=self.own.cores,
-                    memory_bytes=None if self.own.memory_mb is None else self.own.memory_mb << 20,
-                ),
-                url,
-                self.clock.wall_ms(),
-                self.clock,
-            )
+            heart = self._heart(folder, url, kinds, stack.enter_context(Reporter(self.kafka)))
             heart.beat()  # Before anything is adopted: what runs here lives by this lease.
-            agent = Agent(
-                folder.node,
-                runner,
-                view,
-                stack.enter_context(Reporter(self.kafka)),
-                stack.enter_context(Prober(self.clock)),
-                kinds,
-                self.settings,
-                self.kafka,
-                self.clock,
-            )
+            agent = self._agent(view, runner, kinds, stack)
             agent.adopt()
             election = stack.enter_context(Election(self.kafka, ASSIGNMENTS_TOPIC, group=OFFICE))
             controller = Controller(election, view, RestartPolicy(), self.clock)
@@ -116,6 +97,31 @@ class Daemon:
             folder.announce(url)
             self._work(agent, heart, controller, told, shutdown)
 
+    def _heart(self, folder: NodeFolder, url: str, kinds: Mapping[str, Kind], reporter: Reporter) -> Heart:
+        memory_bytes = None if self.own.memory_mb is None else self.own.memory_mb << 20
+        return Heart(
+            folder=folder,
+            reporter=reporter,
+            inventory=take_inventory(installed(kinds), cores=self.own.cores, memory_bytes=memory_bytes),
+            url=url,
+            epoch=self.clock.wall_ms(),
+            lease=self.own.lease,
+            clock=self.clock,
+        )
+
+    def _agent(self, view: FleetView, runner: Runner, kinds: Mapping[str, Kind], stack: ExitStack) -> Agent:
+        return Agent(
+            node=self.own.node,
+            runner=runner,
+            view=view,
+            reporter=stack.enter_context(Reporter(self.kafka)),
+            prober=stack.enter_context(Prober(self.clock)),
+            kinds=kinds,
+            settings=self.settings,
+            kafka=self.kafka,
+            clock=self.clock,
+        )
+
     def _work(self, agent: Agent, heart: Heart, controller: Controller, told: Watched, shutdown: Shutdown) -> None:
         telemetry = Telemetry(told.instruments, told.health)
         with ExitStack() as stack:
@@ -126,10 +132,11 @@ class Daemon:
                 beating.check()
                 deciding.check()
                 agent.turn()
+                heart.decides = controller.is_elected
                 telemetry.turn(agent.told, is_elected=controller.is_elected, is_heard=heart.is_heard)
                 shutdown.wait(_TURN)
             log.info("leaving", node=agent.node)
-            heart.state = NodeState.LEAVING
+            heart.state, heart.decides = NodeState.LEAVING, False
             leaving.set()  # Whoever leaves decides nothing any more.
             pace = Event()
             while not agent.drain_everything():

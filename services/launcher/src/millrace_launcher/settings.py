@@ -1,5 +1,6 @@
 """What the environment says to a daemon, beside what it says to every process: `MILLRACE_LAUNCHER__*`."""
 
+from datetime import timedelta
 from typing import Annotated, Any, Self
 
 from pydantic import Field, SecretStr, StringConstraints, ValidationError
@@ -31,10 +32,18 @@ class LauncherSettings(BaseSettings):
     token: SecretStr | None = None
     """What callers of the REST API show, the same on all nodes. Where absent, it is made up at the first start and kept
     in `<home>/launcher.token`, which its owner alone can read. Never shown."""
+    lease_secs: Annotated[float, Field(ge=3, le=3_600)] = 6
+    """A node that is not heard for so long ends what it runs; three seconds later that may run elsewhere. A daemon that
+    was killed must be back within this time to find its processes running."""
     cores: Annotated[float, Field(gt=0)] | None = None
     """Processor cores that processes may be given; all of them where absent."""
     memory_mb: Annotated[int, Field(ge=1)] | None = None
     """Memory that processes may be given, MiB; all of it where absent."""
+
+    @property
+    def lease(self) -> timedelta:
+        """How long the node's processes run on when it is not heard."""
+        return timedelta(seconds=self.lease_secs)
 
     @classmethod
     def load(cls, **given: Any) -> Self:  # noqa: ANN401 -- checked by the model

@@ -27,7 +27,7 @@ from millrace_launcher.logic.kinds import BUILT_IN
 from millrace_launcher.logic.plan import differences, make_plan
 from millrace_launcher.logic.ports import Running
 from millrace_launcher.logic.reporting import describe
-from millrace_launcher.logic.standing import LOST, SILENT, Heard, standing
+from millrace_launcher.logic.standing import MARGIN, SILENT, Heard, standing
 from millrace_launcher.logic.status import State, explain, status_of
 
 DOCUMENT = {"deployment": "rain", "source": {"topic": "rain.features"}, "model": "rain"}
@@ -139,7 +139,7 @@ def test_the_end_of_a_process_has_a_reason(code: int | None, noted: str, lines: 
         (NodeState.UP, timedelta(0), True, Standing.UP),
         (NodeState.UP, timedelta(0), False, Standing.SILENT),
         (NodeState.UP, SILENT * 1.1, True, Standing.SILENT),
-        (NodeState.UP, LOST * 1.1, True, Standing.LOST),
+        (NodeState.UP, timedelta(seconds=6.1) + MARGIN, True, Standing.LOST),
         (NodeState.LEAVING, timedelta(0), True, Standing.LEAVING),
         (NodeState.LEFT, timedelta(0), True, Standing.LOST),
     ],

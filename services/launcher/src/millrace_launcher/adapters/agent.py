@@ -12,6 +12,7 @@ from millrace.core.clock import Clock
 from millrace.core.control.fleet import Assignment, Process, ProcessState, Slot
 from millrace.core.control.tending import Decline, Drain, Forget, Start, tend
 from millrace.core.errors import RequestError, TransientError
+from millrace.process.deployment import Deployment
 from millrace.process.settings import KafkaSettings, Settings
 from millrace_launcher.adapters.local import HEALTH_PORT, free_port
 from millrace_launcher.adapters.probing import Prober, Readiness
@@ -130,24 +131,21 @@ class Agent:
         return here
 
     def _start(self, assignment: Assignment) -> None:
+        deployment = self.view.desired().deployments.get(assignment.slot.deployment)
+        if deployment is None:
+            return  # Its document comes by another topic, a moment later.
+        launch = self._launch(assignment, deployment)
+        log.info("starting", slot=str(assignment.slot), launch=launch.launch, command=" ".join(launch.command))
+        self._declined.pop(assignment.slot, None)
         try:
-            launch = self._launch(assignment)
-            log.info("starting", slot=str(assignment.slot), launch=launch.launch, command=" ".join(launch.command))
-            self._declined.pop(assignment.slot, None)
             self.runner.start(launch)
         except RequestError as error:
             log.warning(error.message, remedy=error.remedy or None)
             self._decline(assignment, str(error), asked=False)
 
-    def _launch(self, assignment: Assignment) -> Launch:
+    def _launch(self, assignment: Assignment, deployment: Deployment) -> Launch:
         slot = assignment.slot
-        kind = self.kinds.get(slot.kind)
-        deployment = self.view.desired().deployments.get(slot.deployment)
-        if kind is None or deployment is None:
-            raise RequestError(
-                f"{slot} cannot be started: this node does not know the {'deployment' if kind else 'kind'}",
-                remedy="look at `millrace nodes` and `millrace deployments`",
-            )
+        kind = self.kinds[slot.kind]  # The controller knows from the inventory that it is there.
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},
             "MILLRACE_KAFKA__BOOTSTRAP": self.kafka.bootstrap,

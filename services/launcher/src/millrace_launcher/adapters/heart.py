@@ -3,6 +3,7 @@
 import os
 import platform
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import structlog
 
@@ -11,14 +12,13 @@ from millrace.core.control.fleet import Heartbeat, Inventory, NodeState
 from millrace.core.errors import TransientError
 from millrace_launcher.adapters.place import NodeFolder, boot_seconds
 from millrace_launcher.adapters.reporting import Reporter
-from millrace_launcher.logic.standing import LEASE
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
 class Heart:
-    """Beats for one node. Its `beat` is called by one thread; `state` may be set by another.
+    """Beats for one node. Its `beat` is called by one thread; `state` and `decides` may be set by another.
 
     Attributes:
         folder: Where the lease lies.
@@ -26,8 +26,10 @@ class Heart:
         inventory: What the node has.
         url: Where its REST API is.
         epoch: When this daemon started, milliseconds since 1970.
+        lease: How long its processes run on when it is not heard.
         clock: The system's.
         state: What it says about itself.
+        decides: Whether it says that it is the controller.
         is_heard: Whether the last beat was acknowledged.
     """
 
@@ -36,8 +38,10 @@ class Heart:
     inventory: Inventory
     url: str
     epoch: int
+    lease: timedelta
     clock: Clock
     state: NodeState = NodeState.UP
+    decides: bool = False
     is_heard: bool = field(default=False, init=False)
 
     def beat(self) -> None:
@@ -51,12 +55,13 @@ class Heart:
             node=self.folder.node,
             epoch=self.epoch,
             at_ms=self.clock.wall_ms(),
-            lease_ms=int(LEASE.total_seconds() * 1000),
+            lease_ms=int(self.lease / timedelta(milliseconds=1)),
             state=self.state,
             url=self.url,
             host=platform.node(),
             pid=os.getpid(),
             inventory=self.inventory,
+            decides=self.decides,
         )
         try:
             self.reporter.beat(heartbeat)
@@ -64,5 +69,5 @@ class Heart:
             log.warning("the node is not heard; its processes end with its lease", why=error.message)
             self.is_heard = False
             return
-        self.folder.renew(sent, LEASE)
+        self.folder.renew(sent, self.lease)
         self.is_heard = True

@@ -9,14 +9,11 @@ from millrace.core.control.fleet import Heartbeat, NodeState, Standing
 BEAT: Final = timedelta(seconds=1)
 """How often a node says that it is there."""
 
-LEASE: Final = timedelta(seconds=6)
-"""A node that could not say so for this long stops everything that it runs."""
-
 SILENT: Final = timedelta(seconds=3)
 """A node that was silent for this long gets nothing new."""
 
-LOST: Final = timedelta(seconds=9)
-"""A node that was silent for this long runs nothing any more: its lease, and time to end what it ran."""
+MARGIN: Final = timedelta(seconds=3)
+"""A node that was silent for longer than its lease and this runs nothing any more: it had time to end what it ran."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +33,8 @@ class Heard:
 
 def standing(heard: Heard) -> Standing:
     """Whether the node may be counted on."""
-    if heard.heartbeat.state is NodeState.LEFT or heard.silence > LOST:
+    lease = timedelta(milliseconds=heard.heartbeat.lease_ms)
+    if heard.heartbeat.state is NodeState.LEFT or heard.silence > lease + MARGIN:
         return Standing.LOST
     if heard.heartbeat.state is NodeState.LEAVING:
         return Standing.LEAVING

@@ -27,6 +27,7 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             server.bind((host, port))
+            server.listen()  # From here on callers wait for the answer instead of being refused.
         except OSError as error:
             raise RequestError(
                 f"the REST API cannot be served on {host}:{port}: {error.strerror}",

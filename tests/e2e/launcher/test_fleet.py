@@ -1,0 +1,252 @@
+"""Three daemons on one machine, killed and frozen while records flow: what is desired comes back, each record once."""
+
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from threading import Event, Thread
+
+import numpy as np
+import psutil
+import pytest
+from fleet_stage import PATIENCE, Stage, stage, workers
+
+from millrace.codec.reading import read_prediction
+from millrace.core.errors import MillraceError, RequestError
+from millrace.core.records import OutputBatch
+from millrace.kafka.admin import Admin, TopicSpec
+from millrace.kafka.broker import LocalBroker
+from millrace.kafka.reading import Reader
+from millrace.kafka.writing import Writer
+from millrace.process.settings import Settings
+from millrace.serving.registry import Registry
+from millrace.serving.shelf import Shelf
+from millrace.testing.broker import Broker
+from millrace.testing.models import linear_bundle
+from millrace.testing.waiting import eventually
+from tests.chaos.verdict import Seen, judge
+
+NODES = ("a", "b", "c")
+PARTITIONS = 3
+NAME = f"rain-{uuid.uuid4().hex[:8]}"
+"""Of the deployment: other tests of this machine may run scorers, too."""
+DOCUMENT = {
+    "deployment": NAME,
+    "source": {"topic": "rain.features"},
+    "model": "rain-model",
+    "group": {"session_timeout_ms": 3000},
+    "scale": {"scorers": 3},
+}
+
+Say = Callable[[str], None]
+
+
+@pytest.fixture
+def fleet(own_broker: LocalBroker, tmp_path: Path) -> Iterator[Stage]:
+    """A stage with a topic and a model, and no node yet. The topics of control are for one fleet alone."""
+    Admin(own_broker.kafka).ensure_topics([TopicSpec("rain.features", PARTITIONS)])
+    home = tmp_path / "home"
+    with Registry(own_broker.kafka, Shelf.of(Settings(home=home)), who="test") as registry:
+        registry.push(linear_bundle(tmp_path / "bundle", name="rain-model").directory)
+    with stage(own_broker, home) as made:
+        yield made
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Say:
+    """Prints a figure, whatever pytest captures."""
+
+    def said(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n  {line}", end="")  # noqa: T201 -- figures are for people
+
+    return said
+
+
+@contextmanager
+def feeding(broker: Broker) -> Iterator[None]:
+    """Send records all the time."""
+    stopping = Event()
+
+    def feed() -> None:
+        with Writer(broker.kafka) as writer:
+            number = 0
+            while not stopping.wait(0.05):
+                numbers = np.arange(number, number + 10)
+                values = [b'{"a": %d, "b": 0.5, "c": -1}' % each for each in numbers.tolist()]
+                stamps = np.full(10, time.time_ns() // 1_000_000, np.int64)
+                partitions = (numbers % PARTITIONS).astype(np.int32)
+                writer.write(OutputBatch("rain.features", partitions, stamps, [None] * 10, values))
+                writer.flush()
+                number += 10
+
+    thread = Thread(target=feed, name="feed")
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()
+
+
+@contextmanager
+def never_two_of_a_slot() -> Iterator[None]:
+    """Watch the process table while inside: no slot may have two processes, and no more than one too many in all."""
+    stopping, seen = Event(), list[list[int]]()
+
+    def watch() -> None:
+        while not stopping.wait(0.2):
+            found = sorted(workers(NAME))
+            if len(found) > len(set(found)) or len(found) > PARTITIONS + 1:
+                seen.append(found)
+
+    thread = Thread(target=watch, name="watch")
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()
+    assert seen == [], "a slot had two processes"
+
+
+def deploy(fleet: Stage) -> None:
+    with fleet.control() as control:
+        assert control.plan(NAME, DOCUMENT)["faults"] == []
+        control.put(NAME, DOCUMENT)
+    fleet.await_ready(NAME, PARTITIONS)
+
+
+def controller(fleet: Stage, *, via: str | None = None, besides: str | None = None) -> str:
+    """The node that decides, as those say that are up."""
+
+    def elected() -> str | None:
+        with suppress(MillraceError), fleet.control(via) as control:
+            found = control.nodes()
+            deciding = [node["node"] for node in found if node["decides"] and node["standing"] == "up"]
+            return next((name for name in deciding if name != besides), None)
+        return None
+
+    return eventually(elected, within=PATIENCE, what="a controller") or ""
+
+
+def standing(fleet: Stage, node: str, *, via: str) -> tuple[str, bool]:
+    """How a node is counted on, and whether it says that it decides."""
+    with fleet.control(via) as control:
+        [found] = [each for each in control.nodes() if each["node"] == node]
+    return found["standing"], found["decides"]
+
+
+def verdict(broker: Broker) -> None:
+    """Every record has one prediction, in the order of its partition."""
+    expected: dict[int, list[int]] = {}
+    with Reader(broker.kafka, "rain.features") as reader:
+        for batch in reader:
+            for partition, offset in zip(batch.partitions.tolist(), batch.offsets.tolist(), strict=True):
+                expected.setdefault(partition, []).append(offset)
+    total = sum(map(len, expected.values()))
+
+    def predictions() -> Seen:
+        seen = Seen()
+        with Reader(broker.kafka, f"{NAME}.predictions") as reader:
+            for batch in reader:
+                for value, partition in zip(batch.values, batch.partitions.tolist(), strict=True):
+                    seen.add(partition, read_prediction(value)["source"]["offset"])
+        return seen
+
+    eventually(lambda: predictions().count >= total, within=PATIENCE, what=f"{total} predictions")
+    found = judge(predictions().offsets, expected)
+    assert found.is_clean, found
+    assert total > 0
+
+
+def test_what_dies_comes_back_and_each_record_is_scored_once(fleet: Stage, say: Say) -> None:
+    fleet.start(*NODES)
+    deploy(fleet)
+    spread = {slot["assignment"]["node"] for slot in fleet.slots(NAME).values()}
+    assert spread == set(NODES), "one on each node"
+    with feeding(fleet.broker), never_two_of_a_slot():
+        # A scorer is killed.
+        victim = fleet.pid(NAME, f"{NAME}/scorer/0")
+        begun = time.monotonic()
+        workers_before = sorted(workers(NAME))
+        psutil.Process(victim).kill()
+        eventually(lambda: sorted(workers(NAME)) == workers_before, within=PATIENCE, what="the scorer's successor")
+        say(f"a killed scorer runs again after {time.monotonic() - begun:.1f} s")
+        fleet.await_ready(NAME, PARTITIONS)
+        say(f"and is ready after {time.monotonic() - begun:.1f} s")
+
+        # The controller's node loses its power.
+        lost = controller(fleet)
+        begun = time.monotonic()
+        fleet.cut_power(lost)
+        fleet.await_ready(NAME, PARTITIONS, besides=lost)
+        say(f"a lost node's scorer, the controller's, is ready elsewhere after {time.monotonic() - begun:.1f} s")
+        controller(fleet, besides=lost)
+        fleet.start(lost)
+
+        # The new controller is frozen past its session, and thawed.
+        frozen = controller(fleet)
+        other = next(node for node in NODES if node != frozen)
+        begun = time.monotonic()
+        fleet.freeze(frozen)
+        controller(fleet, via=other, besides=frozen)
+        say(f"another controller decides {time.monotonic() - begun:.1f} s after one was frozen")
+        eventually(
+            lambda: all(s["assignment"]["node"] != frozen for s in fleet.slots(NAME, via=other).values()),
+            within=PATIENCE,
+            what="the frozen node's scorers elsewhere",
+        )
+        fleet.thaw(frozen)
+        eventually(lambda: standing(fleet, frozen, via=other) == ("up", False), within=PATIENCE, what="its return")
+        fleet.await_ready(NAME, PARTITIONS)
+    verdict(fleet.broker)
+
+
+def test_a_daemon_that_is_killed_comes_back_to_its_processes(fleet: Stage) -> None:
+    fleet.lease_secs = 120  # However slow this machine is.
+    fleet.start("a")
+    deploy(fleet)
+    before = {slot: fleet.pid(NAME, slot) for slot in fleet.slots(NAME)}
+    fleet.kill_daemon("a")
+    fleet.start("a")
+    fleet.await_ready(NAME, PARTITIONS)
+    assert {slot: fleet.pid(NAME, slot) for slot in fleet.slots(NAME)} == before
+    with fleet.control() as control:
+        control.scale(NAME, {"scorers": 1})
+    eventually(lambda: workers(NAME) == [0], within=PATIENCE, what="the end of what was adopted and is not desired")
+
+
+def test_everything_comes_back_from_the_log(fleet: Stage) -> None:
+    fleet.start("a", "b")
+    deploy(fleet)
+    with fleet.control() as control:
+        control.scale(NAME, {"scorers": 2})
+        told = control.history(NAME)
+        document = control.deployment(NAME)["document"]
+    assert [(record["what"], record["result"]) for record in told] == [
+        ("put deployment", "created"),
+        ("scale deployment", {"scale": {"scorers": 2}}),
+    ]
+    with fleet.control() as control:
+        assert control.put(NAME, document)["result"] == "unchanged"
+        assert len(control.history(NAME)) == len(told), "the same document leaves no trace"
+    fleet.await_ready(NAME, 2)
+    assert fleet.stop("a", "b") == [0, 0]
+    eventually(lambda: workers(NAME) == [], within=timedelta(seconds=20), what="the end of all processes")
+    shutil.rmtree(fleet.home / "nodes")
+    fleet.start("a", "b")
+    fleet.await_ready(NAME, 2)
+    with fleet.control() as control:
+        assert control.deployment(NAME)["document"] == document
+        assert control.history(NAME) == told
+        assert control.verification()["whole"]
+        assert control.logs(f"{NAME}/scorer/0"), "the log of the new process"
+        control.delete(NAME)
+        eventually(lambda: workers(NAME) == [], within=PATIENCE, what="the end of what was deleted")
+        eventually(lambda: control.deployments() == [], within=PATIENCE, what="no deployment")
+        with pytest.raises(RequestError, match=f"there is no deployment '{NAME}'"):
+            control.why(NAME)
