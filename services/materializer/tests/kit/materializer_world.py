@@ -63,6 +63,7 @@ class MemoryMember:
     mine: set[int] = field(default_factory=set)
     positions: dict[int, int] = field(default_factory=dict)
     is_away: bool = False
+    unanswered: int = 0
 
     def assign(self, partitions: Collection[int]) -> None:
         """These are ours from now on; what stays keeps its place."""
@@ -71,6 +72,9 @@ class MemoryMember:
 
     def ends(self) -> Mapping[int, tuple[int, int]]:
         """See `Member.ends`."""
+        if self.unanswered:
+            self.unanswered -= 1
+            raise TransientError("the broker does not answer")
         return {number: (0, len(entries)) for number, entries in self.log.entries.items()}
 
     def owned(self) -> frozenset[int]:

@@ -69,6 +69,10 @@ class Materializers(RuleBasedStateMachine):
     def kill(self, worker: int) -> None:
         self.workers[worker] = self.world.worker()
 
+    @rule(worker=WORKERS, questions=st.integers(1, 2))
+    def leave_questions_unanswered(self, worker: int, questions: int) -> None:
+        self.workers[worker].member.unanswered = questions
+
     @rule(failure=st.sampled_from(Failure))
     def fail_next(self, failure: Failure) -> None:
         self.world.table.failures.append(failure)

@@ -142,6 +142,17 @@ def test_a_broker_that_is_away_costs_nothing(world: World) -> None:
     assert (world.table.values, world.told.is_working) == ({b"a": (0, b"1")}, True)
 
 
+def test_a_question_that_is_not_answered_costs_no_record(world: World) -> None:
+    loop, member = world.loop(0)
+    turns(loop)
+    member.assign([0, 1])
+    world.log.entries[1] = []
+    world.append((b"a", b"1"))
+    member.unanswered = 1
+    turns(loop)
+    assert (world.table.values, world.table.at) == ({b"a": (0, b"1")}, {0: 1, 1: 0})
+
+
 def test_a_member_without_partitions_is_not_at_work(world: World) -> None:
     loop, _ = world.loop()
     turns(loop)

@@ -62,12 +62,12 @@ class Loop:
             FatalError: The broker or the store refuses this client. Nothing that was written is affected.
         """
         pause = timedelta(seconds=max(self._retry_at - self._clock.monotonic(), 0))
+        idle = min(pause or self._settings.idle, self._settings.idle)
         try:
-            # Reading goes on while the store is away: the membership of the group depends on it.
-            records = self._member.read(
-                self._settings.batch_records, min(pause or self._settings.idle, self._settings.idle)
-            )
+            # The question first: were it to fail after a read, what was read would be passed over.
             ends = self._member.ends() if self._member.waiting() and not pause else {}
+            # Reading goes on while the store is away: the membership of the group depends on it.
+            records = self._member.read(self._settings.batch_records, idle)
         except TransientError as error:
             self._observer.unreachable(str(error))
             return
