@@ -26,6 +26,7 @@ PLANTED: Final = [
     ("millrace_scorer/logic/pending.py", "millrace_scorer.app", "Inside the scorer"),
     ("millrace_launcher/logic/status.py", "millrace_launcher.app", "Inside the launcher"),
     ("millrace_trainer/logic/labels.py", "millrace_trainer.settings", "Inside the trainer"),
+    ("millrace_gateway/logic/pending.py", "millrace_gateway.settings", "Inside the gateway"),
     ("millrace_trainer/logic/window.py", "millrace_scorer.logic.ports", "Services never import each other"),
 ]
 

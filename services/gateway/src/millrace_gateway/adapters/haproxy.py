@@ -44,6 +44,8 @@ frontend rest
 backend rest
     balance leastconn
     option httpchk GET /v2/health/live
+    # By its address a client is known that sends no key.
+    option forwardfor
     server-template w 1-{workers} 127.0.0.1:1 check inter 500ms fall 2 rise 1 disabled
 
 frontend grpc

@@ -1,5 +1,6 @@
 """The door of inference over HTTP: `/v2/models/...` of the Open Inference Protocol."""
 
+import re
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -8,7 +9,7 @@ from starlette.responses import Response
 from millrace_gateway.adapters.answering import Answering
 from millrace_gateway.adapters.models import Repository, Served
 from millrace_gateway.adapters.rest.bodies import BodyLimits, read_body
-from millrace_gateway.adapters.rest.doors import RestDoor
+from millrace_gateway.adapters.rest.doors import RestDoor, Shortcut
 from millrace_gateway.adapters.rest.inference_schema import PATHS, SCHEMAS
 from millrace_gateway.adapters.rest.refusals import JSON
 from millrace_gateway.adapters.rest.tensors import HEADER_LENGTH, TensorLimits, read_ask, write_answer
@@ -16,6 +17,7 @@ from millrace_gateway.logic.describing import describe_config, describe_model, d
 
 _MODEL: Final = "/v2/models/{model}"
 _VERSION: Final = "/v2/models/{model}/versions/{version}"
+_INFER: Final = re.compile(r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer")
 _OCTETS: Final = "application/octet-stream"
 
 
@@ -43,7 +45,6 @@ def inference_door(answering: Answering, repository: Repository, limits: BodyLim
             return Response(content, media_type=JSON)
         return Response(content, media_type=_OCTETS, headers={HEADER_LENGTH: str(head)})
 
-    # Plain routes: FastAPI's own handling costs more than a small model's answer.
     router.add_route(f"{_MODEL}/infer", infer, methods=["POST"], include_in_schema=False)
     router.add_route(f"{_VERSION}/infer", infer, methods=["POST"], include_in_schema=False)
 
@@ -74,7 +75,7 @@ def inference_door(answering: Answering, repository: Repository, limits: BodyLim
         """What the model has done since it was loaded."""
         return {"model_stats": [_statistics(model, await repository.find(model, version))]}
 
-    return RestDoor(router, PATHS, SCHEMAS)
+    return RestDoor(router, PATHS, SCHEMAS, [Shortcut(_INFER, infer)])
 
 
 def _statistics(name: str, served: Served) -> dict[str, Any]:

@@ -1,0 +1,47 @@
+"""Each error has one status at each door."""
+
+from datetime import timedelta
+
+import grpc
+import orjson
+import pytest
+
+from millrace.core.errors import FatalError, InvalidRecordError, MillraceError, Reason, RequestError, TransientError
+from millrace_gateway.adapters.grpc.refusals import status_of
+from millrace_gateway.adapters.rest.refusals import refuse
+from millrace_gateway.logic.errors import (
+    BusyError,
+    LateError,
+    LengthRequiredError,
+    NotFoundError,
+    RateLimitedError,
+    SlowRequestError,
+    TooLargeError,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "http", "code", "status"),
+    [
+        (RequestError("x"), 400, "invalid", grpc.StatusCode.INVALID_ARGUMENT),
+        (InvalidRecordError(Reason.MODEL_ERROR, "x"), 400, "invalid", grpc.StatusCode.INVALID_ARGUMENT),
+        (NotFoundError("x"), 404, "not_found", grpc.StatusCode.NOT_FOUND),
+        (SlowRequestError("x"), 408, "slow", grpc.StatusCode.DEADLINE_EXCEEDED),
+        (LengthRequiredError("x"), 411, "length_required", grpc.StatusCode.INVALID_ARGUMENT),
+        (TooLargeError("x"), 413, "too_large", grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (RateLimitedError("x"), 429, "rate_limited", grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (FatalError("x"), 500, "failed", grpc.StatusCode.INTERNAL),
+        (BusyError("x"), 503, "unavailable", grpc.StatusCode.UNAVAILABLE),
+        (TransientError("x"), 503, "unavailable", grpc.StatusCode.UNAVAILABLE),
+        (LateError("x"), 504, "late", grpc.StatusCode.DEADLINE_EXCEEDED),
+    ],
+)
+def test_each_error_has_its_status(error: MillraceError, http: int, code: str, status: grpc.StatusCode) -> None:
+    response = refuse(error)
+    assert (response.status_code, orjson.loads(response.body)["code"]) == (http, code)
+    assert status_of(error) is status
+    assert ("retry-after" in response.headers) == (http in {429, 503})
+
+
+def test_who_is_to_come_back_is_told_when() -> None:
+    assert refuse(BusyError("full", retry_after=timedelta(seconds=2.1))).headers["retry-after"] == "3"
