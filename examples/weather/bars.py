@@ -43,7 +43,7 @@ def bars(loop: Loop, tally: Tally) -> tuple[Bar, ...]:
             asked is not None and asked >= QUIET_UNTIL,
         ),
         Bar(
-            f"{FEATURE} first named by an alert within {NAMED_WITHIN} days of day {CHANGE:,}",
+            f"{FEATURE} first named within {NAMED_WITHIN} days of day {CHANGE:,}",
             "never" if named is None else f"day {named:,}: {', '.join(loop.named_on(named))}",
             named is not None and CHANGE <= named <= CHANGE + NAMED_WITHIN,
         ),
@@ -53,7 +53,7 @@ def bars(loop: Loop, tally: Tally) -> tuple[Bar, ...]:
             changed is not None and CHANGE <= changed <= CHANGE + PROMOTED_WITHIN,
         ),
         Bar(
-            f"right on {ACCURACY:.0%} of the days or more from day {SETTLED:,} on",
+            f"right on {ACCURACY:.0%} of the days from day {SETTLED:,} on",
             f"{settled.accuracy:.1%}",
             settled.accuracy >= ACCURACY,
         ),

@@ -16,7 +16,7 @@ from examples.weather.audience import Audience, FrozenAnswer, Letter, Seen, Trut
 from examples.weather.bars import SETTLED, Bar, bars
 from examples.weather.days import Days, damage
 from examples.weather.display import Display, OnSnapshot
-from examples.weather.loop import Loop
+from examples.weather.loop import ALERT_DAYS, Loop
 from examples.weather.processes import Part, Process, running
 from examples.weather.recount import Recount, recount
 from examples.weather.replay import Replay
@@ -29,6 +29,7 @@ from millrace.codec.dead_letters import DeadLetter, read_dead_letter
 from millrace.core.clock import Clock
 from millrace.core.records import Coordinates
 from millrace.kafka.admin import Admin, TopicSpec
+from millrace.kafka.appending import RETRAIN_TOPIC
 from millrace.kafka.reading import Position, Reader, Until
 from millrace.process.deployment import Deployment
 from millrace.process.settings import KafkaSettings, Settings
@@ -161,13 +162,16 @@ def tell(plan: Plan, *, kafka: KafkaSettings, display: Display, clock: Clock) ->
 
 
 def make_topics(kafka: KafkaSettings, deployments: Sequence[Deployment], *, partitions: int) -> None:
-    """Create the topics of the stream and of the deployments, all with as many partitions."""
+    """Create the topics of the stream and of the deployments, all with as many partitions, and that of the requests.
+
+    Auditor and trainer would create the latter, both at the same moment; a broker at work may not be ready for that.
+    """
     names = {
         name
         for each in deployments
         for name in (each.source.topic, each.labels_topic, each.predictions_topic, each.dead_letters_topic)
     }
-    Admin(kafka).ensure_topics([TopicSpec(name, partitions, _FOREVER) for name in sorted(names)])
+    Admin(kafka).ensure_topics([*(TopicSpec(name, partitions, _FOREVER) for name in sorted(names)), RETRAIN_TOPIC])
 
 
 def push_model(days: Days, plan: Plan, deployment: Deployment, *, kafka: KafkaSettings, clock: Clock) -> None:
@@ -249,9 +253,10 @@ def _watch(replay: Replay, audience: Audience, seen: _Seen, around: _Around) -> 
 def _has_ended(replay: Replay, seen: _Seen, *, silent_secs: float) -> bool:
     if not replay.is_done:
         return False
-    tally = seen.tally
+    tally, loop = seen.tally, seen.loop
     is_complete = tally.received >= replay.sent and tally.labels >= len(replay.days) and tally.is_level
-    return (is_complete and not seen.loop.is_asking) or silent_secs > _PATIENCE_SECS
+    is_settled = loop.audited + ALERT_DAYS >= tally.end and not loop.is_asking
+    return (is_complete and is_settled) or silent_secs > _PATIENCE_SECS
 
 
 def count_again(kafka: KafkaSettings, deployment: Deployment) -> Recount:

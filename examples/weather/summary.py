@@ -101,7 +101,7 @@ def _verdict(counted: Recount, whose: str) -> Text:
         (f" = {counted.predictions:,} predictions + {counted.dead_letters:,} dead letters", "bold"),
         f" · {counted.lost} lost · {counted.duplicated} duplicated",
         *([f" · {counted.strangers} of unknown records"] if counted.strangers else []),
-        (f"   ({whose}; all topics read back)", _QUIET),
+        (f"   ({whose})", _QUIET),
     )
 
 
@@ -133,7 +133,7 @@ def _accuracies(outcome: Outcome) -> Table:
 def _bars(outcome: Outcome) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=_QUIET)
     for name in ("", "what the loop had to reach", "what it did"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, min_width=1, no_wrap=name != "what it did")
     for bar in outcome.bars:
         mark = Text("✓", style="bold green3") if bar.is_met else Text("✗", style="bold red1")
         table.add_row(mark, bar.what, Text(bar.found, style="bold"))
