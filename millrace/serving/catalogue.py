@@ -26,7 +26,7 @@ CHAMPION: Final = "champion"
 """The alias that a bare model name means, and that the first version gets."""
 
 CHALLENGER: Final = "challenger"
-"""The alias of a version that waits for a person to promote it."""
+"""The alias of a version that a rollout tries, or that waits for a person to promote it."""
 
 Table: TypeAlias = Mapping[str, Mapping[str, Any]]
 """The newest value of each key of `millrace.models`."""

@@ -115,6 +115,7 @@ class ServedModels:
         champion = self._load(table, resolve(table, deployment.model), degraded=False)
         self._team = _Team(champion, None, champion.scoring)
         self._variant = self._load_variant(table)
+        self._refused: tuple[tuple[int, str], int] | None = None
         self._next: _Team | None = None
         self._wanted: Table | None = None
         self._closing = False
@@ -134,15 +135,6 @@ class ServedModels:
             self._take_over()
         return self._team.scoring
 
-    def _take_over(self) -> None:
-        with self._news:
-            before, following = self._team, self._next
-            if following is None:
-                return
-            self._team, self._next = following, None
-        self._on_swap(following.lineup)
-        _close([served for served in before.members if served not in following.members])
-
     def variant(self) -> Scoring | None:
         """The cheaper model for times of overload."""
         return None if self._variant is None else self._variant.scoring
@@ -156,6 +148,15 @@ class ServedModels:
         teams = filter(None, (self._team, self._next))
         served = [member for team in teams for member in team.members]
         _close([*served, *filter(None, [self._variant])])
+
+    def _take_over(self) -> None:
+        with self._news:
+            before, following = self._team, self._next
+            if following is None:
+                return
+            self._team, self._next = following, None
+        self._on_swap(following.lineup)
+        _close([served for served in before.members if served not in following.members])
 
     def _changed(self, table: Table) -> None:
         with self._news:
@@ -199,7 +200,7 @@ class ServedModels:
             challenger = self._challenger(table, champion, team)
         except TransientError as error:
             log.warning("challenger not loaded yet", reason=error.message, attempt=attempt)
-            is_final = False
+            self._refused, is_final = None, False
         except MillraceError as error:
             log.error("challenger refused; the champion scores alone", reason=error.message, remedy=error.remedy)
         if champion is not team.champion or challenger is not team.challenger:
@@ -212,8 +213,10 @@ class ServedModels:
         if deployment.rollout.mode is RolloutMode.NONE or not names_version(table, deployment.challenger):
             return None
         entry = resolve(table, deployment.challenger)
-        if entry.version == champion.entry.version:
+        pair = champion.identity, entry.version
+        if entry.version == champion.entry.version or pair == self._refused:
             return None
+        self._refused = pair  # until it proves to fit: the table changes often, and says the same of it
         challenger = self._obtain(table, entry, team)
         ours, theirs = champion.model.signature, challenger.model.signature
         if (ours.task, ours.classes) != (theirs.task, theirs.classes):
@@ -222,6 +225,7 @@ class ServedModels:
                 f"{entry.key} has another task or other classes than version {champion.entry.version}",
                 remedy="deploy a model with other classes as a new deployment",
             )
+        self._refused = None
         return challenger
 
     def _obtain(self, table: Table, entry: VersionEntry, team: _Team) -> _Served:

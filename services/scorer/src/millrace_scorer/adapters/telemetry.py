@@ -48,10 +48,8 @@ class Telemetry:
             self._instruments.observe(metrics.STAGE_DURATION, seconds, stage=stage)
         if scored.bisected:
             self._instruments.add(metrics.BATCHES_BISECTED)
-        if scored.challenger_trouble != self._challenger_trouble:
-            self._challenger_trouble = scored.challenger_trouble
-            if scored.challenger_trouble is not None:
-                log.warning("the challenger has no part; the champion answers", reason=scored.challenger_trouble)
+        if scored.tally.shadowed or scored.tally.missed:
+            self._note_challenger(scored.challenger_trouble)
 
     def fetched(self, *, seconds: float, defaulted: int) -> None:
         """Count a round trip to the online store, which is a part of decoding."""
@@ -121,3 +119,11 @@ class Telemetry:
         else:
             self._health.not_ready("no partition is assigned: the group has more members than the topic partitions")
         self._instruments.set(metrics.READY, int(self._health.readiness.holds))
+
+    def _note_challenger(self, trouble: str | None) -> None:
+        """Say once that something is wrong with it, and once that nothing is any more."""
+        if trouble is not None and self._challenger_trouble is None:
+            log.warning("trouble with the challenger; the champion goes on", reason=trouble)
+        elif trouble is None and self._challenger_trouble is not None:
+            log.info("the challenger is well again")
+        self._challenger_trouble = trouble
