@@ -29,6 +29,9 @@ ROW: Final = (5.1, 3.5, 1.4, 0.2)
 LOAD: Final = 0.7
 """Share of what a server can do at all at which its latencies are measured."""
 
+SERVERS: Final = ("millrace", "default", "in-process")
+"""The gateway, and MLServer in two ways: as it comes, and scoring in the process of its doors."""
+
 console = Console(stderr=True)
 
 
@@ -36,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.perf.serving", description=__doc__)
     parser.add_argument("--seconds", type=float, default=8, help="length of each figure (default 8)")
     parser.add_argument("--connections", type=int, nargs="+", default=(1, 64))
+    parser.add_argument("--servers", nargs="+", choices=SERVERS, default=SERVERS)
     options = parser.parse_args()
     _emit("machine", cpus=os.cpu_count(), load=round(os.getloadavg()[0], 1), python=platform.python_version())
     subprocess.run(["bash", str(Path(__file__).with_name("mlserver.sh"))], check=True, stdout=sys.stderr)
@@ -44,13 +48,13 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory(prefix="millrace-perf-") as folder, _kafka() as kafka:
         name = f"iris-{uuid.uuid4().hex[:8]}"
-        servers: list[AbstractContextManager[Contestant]] = [
-            contestants.gateway(kafka, Path(folder) / "gateway", name=name),
-            contestants.mlserver(Path(folder) / "mlserver", tuned="default"),
-            contestants.mlserver(Path(folder) / "mlserver-tuned", tuned="in-process"),
-        ]
-        for server in servers:
-            with server as contestant:
+        servers: dict[str, AbstractContextManager[Contestant]] = {
+            "millrace": contestants.gateway(kafka, Path(folder) / "gateway", name=name),
+            "default": contestants.mlserver(Path(folder) / "mlserver", tuned="default"),
+            "in-process": contestants.mlserver(Path(folder) / "mlserver-tuned", tuned="in-process"),
+        }
+        for chosen in options.servers:
+            with servers[chosen] as contestant:
                 for door in ("rest", "grpc"):
                     for count in options.connections:
                         most, cpu_ms, measured = uvloop.run(_measure(contestant, door, count, options.seconds))
