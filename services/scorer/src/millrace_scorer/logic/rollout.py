@@ -102,7 +102,7 @@ class _Tried:
         wanted: Rows among the champion's that it was to score.
         rows: Those that it has scored, ascending.
         answers: Its answers to them, row by row.
-        trouble: Why there are none.
+        trouble: What is wrong with it, if anything.
     """
 
     wanted: int
