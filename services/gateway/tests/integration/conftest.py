@@ -5,6 +5,7 @@ import pytest
 from gateway_stage import GatewayStage
 from scorer_stream import MakeStream, Stream
 
+from millrace.process.deployment import Deployment
 from millrace.process.settings import Settings
 from millrace.testing.broker import Broker
 
@@ -17,6 +18,12 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def stage(broker: Broker, settings: Settings) -> GatewayStage:
     return GatewayStage(broker, settings)
+
+
+@pytest.fixture
+def deployment(stream: MakeStream) -> Deployment:
+    """A deployment that a gateway can serve."""
+    return stream(partitions=2).deployment()
 
 
 @pytest.fixture

@@ -1,38 +1,21 @@
 """A gateway that is killed: subscribers go on where they were, and nobody waits for ever."""
 
 import asyncio
-import uuid
 from datetime import timedelta
 from pathlib import Path
 
 import httpx
-import pytest
 from event_stream import Follower
 from gateway_process import gateway_process
 from gateway_stage import GatewayStage
 from prediction_topic import PredictionTopic
 
-from millrace.kafka.admin import Admin, TopicSpec
 from millrace.process.deployment import Deployment
-from millrace.process.settings import Settings
-from millrace.serving.registry import Registry
-from millrace.serving.shelf import Shelf
 from millrace.testing.broker import Broker
-from millrace.testing.models import linear_bundle
 from millrace.testing.waiting import eventually
 
 CLIENTS = 50
 DEADLINE = timedelta(seconds=10)
-
-
-@pytest.fixture
-def deployment(broker: Broker, settings: Settings, tmp_path: Path) -> Deployment:
-    name = f"d-{uuid.uuid4().hex[:10]}"
-    Admin(broker.kafka).ensure_topics([TopicSpec(f"{name}.features", 2)])
-    with Registry(broker.kafka, Shelf.of(settings), who="test") as registry:
-        registry.push(linear_bundle(tmp_path / "bundle", name=f"{name}-model").directory)
-    document = {"deployment": name, "source": {"topic": f"{name}.features"}, "model": f"{name}-model"}
-    return Deployment.parse(document, subject="the test")
 
 
 def test_a_subscriber_of_a_gateway_that_is_killed_loses_and_repeats_nothing(
@@ -63,7 +46,7 @@ def test_nobody_waits_beyond_the_deadline_when_a_gateway_is_killed(
     stage: GatewayStage, deployment: Deployment, tmp_path: Path
 ) -> None:
     stream = f"/v1/deployments/{deployment.deployment}/predictions"
-    infer = f"/v2/models/{deployment.deployment}-model/infer"
+    infer = f"/v2/models/{deployment.deployment}/infer"
     ask = {"inputs": [{"name": "features", "shape": [1, 3], "datatype": "FP32", "data": [1.0, 2.0, 3.0]}]}
     answered: list[int] = []
     busy = asyncio.Event()

@@ -1,19 +1,29 @@
-"""Uploads that are interrupted, repeated, contended; and what comes of them."""
+"""Uploads that are interrupted, repeated, contended; and what comes of them.
+
+`make chaos` uploads 2 GiB (MILLRACE_UPLOAD_MIB).
+"""
 
 import hashlib
 import io
+import itertools
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
+from typing import Final
 
 import httpx
 import pytest
+from gateway_process import gateway_process
 from gateway_stage import GatewayStage
 
+from millrace.process.deployment import Deployment
 from millrace.serving.shelf import Shelf
 from millrace.testing.waiting import eventually
 
+MEBIBYTE: Final = 2**20
+UPLOAD_MIB: Final = int(os.environ.get("MILLRACE_UPLOAD_MIB", "128"))
 PIECE = {"Content-Type": "application/offset+octet-stream"}
 
 
@@ -67,6 +77,36 @@ def test_a_connection_that_breaks_and_a_gateway_that_restarts_lose_nothing(stage
     with stage.running() as client:
         answer = send(client, place, 1_500_000, content[1_500_000:])
         assert stored(stage, answer.headers["blob"]) == content
+
+
+def test_memory_stays_flat(stage: GatewayStage, deployment: Deployment, tmp_path: Path) -> None:
+    piece = os.urandom(MEBIBYTE)
+    whole = hashlib.sha256()
+    for _ in range(UPLOAD_MIB):
+        whole.update(piece)
+    with (
+        gateway_process(stage, deployment, tmp_path) as gateway,
+        httpx.Client(base_url=stage.url, timeout=120) as client,
+    ):
+        send(client, begin(client, MEBIBYTE), 0, piece)
+        before = peak_bytes(gateway.pid)
+        place = begin(client, UPLOAD_MIB * MEBIBYTE)
+        half = UPLOAD_MIB // 2
+        for start, count in ((0, half), (half, UPLOAD_MIB - half)):
+            pieces = itertools.repeat(piece, count)
+            headers = {**PIECE, "Upload-Offset": str(start * MEBIBYTE)}
+            answer = client.patch(place, content=pieces, headers=headers)
+            assert answer.status_code == 204, answer.text
+        grown = peak_bytes(gateway.pid) - before
+        assert client.head(place).headers["blob"] == f"blob:sha256:{whole.hexdigest()}"
+    assert grown < 48 * MEBIBYTE, f"{grown / MEBIBYTE:.0f} MiB more than before"
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory that a process has had."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
 
 
 def test_an_empty_blob_is_one(client: httpx.Client, stage: GatewayStage) -> None:

@@ -1,5 +1,9 @@
-"""Whatever a client does on a WebSocket, the gateway answers it or shows it out, and goes on for the others."""
+"""Whatever a client does on a WebSocket, the gateway answers it or shows it out, and goes on for the others.
 
+`make chaos` draws many more (MILLRACE_FUZZ_EXAMPLES).
+"""
+
+import os
 import socket
 from contextlib import suppress
 from datetime import timedelta
@@ -20,7 +24,7 @@ from millrace.testing.waiting import eventually
 Query: TypeAlias = list[tuple[str, str]]
 Frames: TypeAlias = list[str | bytes]
 
-SEEDS = range(60)
+SEEDS = range(max(60, int(os.environ.get("MILLRACE_FUZZ_EXAMPLES", "0"))))
 REFUSALS = {400, 403, 404, 503}
 UPGRADE = (
     "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
