@@ -64,7 +64,8 @@ def _play(arguments: argparse.Namespace, display: Display) -> int:
     plan = Plan(_FOLDER, home, days_per_sec=arguments.days_per_sec)
     with _broker(LocalBroker(home), display) as kafka:
         outcome = tell(plan, kafka=kafka, display=display, clock=SystemClock())
-        page = write_page(plan, kafka)
+        with display.step("Writing the report page"):
+            page = write_page(plan, kafka)
     display.say(summary(outcome))
     display.say(next_steps(_short(home), _short(page), outcome))
     if arguments.pictures:

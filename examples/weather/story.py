@@ -27,6 +27,7 @@ from millrace.client.client import Client
 from millrace.client.predictions import read_predictions
 from millrace.codec.dead_letters import DeadLetter, read_dead_letter
 from millrace.core.clock import Clock
+from millrace.core.errors import TransientError
 from millrace.core.records import Coordinates
 from millrace.kafka.admin import Admin, TopicSpec
 from millrace.kafka.appending import RETRAIN_TOPIC
@@ -40,6 +41,9 @@ _FRAME: Final = timedelta(milliseconds=200)
 _FOREVER: Final = {"retention.ms": "-1"}
 """The records' times are decades ago; a broker would delete them after a week."""
 _DAY_SECS: Final = 86_400
+_STUCK_SECS: Final = 120.0
+"""How long nothing may come while the stream waits for the loop; a training takes seconds."""
+
 _PATIENCE_SECS: Final = 20.0
 """How long to wait for what is still missing after the last record was sent; then the recount says what is lost."""
 
@@ -137,8 +141,15 @@ def tell(plan: Plan, *, kafka: KafkaSettings, display: Display, clock: Clock) ->
     with display.step(f"Training on {TRAINING_END:,} days"):
         push_model(days.between(0, TRAINING_END), plan, deployment, kafka=kafka, clock=clock)
     with _ready_processes(plan, kafka, display, clock) as processes:
-        pace = (plan.days_per_sec, clock)
-        replay = Replay(kafka, deployment.source.topic, deployment.labels_topic, stream, damage(stream), *pace)
+        replay = Replay(
+            kafka=kafka,
+            features=deployment.source.topic,
+            labels=deployment.labels_topic,
+            days=stream,
+            damaged=damage(stream),
+            days_per_sec=plan.days_per_sec,
+            clock=clock,
+        )
         with Audience(kafka, deployment, frozen, replay.sent_at_ms, clock) as audience, display.live() as show:
             seen = _Seen(Tally(stream.first, stream.end), Loop(stream.first, deployment.audit.window_secs // _DAY_SECS))
             last, seconds = _watch(replay, audience, seen, _Around(processes, show, clock))
@@ -238,6 +249,7 @@ def _watch(replay: Replay, audience: Audience, seen: _Seen, around: _Around) -> 
     replay.start()
     try:
         while not _has_ended(replay, seen, silent_secs=clock.monotonic() - latest):
+            _check_flow(loop, silent_secs=clock.monotonic() - latest)
             replay.allow(loop.reach(replay.today))
             for one in audience.seen(_FRAME):
                 seen.add(one)
@@ -248,6 +260,16 @@ def _watch(replay: Replay, audience: Audience, seen: _Seen, around: _Around) -> 
     finally:
         replay.stop()
     return snapshot(), latest - started
+
+
+def _check_flow(loop: Loop, *, silent_secs: float) -> None:
+    """Do not wait for ever for a loop that hangs."""
+    if silent_secs > _STUCK_SECS:
+        waits = "the trainer answers" if loop.is_asking else f"the auditor reports beyond day {loop.audited:,}"
+        raise TransientError(
+            f"nothing has come for {_STUCK_SECS:.0f} seconds, and the stream waits until {waits}",
+            remedy="see the logs in the story's folder",
+        )
 
 
 def _has_ended(replay: Replay, seen: _Seen, *, silent_secs: float) -> bool:

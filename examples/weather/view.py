@@ -21,7 +21,7 @@ _CHART_HEIGHT: Final = 4
 _HAPPENINGS: Final = 7
 _LOW, _HIGH = 0.5, 0.9
 _GOOD, _BAD, _QUIET, _ACCENT = "sea_green3", "indian_red1", "bright_black", "cyan"
-MARKS: Final = {Kind.ALERT: ("!", "yellow"), Kind.REQUEST: ("?", _BAD), Kind.PROMOTION: ("★", _GOOD)}
+_MARKS: Final = {Kind.ALERT: ("!", "yellow"), Kind.REQUEST: ("?", _BAD), Kind.PROMOTION: ("★", _GOOD)}
 """What is marked below the chart; of several on one spot the last one here is seen."""
 
 
@@ -128,7 +128,7 @@ def _chart(snapshot: Snapshot, rolling: NDArray[np.float64], title: str, colour:
 def _marks(snapshot: Snapshot, loop: Loop) -> Text:
     """A mark on every day on which the loop did something."""
     cells = [(" ", _QUIET)] * _CHART_WIDTH
-    for kind, mark in MARKS.items():
+    for kind, mark in _MARKS.items():
         for happening in loop.happenings:
             if happening.kind is kind:
                 share = (happening.day - snapshot.first) / (snapshot.end - snapshot.first)
@@ -140,7 +140,7 @@ def _happenings(loop: Loop) -> Iterator[Text]:
     """What the loop has done; as many lines however few there are, so that the table does not grow."""
     shown = loop.news(_HAPPENINGS)
     for happening in shown:
-        mark, colour = MARKS.get(happening.kind, ("·", _QUIET))
+        mark, colour = _MARKS.get(happening.kind, ("·", _QUIET))
         text = Text.assemble(
             (f"{mark} ", f"bold {colour}"), (f"day {happening.day:6,}  {happening.who:8}", _QUIET), happening.what
         )
