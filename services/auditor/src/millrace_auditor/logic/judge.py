@@ -144,13 +144,14 @@ class Judge:
         self._forget()
 
     def hear(self, ends: Sequence[LoopEnd]) -> list[LoopEnd]:
-        """Take the ends of loops in, after what was due; returns those that change what is decided from now on.
+        """Take the ends of loops in, after what was due; returns those of them that change what is decided from now on.
 
         Raises:
             RequestError: The registry does not know a promoted version.
         """
         self._ends = sorted({*self._ends, *ends}, key=attrgetter("at_ms", "loop_id"))
-        return self._heed(before_ms=self.watermark_ms + 1)
+        changed = self._heed(before_ms=self.watermark_ms + 1)
+        return [end for end in changed if end in ends]
 
     def dump(self) -> dict[bytes, bytes]:
         """Everything but the panes, which are the evidence itself: records of the state topic by key."""
