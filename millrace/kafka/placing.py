@@ -59,7 +59,6 @@ class PlacingWriter:
         linger: timedelta = timedelta(milliseconds=1),
     ) -> None:
         self._notes = ConnectionNotes()
-        self._timeout = delivery_timeout
         self._in_flight = 0
         settings: ClientConfig = {
             "enable.idempotence": True,
@@ -114,8 +113,9 @@ class PlacingWriter:
         return Link.UP
 
     def close(self) -> None:
-        """Wait for what is in flight, at most the delivery timeout. May be called twice."""
-        self._producer.flush(self._timeout.total_seconds() + 1 if self._in_flight else 0)
+        """Give up what is in flight, which counts as failed, and release everything. May be called twice."""
+        self._producer.purge()
+        self._producer.flush(1)
 
     def _enqueue(self, batch: OutputBatch, held: "_Held", start: int) -> int:
         """Put the records from row `start` on into the client's memory as far as there is room; the row to go on with.

@@ -17,7 +17,7 @@ examples:
   millrace-gateway --name rain --name hail       two deployments from millrace.deployments
 
 Kafka's address comes from MILLRACE_KAFKA__BOOTSTRAP, or from the local broker that `millrace up` started; addresses and
-bounds from MILLRACE_GATEWAY__*. SIGTERM answers what has been asked and stops; a second one leaves at once.
+bounds from MILLRACE_GATEWAY__*. SIGTERM answers what has been asked, and stops.
 """
 
 

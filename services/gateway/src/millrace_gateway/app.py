@@ -21,7 +21,7 @@ from millrace.kafka.admin import Admin
 from millrace.kafka.connection import Link
 from millrace.kafka.finding import read_deployment
 from millrace.process.clock import SystemClock
-from millrace.process.deployment import Deployment
+from millrace.process.deployment import Deployment, LogMode
 from millrace.process.lifecycle import DRAIN, ExitCode, Phase, Shutdown
 from millrace.process.settings import KafkaSettings, Settings
 from millrace.service import Surroundings, Watched, run_service, watched
@@ -66,6 +66,9 @@ from millrace_gateway.settings import GatewaySettings, Grpc, Rest
 log = structlog.get_logger()
 
 _TURN: Final = timedelta(milliseconds=50)
+_PROMPT: Final = timedelta(milliseconds=1)
+_PATIENT: Final = timedelta(milliseconds=20)
+"""How long records of requests wait for others: where an answer waits for them, and where none does."""
 
 
 def main(*, files: Sequence[Path], names: Sequence[str], slot: int) -> ExitCode:
@@ -171,8 +174,14 @@ class Gateway:
         admin = Admin(self.kafka)
         for deployment in self.deployments:
             await loop.run_in_executor(loading, ensure_online_topics, admin, deployment)
-        journal = Journal(self.kafka, bound_rows=limits.log_rows, observer=JournalTelemetry(told.instruments))
-        stack.push_async_callback(loop.run_in_executor, loading, journal.close)
+        is_waited_for = any(each.online.log is LogMode.REQUIRED for each in self.deployments)
+        journal = Journal(
+            self.kafka,
+            bound_rows=limits.log_rows,
+            observer=JournalTelemetry(told.instruments),
+            linger=_PROMPT if is_waited_for else _PATIENT,
+        )
+        stack.push_async_callback(loop.run_in_executor, loading, journal.close, DRAIN)
         registry = Registry(self.kafka, Shelf.of(self.settings), who=f"gateway/{self.slot}")
         stack.push_async_callback(loop.run_in_executor, loading, registry.close)
         codecs = {each.deployment: stack.enter_context(StreamCodec(each, self.clock)) for each in self.deployments}

@@ -6,6 +6,7 @@ key, partition and timestamp, in the form in which a scorer writes it: what was 
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,7 +29,7 @@ from millrace_gateway.adapters.batching import ScoredItems
 from millrace_gateway.logic.asking import event_ids
 from millrace_gateway.logic.feature_records import FeatureRecordEncoder
 
-_TURN: Final = timedelta(milliseconds=1)
+_SHORTEST_TURN: Final = timedelta(milliseconds=1)
 _IDLE: Final = timedelta(milliseconds=100)
 _PROBE_EVERY: Final = timedelta(seconds=5)
 
@@ -104,6 +105,8 @@ class Journal:
         kafka: The cluster.
         bound_rows: Most rows that are held until they are acknowledged.
         observer: Told what became of them.
+        linger: How long a record waits for others to share its way; two of these are part of an answer that is waited
+            for, and writing each micro-batch by itself costs more than scoring it.
         delivery_timeout: A row that the broker has not acknowledged after this time is lost.
     """
 
@@ -113,15 +116,18 @@ class Journal:
         *,
         bound_rows: int,
         observer: Observer,
+        linger: timedelta,
         delivery_timeout: timedelta = timedelta(seconds=30),
     ) -> None:
         self._bound = bound_rows
         self._observer = observer
         self._entries: queue.SimpleQueue[tuple[Pages, ScoredItems, OnWritten] | None] = queue.SimpleQueue()
-        self._writer = PlacingWriter(kafka, delivery_timeout=delivery_timeout)
+        self._writer = PlacingWriter(kafka, delivery_timeout=delivery_timeout, linger=linger)
+        self._turn = max(linger, _SHORTEST_TURN)
         self._link = Link.UP
         self._held = 0
         self._closed = False
+        self._give_up_at = 0.0
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="journal")
         self._thread.start()
@@ -149,20 +155,21 @@ class Journal:
         """Count a micro-batch that was answered and that `write` had no room for."""
         self._observer.unwritten(len(scored.columns), "there is no room for more that is not acknowledged")
 
-    def close(self) -> None:
-        """Write what is held, at most the delivery timeout, and stop."""
+    def close(self, patience: timedelta) -> None:
+        """Write what is held, for at most so long, and stop; what is left counts as lost."""
         with self._lock:
             self._closed = True
+            self._give_up_at = time.monotonic() + patience.total_seconds()
             self._entries.put(None)
         self._thread.join()
         self._writer.close()
 
     def _run(self) -> None:
         is_open, silence = True, timedelta(0)
-        while is_open or self._held:
+        while is_open or (self._held and time.monotonic() < self._give_up_at):
             is_open = self._take_all(is_open=is_open) and is_open
             is_busy = bool(self._writer.in_flight)
-            self._writer.serve(_TURN if is_busy else timedelta(0))
+            self._writer.serve(self._turn if is_busy else timedelta(0))
             silence = timedelta(0) if is_busy else silence + _IDLE
             if not is_busy and (silence >= _PROBE_EVERY or self._link is Link.AWAY):
                 silence = timedelta(0)
