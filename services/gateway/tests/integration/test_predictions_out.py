@@ -18,6 +18,8 @@ from prediction_topic import PredictionTopic
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.typing import Origin
 
+from millrace.kafka.broker import LocalBroker
+from millrace.process.settings import Settings
 from millrace.testing.broker import Broker
 from millrace.testing.waiting import eventually
 from millrace_gateway.adapters.grpc.generated import predictions_pb2 as messages
@@ -233,11 +235,12 @@ def test_a_slow_reader_is_paused_then_dropped_and_comes_back_without_loss(
             slow.sendall(f"GET {topic.path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             eventually(lambda: metric(client, "millrace_gateway_active_subscribers") == 2)
             numbers: list[int] = []
-            for _ in range(8):  # some megabytes: far more than sockets hold
-                numbers += topic.write(1_000)
+            for _ in range(6):  # 24 megabytes: far more than sockets hold
+                numbers += topic.write(1_000, padding=4_000)
                 assert sorted(fast.listen(len(numbers))) == numbers
             heard = b""
-            while b"event: end" not in heard:
+            slow.settimeout(30)
+            while b"event: end" not in heard[-1_000:]:
                 some = slow.recv(2**20)
                 assert some, heard[-500:]
                 heard += some
@@ -271,6 +274,29 @@ def test_there_is_room_for_so_many(topic: PredictionTopic, stage: GatewayStage) 
         eventually(lambda: metric(client, "millrace_gateway_active_subscribers") == 0)
         with event_source(client, topic.path):
             pass
+
+
+def test_a_broker_that_comes_back_is_silence_and_no_loss(own_broker: LocalBroker, settings: Settings) -> None:
+    topic, stage = PredictionTopic(own_broker), GatewayStage(own_broker, settings)
+    options = stage.options(subscriptions={"heartbeat_secs": 0.3})
+    with stage.running(options=options) as client, event_source(client, topic.path) as events:
+        before = topic.write(4)
+        assert sorted(events.listen(4)) == before
+        own_broker.stop()
+        assert events.hear(), "a heartbeat"
+        own_broker.start()
+        after = topic.write(4)
+        assert sorted(events.listen(8)) == before + after
+
+
+def test_topics_have_room_too(broker: Broker, stage: GatewayStage) -> None:
+    one, other = PredictionTopic(broker), PredictionTopic(broker)
+    with stage.running(options=stage.options(subscriptions={"max_topics": 1})) as client:
+        with event_source(client, one.path):
+            assert client.get(other.path).status_code == 503
+        eventually(lambda: metric(client, "millrace_gateway_active_subscribers") == 0)
+        with event_source(client, other.path) as events:  # nobody reads the first one any more
+            assert sorted(other.write(2)) == sorted(events.listen(2))
 
 
 def test_a_gateway_that_stops_ends_its_streams_at_once(topic: PredictionTopic, stage: GatewayStage) -> None:

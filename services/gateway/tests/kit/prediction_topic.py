@@ -15,8 +15,8 @@ from millrace.kafka.writing import NOW, Writer
 from millrace.testing.broker import Broker
 
 
-def prediction(number: int, *, version: int = 1, score: float = 0.75) -> dict[str, Any]:
-    """A prediction that validates; `event_id` is the number."""
+def prediction(number: int, *, version: int = 1, score: float = 0.75, padding: int = 0) -> dict[str, Any]:
+    """A prediction that validates; `event_id` is the number. A field of a later version has so many characters."""
     return {
         "event_id": str(number),
         "source": {"topic": "rain.features", "partition": 0, "offset": number},
@@ -29,6 +29,7 @@ def prediction(number: int, *, version: int = 1, score: float = 0.75) -> dict[st
         "bins": "",
         "event_time": 1_700_000_000_000,
         "scored_at": 1_700_000_000_001,
+        "padding": "x" * padding,
     }
 
 
@@ -53,11 +54,12 @@ class PredictionTopic:
     def path(self) -> str:
         return f"/v1/deployments/{self.deployment}/predictions"
 
-    def write(self, count: int, *, version: int = 1, score: float = 0.75) -> list[int]:
+    def write(self, count: int, *, version: int = 1, score: float = 0.75, padding: int = 0) -> list[int]:
         """Write so many predictions over the partitions in turn; their numbers, which are their event ids."""
         numbers = list(itertools.islice(self._numbers, count))
         self.write_values(
-            [orjson.dumps(prediction(number, version=version, score=score)) for number in numbers], numbers
+            [orjson.dumps(prediction(number, version=version, score=score, padding=padding)) for number in numbers],
+            numbers,
         )
         return numbers
 

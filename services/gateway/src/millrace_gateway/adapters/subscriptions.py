@@ -29,6 +29,9 @@ log = structlog.get_logger()
 _READ_RECORDS: Final = 500
 """Records that are read, or sent to one subscriber, before others have their turn."""
 
+_PATIENCE: Final = timedelta(seconds=15)
+"""Longest wait of a subscriber for its subscription."""
+
 _SWEEP: Final = timedelta(seconds=30)
 """How often feeds that nobody reads are closed."""
 
@@ -246,11 +249,14 @@ class Hub:
         self._pending += 1
         feed: Feed | None = None
         try:
-            feed = await self._feed(topic)
-            return await self._join(feed, topic, start, selection)
-        except BaseException:
+            async with asyncio.timeout(_PATIENCE.total_seconds()):
+                feed = await self._feed(topic)
+                return await self._join(feed, topic, start, selection)
+        except BaseException as error:
             if feed is not None:
                 feed.subscribers -= 1
+            if isinstance(error, TimeoutError):
+                raise TransientError(f"{topic!r} could not be followed in time", remedy="try again") from None
             raise
         finally:
             self._pending -= 1
@@ -297,17 +303,21 @@ class Hub:
         async with self._opening:
             feed = self._feeds.get(topic)
             if feed is None or feed.has_ended:
-                if len(self._feeds) >= self.options.max_topics and topic not in self._feeds:
-                    await self._release_unused()
-                if len(self._feeds) >= self.options.max_topics and topic not in self._feeds:
-                    raise BusyError(f"this gateway follows {self.options.max_topics} topics, and may follow no more")
-                if feed is not None:
-                    await feed.close(TransientError("replaced"))
+                await self._make_room(topic)
                 place = await self._place(topic, Position.LATEST)
                 follower = await Follower.open(self._kafka, topic, place.positions)
                 feed = self._feeds[topic] = Feed(topic, follower, self.options, self._instruments)
             feed.subscribers += 1
             return feed
+
+    async def _make_room(self, topic: str) -> None:
+        """Let go of a feed of the topic that has ended and, where there are too many, of those that nobody reads."""
+        if (ended := self._feeds.pop(topic, None)) is not None:
+            await ended.close(TransientError("the feed has ended"))
+        if len(self._feeds) >= self.options.max_topics:
+            await self._release_unused()
+        if len(self._feeds) >= self.options.max_topics:
+            raise BusyError(f"this gateway follows {self.options.max_topics} topics, and may follow no more at a time")
 
     async def _join(self, feed: Feed, topic: str, start: Start, selection: Selection) -> Subscription:
         # What all read begins where nothing older is unread, so `latest` needs no question to the broker.
