@@ -55,8 +55,9 @@ chaos: $(READY) ## Kill and freeze real scorers at full size; one JSON line of r
 	MILLRACE_FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest services/gateway/tests/integration/test_fuzz.py services/gateway/tests/integration/test_websocket_fuzz.py --timeout=7200
 	MILLRACE_UPLOAD_MIB=2048 $(BIN)/python -m pytest services/gateway/tests/integration/test_uploads.py
 
-bench: $(READY) ## Measure the scorer beside other loops; one JSON line each
+bench: $(READY) ## Measure the scorer beside other loops, the gateway beside MLServer; one JSON line each
 	$(BIN)/python -m tests.perf
+	$(BIN)/python -m tests.perf.serving
 
 proto: $(READY) ## Make Python of the gateway's gRPC messages
 	$(BIN)/python services/gateway/proto/generate.py

@@ -144,6 +144,8 @@ class Repository:
                 loop.call_soon_threadsafe(self._changed, table)
 
         await loop.run_in_executor(self._threads, self._registry.follow, heard)
+        # What changed while the models were being loaded.
+        self._changed(await loop.run_in_executor(self._threads, self._registry.table))
         self._follower = asyncio.create_task(self._follow(), name="follow models")
 
     def serving(self, name: str, version: str) -> Served | None:
