@@ -100,6 +100,9 @@ class Explanation:
         }
 
 
+_SHOWN_ELEMENTS: Final = 1_000
+"""A tensor of more elements, which came by reference, is not written out."""
+
 _ROW_REMEDY: Final = "a record of many rows has rows 0, 1, 2, ...: write TOPIC-PARTITION-OFFSET.ROW"
 
 
@@ -261,6 +264,8 @@ def _features(columns: FeatureColumns) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 -- a NumPy scalar or array in, JSON values out
     """A value for people and JSON: the shortest decimals that read back as the same float."""
+    if isinstance(value, np.ndarray) and value.size > _SHOWN_ELEMENTS:
+        return f"{value.size} elements of {value.dtype}"
     if isinstance(value, np.ndarray):
         return list(map(_plain, value))
     return float(str(value)) if isinstance(value, np.floating) else getattr(value, "tolist", lambda: value)()

@@ -1,4 +1,4 @@
-"""The metrics of a gateway's streams: events in, predictions out, uploads."""
+"""The metrics of a gateway's streams: events and labels in, predictions out."""
 
 from enum import StrEnum
 from typing import Final
@@ -66,5 +66,14 @@ HELD: Final = MetricSpec(
     "gateway", "held_predictions", Unit.BYTES, Kind.GAUGE, "Newest predictions held for subscribers, of all topics."
 )
 
-STREAMS: Final = (SUBSCRIBERS, CATCHING_UP, DROPPED, SENT, READ, INVALID, HELD)
+WRITTEN: Final = MetricSpec(
+    "gateway",
+    "written",
+    Unit.RECORDS,
+    Kind.COUNTER,
+    "Events and labels that the broker has acknowledged; rows, where a record carries many. A repetition counts again.",
+    (Label("what", ("events", "labels")),),
+)
+
+STREAMS: Final = (WRITTEN, SUBSCRIBERS, CATCHING_UP, DROPPED, SENT, READ, INVALID, HELD)
 """Every metric of streams; part of the gateway's."""

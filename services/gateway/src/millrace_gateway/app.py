@@ -162,7 +162,7 @@ class Gateway:
         depositor = Depositor(self.kafka, self.clock.wall_ms, self.options.limits.intake_bytes)
         depositor.start()
         stack.push_async_callback(asyncio.to_thread, depositor.close)
-        intake = StreamIntake(Topics(Admin(self.kafka), self.clock), depositor, self.options.limits)
+        intake = StreamIntake(Topics(Admin(self.kafka), self.clock), depositor, self.options.limits, told.instruments)
         rates = RateLimiter(self.options.limits.requests_per_sec)
         repository, answering = await self._open_inference(told, stack)
         return _Parts(self, told, streams, intake, repository, answering, rates)

@@ -74,6 +74,7 @@ def test_one_object_one_array_and_lines(client: httpx.Client, stream: Stream) ->
     two = client.post(stream.events, content=b'[{"a": 2} , {"a":3}]', headers={"Content-Type": "application/json"})
     lines = client.post(stream.events, content=b'{"a": 4}\n\n{"a":5}\r\n', headers=LINES)
     places = [*one, *two.json()["coordinates"], *lines.json()["coordinates"]]
+    assert 'millrace_gateway_written_records_total{what="events"} 5.0' in client.get("/metrics").text
     values = [stream.at(place).values[0] for place in places]
     assert values == [b'{"a":1}', b'{"a": 2}', b'{"a":3}', b'{"a": 4}', b'{"a":5}'], "byte for byte"
 

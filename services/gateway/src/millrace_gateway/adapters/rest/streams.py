@@ -14,6 +14,8 @@ from pydantic import BaseModel, StringConstraints
 from millrace.core.clock import Clock
 from millrace.core.errors import RequestError
 from millrace.kafka.admin import Admin
+from millrace.telemetry.metrics import Instruments
+from millrace.telemetry.streams import WRITTEN
 from millrace_gateway.adapters.depositing import Depositor
 from millrace_gateway.adapters.incoming import (
     ARROW,
@@ -34,7 +36,9 @@ Stream = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$
 KeyField = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r'^[^"\\\x00-\x1f]+$')]
 IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]+$", max_length=200)]
 
+_TOPICS: Final = {"events": "features", "labels": "labels"}
 _REMEMBER: Final = timedelta(seconds=30)
+_REMEMBERED: Final = 1_000
 _BODY: Final = {
     "requestBody": {
         "required": True,
@@ -81,7 +85,9 @@ class Topics:
                 count = (await asyncio.to_thread(self.admin.partition_counts, [topic]))[topic]
             except RequestError as error:
                 raise NotFoundError(f"there is no topic {topic!r}", remedy="create it, or check the name") from error
-            self._known = {**dict(list(self._known.items())[-1_000:]), topic: (count, self.clock.monotonic())}
+            if len(self._known) >= _REMEMBERED:
+                self._known = {}
+            self._known = {**self._known, topic: (count, self.clock.monotonic())}
         return count
 
 
@@ -93,25 +99,29 @@ class StreamIntake:
         topics: Knows the topics.
         depositor: Writes.
         limits: Bounds of requests.
+        instruments: Where it is counted.
         turns: Counts up, so that requests without keys are spread over partitions.
     """
 
     topics: Topics
     depositor: Depositor
     limits: Limits
+    instruments: Instruments
     turns: Iterator[int] = field(default_factory=itertools.count)
 
     async def take(
         self,
         request: Request,
-        topic: str,
+        stream: str,
+        what: str,
         read: Callable[[bytes, str, Target, IncomingLimits], Incoming],
         *,
         key_field: str | None,
         idempotency_key: str | None,
     ) -> Written:
-        """Read a request's body, write it, and say where it lies."""
+        """Read a request's body, write it, and say where it lies. `what` is the name of the metric's label."""
         limits = self.limits
+        topic = f"{stream}.{_TOPICS[what]}"
         content_type = request.headers.get("content-type", "")
         within = timedelta(seconds=limits.body_secs)
         body = await read_body(request, limit_bytes=limits.body_bytes, within=within)
@@ -127,7 +137,9 @@ class StreamIntake:
             digest=digest,
             within=timedelta(seconds=limits.request_secs),
         )
-        return Written(topic=topic, coordinates=incoming.coordinates(placed.partitions, placed.offsets))
+        coordinates = incoming.coordinates(placed.partitions, placed.offsets)
+        self.instruments.add(WRITTEN, len(coordinates), what=what)
+        return Written(topic=topic, coordinates=coordinates)
 
 
 def streams_door(intake: StreamIntake) -> RestDoor:
@@ -145,8 +157,9 @@ def streams_door(intake: StreamIntake) -> RestDoor:
 
         With an `Idempotency-Key` they are written once, however often the request is repeated within a day.
         """
-        topic = f"{stream}.features"
-        return await intake.take(request, topic, read_events, key_field=key_field, idempotency_key=idempotency_key)
+        return await intake.take(
+            request, stream, "events", read_events, key_field=key_field, idempotency_key=idempotency_key
+        )
 
     @router.post("/v1/streams/{stream}/labels", openapi_extra=_BODY)
     async def labels(
@@ -156,8 +169,9 @@ def streams_door(intake: StreamIntake) -> RestDoor:
         idempotency_key: Annotated[IdempotencyKey | None, Header()] = None,
     ) -> Written:
         """Send the truth about events to `<stream>.labels`, each to the partition number of its event."""
-        topic = f"{stream}.labels"
-        return await intake.take(request, topic, read_labels, key_field=key_field, idempotency_key=idempotency_key)
+        return await intake.take(
+            request, stream, "labels", read_labels, key_field=key_field, idempotency_key=idempotency_key
+        )
 
     return RestDoor(router)
 
