@@ -7,6 +7,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -149,10 +150,12 @@ def test_messages_near_a_good_one_are_answered_or_refused(target: Target, number
             if name == "ModelStreamInfer":
                 streaming: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(path)
                 outcome = streaming(iter([content]), timeout=20)
+                with suppress(grpc.RpcError):  # the status is known once all answers are read
+                    list(outcome)
                 code = outcome.code()
             else:
                 single: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
                 code = single.future(content, timeout=20).code()
-            assert code not in GRPC_FAULTS, (name, content)
+            assert code not in GRPC_FAULTS | {grpc.StatusCode.DEADLINE_EXCEEDED}, (name, content)
 
         attempt()
