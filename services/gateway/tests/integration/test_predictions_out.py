@@ -12,6 +12,8 @@ import httpx
 import orjson
 import pytest
 import websockets.sync.client as ws
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 from event_stream import event_source
 from gateway_stage import GatewayStage
 from prediction_topic import PredictionTopic
@@ -81,6 +83,17 @@ def test_every_id_is_an_exact_place(client: httpx.Client, topic: PredictionTopic
             assert sorted(got) == sorted(events.numbers[index:])
         with event_source(client, topic.path, start=place) as again:
             assert sorted(again.listen(6 - index)) == sorted(events.numbers[index:])
+
+
+def test_what_is_deleted_already_is_said(client: httpx.Client, broker: Broker, topic: PredictionTopic) -> None:
+    numbers = topic.write(6)
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    for done in admin.delete_records([TopicPartition(topic.topic, 0, 2)]).values():
+        done.result(10)
+    with event_source(client, topic.path, start="0:0,1:0") as events:
+        left = sorted(set(numbers) - {0, 2})  # the first two of the first partition
+        assert sorted(events.listen(4)) == left
+    assert events.events[0] == ("deleted", {"0": 2})
 
 
 def test_filters(client: httpx.Client, topic: PredictionTopic) -> None:

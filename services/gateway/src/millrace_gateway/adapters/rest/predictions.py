@@ -29,6 +29,7 @@ EVENT_STREAM: Final = "text/event-stream"
 
 _RETRY_MS: Final = 1_000
 _UNSUPPORTED, _REFUSED, _TRY_AGAIN = 1003, 1008, 1013  # close codes of RFC 6455 and its registry
+_REASON_BYTES: Final = 123  # what a close frame has room for
 _MULTIPLE: Final = frozenset({"key"})
 
 
@@ -113,7 +114,6 @@ async def _serve_frames(websocket: WebSocket, subscription: Subscription, stream
             await websocket.send_text(f'{{"id":"{portion.id}"}}')
 
     async def work() -> MillraceError:
-        await websocket.accept()
         opening: dict[str, Any] = {"id": subscription.id}
         if subscription.deleted:
             opening["deleted"] = {str(number): count for number, count in subscription.deleted.items()}
@@ -126,6 +126,7 @@ async def _serve_frames(websocket: WebSocket, subscription: Subscription, stream
     error: MillraceError | None = None
     async with subscription:
         with suppress(WebSocketDisconnect):
+            await websocket.accept()
             error = await _while_there(work, said_something)
     # The client has gone already, or it sent something, which nobody here understands.
     code, reason = _UNSUPPORTED, "nothing is to be sent here"
@@ -133,7 +134,7 @@ async def _serve_frames(websocket: WebSocket, subscription: Subscription, stream
         code, reason = (_REFUSED if isinstance(error, RequestError) else _TRY_AGAIN), error.message
     with suppress(RuntimeError, TimeoutError):
         async with asyncio.timeout(streaming.stall_secs):
-            await websocket.close(code, reason[:120])
+            await websocket.close(code, reason.encode()[:_REASON_BYTES].decode(errors="ignore"))
 
 
 async def _while_there(
