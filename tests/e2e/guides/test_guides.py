@@ -7,6 +7,7 @@ temporary folder, with a broker and models of its own.
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from millrace.client.node import local_nodes
 from millrace.kafka.broker import LocalBroker
 
 ROOT = Path(__file__).parents[3]
@@ -63,6 +65,8 @@ def home(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "home"
     folder.mkdir()
     yield folder
+    for node in local_nodes(folder):
+        os.kill(node.pid or 0, signal.SIGKILL)  # What it runs ends with its lease.
     LocalBroker(folder).kill()
 
 
@@ -81,7 +85,7 @@ def test_a_guide_does_what_it_says(guide: Path, home: Path, tmp_path: Path) -> N
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            timeout=120,
+            timeout=240,
             check=False,
         )
     assert run.returncode == 0, said.read_text("utf-8")

@@ -245,6 +245,13 @@ def test_everything_comes_back_from_the_log(fleet: Stage) -> None:
         assert control.history(NAME) == told
         assert control.verification()["whole"]
         assert control.logs(f"{NAME}/scorer/0"), "the log of the new process"
+        broken = {"deployment": "broken", "source": {"topic": "no-such-topic"}, "model": "rain-model"}
+        assert any("there is no such topic" in fault for fault in control.plan("broken", broken)["faults"])
+        control.put("broken", broken)
+        eventually(
+            lambda: "there is no such topic" in control.why("broken")[0], within=PATIENCE, what="the cause of the crash"
+        )
+        control.delete("broken")
         control.delete(NAME)
         eventually(lambda: workers(NAME) == [], within=PATIENCE, what="the end of what was deleted")
         eventually(lambda: control.deployments() == [], within=PATIENCE, what="no deployment")

@@ -24,7 +24,7 @@ def door() -> TestClient:
 @pytest.mark.parametrize("shown", ["", "Bearer wrong", "right", "Bearer right ", "Basic right", "Bearer \u00fc"])
 def test_a_caller_without_the_token_is_refused(door: TestClient, shown: str) -> None:
     for method, path in (("GET", "/v1/nodes"), ("DELETE", "/v1/deployments/rain"), ("PUT", "/v1/deployments/rain")):
-        answer = door.request(method, path, headers={"Authorization": shown.encode()} if shown else {}, json={})
+        answer = door.request(method, path, headers={b"Authorization": shown.encode()}, json={})
         assert answer.status_code == 401
         assert answer.json()["error"] == "the token is missing or wrong"
         assert "right" not in answer.text

@@ -14,8 +14,17 @@ from millrace.core.control.fleet import Slot
 from millrace.core.errors import MillraceError, RequestError, TransientError
 from millrace.kafka.admin import Admin
 from millrace.kafka.control import ControlView
-from millrace.kafka.control_writer import DEPLOYMENTS_TOPIC, MODELS_TOPIC, Change, ControlWriter, Put, Tables
-from millrace.kafka.history import HistoryRecord, read_history, verify
+from millrace.kafka.control_writer import (
+    DEPLOYMENTS_TOPIC,
+    MODELS_TOPIC,
+    Change,
+    ControlWriter,
+    Decide,
+    Outcome,
+    Put,
+    Tables,
+)
+from millrace.kafka.history import read_history, verify
 from millrace.process.deployment import Deployment
 from millrace.process.fleet import ASSIGNMENTS, HEARTBEATS, PROCESSES
 from millrace.process.settings import KafkaSettings
@@ -68,7 +77,7 @@ class Desk:
         self._token = token
         self._clock = clock
         self._admin = Admin(kafka)
-        self._writing = Lock()
+        self._writing, self._asking = Lock(), Lock()  # Of the writer and of the models, which know no threads.
         with ExitStack() as stack:
             self._writer = stack.enter_context(
                 ControlWriter(kafka, who=f"launcher/{node}", topics=(DEPLOYMENTS_TOPIC,))
@@ -168,7 +177,7 @@ class Desk:
     def history(self, *, deployment: str | None) -> list[Document]:
         """Who changed what, oldest first; of one deployment or of everything."""
         subject = None if deployment is None else _subject(deployment)
-        return [_history_document(record) for record in read_history(self._kafka, subject=subject)]
+        return [record.to_json() for record in read_history(self._kafka, subject=subject)]
 
     def verification(self) -> Document:
         """Whether the history is whole: no record edited, dropped or put in between."""
@@ -223,7 +232,7 @@ class Desk:
         self._admin.partition_counts([wanted.source.topic])
 
     def _check_model(self, wanted: Deployment) -> None:
-        with self._writing:
+        with self._asking:
             resolve(self._models.refresh(), wanted.model)
 
     def _bound(self, name: str, counts: Mapping[str, int]) -> str:
@@ -240,7 +249,7 @@ class Desk:
             return ""
         return f"bound {partitions}: {deployment.source.topic} has {partitions} partitions, more scorers are idle"
 
-    def _apply(self, name: str, what: str, decide: Any, *, who: str) -> Any:  # noqa: ANN401 -- of whatever outcome
+    def _apply(self, name: str, what: str, decide: Decide[Outcome], *, who: str) -> Outcome:
         with self._writing:
             applied = self._writer.apply(_subject(name), what, decide, who=who)
         if (reached := applied.next_offsets.get(DEPLOYMENTS_TOPIC)) is not None:
@@ -306,7 +315,3 @@ def _slot_document(found: SlotStatus) -> Document:
         "assignment": None if found.assignment is None else ASSIGNMENTS.write(found.assignment),
         "process": None if found.process is None else PROCESSES.write(found.process),
     }
-
-
-def _history_document(record: HistoryRecord) -> Document:
-    return record.to_json()
