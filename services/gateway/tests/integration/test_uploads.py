@@ -136,17 +136,3 @@ def test_there_is_room_for_so_many(client: httpx.Client) -> None:
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "3600")
     send(client, places[0], 0, b"x")
     begin(client, 1)
-
-
-def test_two_who_go_on_with_one_upload(client: httpx.Client, stage: GatewayStage) -> None:
-    place = begin(client, 4)
-    with closing(socket.create_connection(("127.0.0.1", stage.rest_port))) as first:
-        head = f"PATCH {place} HTTP/1.1\r\nHost: x\r\nUpload-Offset: 0\r\nContent-Length: 4\r\n"
-        first.sendall(f"{head}Content-Type: {PIECE['Content-Type']}\r\n\r\n12".encode())
-
-        def is_refused() -> bool:
-            return "somebody else" in send(client, place, 0, b"").text
-
-        eventually(is_refused)
-        first.sendall(b"34")
-        eventually(lambda: "blob" in client.head(place).headers)
