@@ -45,7 +45,7 @@ def fleets(draw: st.DrawFn) -> Fleet:
         launch, node = draw(st.integers(1, 3)), draw(st.sampled_from(NAMES))
         order = draw(st.sampled_from(Order))
         assignments[slot] = Assignment(
-            slot, order, launch, node, draw(st.sampled_from("xy")), crashes=draw(st.integers(0, 6))
+            slot, order, launch, node, draw(st.sampled_from("xy")), crashes=draw(st.integers(0, 6)), why="said before"
         )
         if draw(st.booleans()):
             state = draw(st.sampled_from(ProcessState))
@@ -63,7 +63,13 @@ def after(fleet: Fleet, decisions: Decisions) -> Fleet:
 @given(fleets())
 def test_a_decision_is_made_once(fleet: Fleet) -> None:
     decided = after(fleet, reconcile(fleet, NOW, RestartPolicy()))
-    assert not reconcile(decided, NOW, RestartPolicy())
+    again = reconcile(decided, NOW, RestartPolicy())
+    for slot, made in again.items():
+        # What the nodes lack is said as later slots of the same turn leave it: in other words, and no other decision.
+        assert made is not None
+        assert made.order is Order.WAIT
+        assert replace(made, why="") == replace(decided.assignments[slot], why="")
+    assert not reconcile(after(decided, again), NOW, RestartPolicy())
 
 
 @given(fleets())
