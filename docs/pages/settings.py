@@ -9,9 +9,9 @@ from pydantic import BaseModel
 from docs.pages.markdown import GENERATED, code, table
 from millrace.process.deployment import Deployment
 from millrace.process.settings import Settings
+from millrace_gateway.settings import PREFIX, GatewaySettings
 from millrace_launcher.settings import PREFIX as LAUNCHER_PREFIX
 from millrace_launcher.settings import LauncherSettings
-from millrace_gateway.settings import PREFIX, GatewaySettings
 from millrace_trainer.settings import Training
 
 ELSEWHERE: Final = (

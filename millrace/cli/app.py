@@ -12,6 +12,7 @@ import typer
 
 from millrace.cli import (
     audit,
+    batch,
     broker,
     dead_letters,
     deploy,
@@ -49,6 +50,7 @@ for room in (
     dead_letters,
     models,
     transforms,
+    batch,
     retrain,
     doctor,
     version,

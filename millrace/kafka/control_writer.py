@@ -152,7 +152,7 @@ class ControlWriter:
                     change = decide({topic: tables[topic] for topic in self._topics})
                     if not change.puts:
                         return Applied(change.outcome, {}, None)
-                    entry = self._entry(subject, what, change_id, tables, change, who or self._who)
+                    entry = self._entry(subject, what, change_id, tables, change, who=who or self._who)
                     record = append(_latest(tables[self._history], subject), entry)
                     uncertain = Applied(change.outcome, producer.write([*change.puts, self._put(record)]), record)
                     producer.commit()
@@ -191,7 +191,7 @@ class ControlWriter:
         return {topic: view.table for topic, view in self._views.items()}
 
     def _entry(
-        self, subject: str, what: str, change_id: str, tables: Tables, change: Change[Outcome], who: str
+        self, subject: str, what: str, change_id: str, tables: Tables, change: Change[Outcome], *, who: str
     ) -> HistoryEntry:
         before: dict[str, dict[str, Json | None]] = {}
         after: dict[str, dict[str, Json | None]] = {}
