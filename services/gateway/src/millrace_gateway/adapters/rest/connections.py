@@ -12,6 +12,9 @@ from millrace_gateway.settings import Limits
 
 _MAX_URL_BYTES: Final = 16_384
 
+_LINGER_SECS: Final = 1.0
+"""How long a refused client may go on sending before it is cut off."""
+
 
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with bounds. A subclass is bound to its limits by `bounded`."""
@@ -21,6 +24,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _refusal: tuple[HTTPStatus, Code, str] | None = None
+    _is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
         """A client connected; one too many is told so and let go."""
@@ -34,6 +38,11 @@ class BoundedProtocol(HttpToolsProtocol):
         """The client is gone."""
         self._disarm()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """The client sent something; from one that was refused it is read and dropped."""
+        if not self._is_refused:
+            super().data_received(data)
 
     def on_message_begin(self) -> None:
         """A request begins: its head must come in time."""
@@ -82,7 +91,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: HTTPStatus, code: Code, message: str) -> None:
         self._disarm()
-        if self.transport.is_closing():
+        if self._is_refused or self.transport.is_closing():
             return
         body = orjson.dumps({"error": message, "remedy": "", "code": code})
         head = [
@@ -93,7 +102,11 @@ class BoundedProtocol(HttpToolsProtocol):
             *(["retry-after: 1"] if status is HTTPStatus.SERVICE_UNAVAILABLE else []),
         ]
         self.transport.write("\r\n".join(head).encode() + b"\r\n\r\n" + body)
-        self.transport.close()
+        # A connection that is closed over bytes nobody read is reset, and the client never sees the answer: so only our
+        # side is closed, and the client's when it has hung up.
+        self._is_refused = True
+        self.transport.write_eof()
+        self._timer = self.loop.call_later(_LINGER_SECS, self.transport.close)
 
 
 def bounded(limits: Limits) -> type[BoundedProtocol]:
