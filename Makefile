@@ -58,6 +58,7 @@ chaos: $(READY) ## Kill and freeze real scorers at full size; one JSON line of r
 bench: $(READY) ## Measure the scorer beside other loops, the gateway beside MLServer; one JSON line each
 	$(BIN)/python -m tests.perf
 	$(BIN)/python -m tests.perf.serving
+	$(BIN)/python -m tests.perf.batch
 
 proto: $(READY) ## Make Python of the gateway's gRPC messages
 	$(BIN)/python services/gateway/proto/generate.py
