@@ -5,8 +5,9 @@ Nested names are joined by two underscores: `MILLRACE_KAFKA__BOOTSTRAP=broker:90
 """
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Final, Self, TypeAlias
+from typing import Annotated, Final, Self, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -23,6 +24,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from millrace.core.errors import RequestError
 from millrace.process.refusal import KeyPath, refusal
+
+AnySettings = TypeVar("AnySettings", bound=BaseSettings)
 
 ClientConfig: TypeAlias = dict[str, str | int | float | bool]
 """Settings of a Kafka client by librdkafka's keys."""
@@ -286,16 +289,27 @@ class Settings(BaseSettings):
         Raises:
             RequestError: A variable has no such setting or no valid value; the error names the variable, not its value.
         """
-        try:
-            return cls()
-        except ValidationError as error:
-            raise refusal(error, subject="the environment", name=_variable) from None
-        except SettingsError as error:
-            raise RequestError(f"the environment: {error}", remedy="write lists and maps as JSON") from None
+        return read_environment(cls)
 
 
-def _variable(path: KeyPath) -> str:
-    return f"MILLRACE_{'__'.join(map(str, path)).upper()}"
+def read_environment(kind: type[AnySettings]) -> AnySettings:
+    """Read settings of a kind from the environment, by the prefix of its `model_config`.
+
+    Raises:
+        RequestError: A variable has no such setting or no valid value; the error names the variable, not its value.
+    """
+    try:
+        return kind()
+    except ValidationError as error:
+        prefix = kind.model_config.get("env_prefix", "")
+        raise refusal(error, subject="the environment", name=partial(variable_name, prefix)) from None
+    except SettingsError as error:
+        raise RequestError(f"the environment: {error}", remedy="write lists and maps as JSON") from None
+
+
+def variable_name(prefix: str, path: KeyPath) -> str:
+    """The environment's variable of a setting, as people write it: `MILLRACE_HEALTH__PORT`."""
+    return prefix + "__".join(map(str, path)).upper()
 
 
 def _text(path: Path | None) -> str | None:

@@ -7,6 +7,7 @@ with; division by zero is infinite or NaN, as in IEEE 754. Every operation works
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 import pyarrow as pa
@@ -20,10 +21,14 @@ MAX_CHARACTERS: Final = 4_000
 MAX_NODES: Final = 500
 _MAX_DEPTH: Final = 50
 
+_REMEMBERED: Final = 1_024
+"""Expressions that stay compiled: more than twice as many as a transform has steps."""
+
 Expression: TypeAlias = Callable[[Frame], pa.Array]
 """A compiled expression: rows in, one value for each row out."""
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def parse(text: str) -> Expression:
     """Compile an expression. Whether its types agree is known when it sees columns; none of them need have a row.
 

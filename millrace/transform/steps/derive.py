@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
 from millrace.core.bisection import split_good
 from millrace.core.errors import Reason
-from millrace.transform.expressions import Expression, parse
+from millrace.transform.expressions import parse
 from millrace.transform.frame import Frame
 from millrace.transform.mistake import MistakeError
 from millrace.transform.steps.step import ColumnName, Learned, Step
@@ -29,13 +29,9 @@ class Compute(Step):
     expression: str
     """What to compute: `(temp_f - 32) / 1.8`."""
 
-    _compiled: Expression | None = PrivateAttr(default=None)
-
     def run(self, frame: Frame, learned: Learned) -> Frame:
         """Do it."""
-        if self._compiled is None:
-            self._compiled = parse(self.expression)
-        return frame.with_columns({self.into: self._compiled(frame)})
+        return frame.with_columns({self.into: parse(self.expression)(frame)})
 
 
 class DateParts(Step):

@@ -4,9 +4,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import PrivateAttr
 
-from millrace.transform.expressions import Expression, parse
+from millrace.transform.expressions import parse
 from millrace.transform.frame import Frame
 from millrace.transform.mistake import MistakeError
 from millrace.transform.steps.step import Columns, Learned, Step
@@ -20,13 +19,9 @@ class Filter(Step):
     where: str
     """The expression: `rain > 0 and station != 'A'`."""
 
-    _compiled: Expression | None = PrivateAttr(default=None)
-
     def run(self, frame: Frame, learned: Learned) -> Frame:
         """Do it."""
-        if self._compiled is None:
-            self._compiled = parse(self.where)
-        mask = self._compiled(frame)
+        mask = parse(self.where)(frame)
         if type_of(mask) is not ColumnType.BOOL:
             raise MistakeError(
                 f"the expression is {type_of(mask)}, not true or false", remedy="compare it with something"

@@ -3,12 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import BaseModel, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from millrace.core.errors import RequestError
-from millrace.process.refusal import KeyPath, refusal
-from millrace.process.settings import FROZEN
+from millrace.process.settings import FROZEN, read_environment
 
 PREFIX = "MILLRACE_GATEWAY__"
 
@@ -153,13 +151,4 @@ class GatewaySettings(BaseSettings):
         Raises:
             RequestError: A variable has no such setting or no valid value; the error names the variable, not its value.
         """
-        try:
-            return cls()
-        except ValidationError as error:
-            raise refusal(error, subject="the environment", name=_variable) from None
-        except SettingsError as error:
-            raise RequestError(f"the environment: {error}", remedy="write lists and maps as JSON") from None
-
-
-def _variable(path: KeyPath) -> str:
-    return PREFIX + "__".join(map(str, path)).upper()
+        return read_environment(cls)

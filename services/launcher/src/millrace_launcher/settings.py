@@ -1,13 +1,15 @@
 """What the environment says to a daemon, beside what it says to every process: `MILLRACE_LAUNCHER__*`."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Any, Self
 
 from pydantic import Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from millrace.process.fleet import own_node_name
-from millrace.process.refusal import KeyPath, refusal
+from millrace.process.refusal import refusal
+from millrace.process.settings import variable_name
 
 PREFIX = "MILLRACE_LAUNCHER__"
 
@@ -55,8 +57,4 @@ class LauncherSettings(BaseSettings):
         try:
             return cls(**{name: value for name, value in given.items() if value is not None})
         except ValidationError as error:
-            raise refusal(error, subject="the launcher's settings", name=_variable) from None
-
-
-def _variable(path: KeyPath) -> str:
-    return PREFIX + "__".join(map(str, path)).upper()
+            raise refusal(error, subject="the launcher's settings", name=partial(variable_name, PREFIX)) from None

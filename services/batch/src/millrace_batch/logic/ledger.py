@@ -49,11 +49,6 @@ class Ledger:
         self._at_work: dict[int, Split] = {}
         self.totals = Totals()
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nobody works on anything."""
-        return not self._at_work
-
     def next_for(self, worker: int) -> Split | None:
         """The next split for a worker that has none; None when there is nothing left to hand out."""
         split = self._again.popleft() if self._again else self._from_plan()
