@@ -38,6 +38,7 @@ from millrace.kafka.free_ports import choose_ports, require_free
 from millrace.kafka.jars import KAFKA_VERSION, OnProgress, Progress, Stage, silent
 from millrace.kafka.probe import answers
 from millrace.kafka.server import HOST, Ports, java_options, properties_text, server_properties
+from millrace.process.children import end, has_ended
 from millrace.process.locks import locked
 from millrace.process.settings import KafkaSettings
 
@@ -278,7 +279,7 @@ class LocalBroker:
     def _await_ready(self, state: "_State", limit: timedelta) -> None:
         deadline = time.monotonic() + limit.total_seconds()
         while time.monotonic() < deadline:
-            if _has_ended(state.pid):
+            if has_ended(state.pid):
                 raise FatalError(f"the broker died: {_last_lines(self._log_text())}", remedy=f"read {self.log}")
             if answers(HOST, state.ports.internal, patience=timedelta(seconds=5)):
                 return
@@ -293,15 +294,8 @@ class LocalBroker:
         with locked(self.folder / "lock"):
             state = _State.read(self._state_file)
             process = self._process(state) if state else None
-            if process is None:
-                return
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(how)
-                try:
-                    process.wait(limit.total_seconds())
-                except psutil.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+            if process is not None:
+                end(process, how, limit)
 
     def _process(self, state: "_State") -> psutil.Process | None:
         """The broker's process, if it lives.
@@ -343,21 +337,6 @@ class _State:
         partial = file.with_suffix(".partial")
         partial.write_text(json.dumps(asdict(self), indent=1))
         partial.replace(file)
-
-
-def _has_ended(child: int) -> bool:
-    """Whether a child of this process is over.
-
-    Not by its command line, which is empty for a moment while the new program takes the place of this one.
-    """
-    try:
-        process = psutil.Process(child)
-        if process.status() != psutil.STATUS_ZOMBIE:
-            return False
-        process.wait(0)
-    except (psutil.NoSuchProcess, psutil.TimeoutExpired):
-        pass
-    return True
 
 
 def _java() -> Path:

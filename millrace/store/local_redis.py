@@ -22,6 +22,7 @@ from typing import Final
 import psutil
 
 from millrace.core.errors import FatalError, RequestError, TransientError
+from millrace.process.children import end, has_ended
 from millrace.process.locks import locked
 from millrace.process.settings import RedisSettings
 
@@ -135,7 +136,7 @@ class LocalRedis:
         while time.monotonic() < deadline:
             if _answers(state.port):
                 return
-            if _has_ended(state.pid):
+            if has_ended(state.pid):
                 said = self._log.read_text(errors="replace").split("\n")
                 last = " | ".join(list(filter(None, said))[-_LOG_LINES_SHOWN:])
                 raise FatalError(f"the online store died: {last}", remedy=f"read {self._log}")
@@ -148,15 +149,8 @@ class LocalRedis:
         with locked(self.folder / "lock"):
             state = self._state()
             process = self._process(state) if state else None
-            if process is None:
-                return
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(how)
-                try:
-                    process.wait(_LIMIT.total_seconds())
-                except psutil.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+            if process is not None:
+                end(process, how, _LIMIT)
 
     def _process(self, state: "_State") -> psutil.Process | None:
         """The server's process, if it lives: another one may have got its number."""
@@ -225,18 +219,6 @@ def _answers(port: int) -> bool:
             return connection.recv(16).startswith((b"+PONG", b"-NOAUTH"))
     except OSError:
         return False
-
-
-def _has_ended(child: int) -> bool:
-    """Whether a child of this process is over."""
-    try:
-        process = psutil.Process(child)
-        if process.status() != psutil.STATUS_ZOMBIE:
-            return False
-        process.wait(0)
-    except (psutil.NoSuchProcess, psutil.TimeoutExpired):
-        pass
-    return True
 
 
 def _url(port: int) -> str:
