@@ -69,8 +69,13 @@ _LOCAL: Final = {
     "group.min.session.timeout.ms": "1000",
     "group.consumer.min.session.timeout.ms": "3000",
     "group.consumer.min.heartbeat.interval.ms": "500",
+    # What a killed worker held goes to another one after 6 s, as the node it ran on is given up, and not after 45 s.
+    "group.consumer.session.timeout.ms": "6000",
+    "group.consumer.heartbeat.interval.ms": "1500",
     "group.share.min.session.timeout.ms": "3000",
     "group.share.min.heartbeat.interval.ms": "500",
+    "group.share.session.timeout.ms": "6000",
+    "group.share.heartbeat.interval.ms": "1500",
     # A dead worker's transaction holds readers back for its timeout and this, instead of its timeout and 10 s.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
     # The quorum lets a broker that was killed come back once the one before it counts as dead: 9 s by default.
