@@ -45,12 +45,15 @@ class LatencyCurve:
 
     quantile: float = 0.95
     _weights: NDArray[np.float64] = field(default_factory=lambda: np.zeros((BUCKETS, _CELLS)), repr=False)
+    # A door asks several times for each micro-batch, and observes more rarely.
+    _predicted: dict[int, timedelta] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def observe(self, records: int, duration: timedelta) -> None:
         """Learn that a micro-batch of this size took this long."""
         row = self._weights[size_bucket(records)]
         row *= _FADE
         row[_cell(duration.total_seconds())] += 1.0
+        self._predicted.clear()
 
     def predict(self, records: int) -> timedelta:
         """How long a micro-batch of this size takes, at the curve's quantile.
@@ -59,6 +62,11 @@ class LatencyCurve:
         proportion, but never above the larger one. Zero while nothing has been seen.
         """
         bucket = size_bucket(records)
+        if (known := self._predicted.get(bucket)) is None:
+            known = self._predicted[bucket] = self._predict(bucket)
+        return known
+
+    def _predict(self, bucket: int) -> timedelta:
         seen = np.flatnonzero(self._weights.any(axis=1)).tolist()
         smaller = [each for each in seen if each <= bucket]
         larger = [each for each in seen if each > bucket]

@@ -6,8 +6,9 @@ The tables in `docs/reference/metrics.md` are generated from the same values.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from itertools import product
@@ -76,6 +77,7 @@ class MetricSpec:
         sentence: What it means, for the person who looks at a dashboard.
         labels: In the order in which exposition writes them.
         buckets: Ascending upper bounds of a histogram, without infinity.
+        name: The full name, as dashboards use it; made of the parts.
     """
 
     service: str
@@ -85,20 +87,17 @@ class MetricSpec:
     sentence: str
     labels: tuple[Label, ...] = ()
     buckets: tuple[float, ...] = ()
+    name: str = field(init=False)
 
     def __post_init__(self) -> None:
+        parts = ["millrace", self.service, self.noun, self.unit.value]
+        if self.kind is Kind.COUNTER:
+            parts.append("total")
+        object.__setattr__(self, "name", "_".join(filter(None, parts)))
         if not _WORD.fullmatch(self.service) or (self.noun and not _WORD.fullmatch(self.noun)):
             raise RequestError(f"{self.name!r} is no metric name", remedy="use lower-case words and underscores")
         if (self.kind is Kind.HISTOGRAM) != bool(self.buckets) or list(self.buckets) != sorted(set(self.buckets)):
             raise RequestError(f"{self.name} has buckets {self.buckets}", remedy="histograms have ascending buckets")
-
-    @property
-    def name(self) -> str:
-        """The full name, as dashboards use it."""
-        parts = ["millrace", self.service, self.noun, self.unit.value]
-        if self.kind is Kind.COUNTER:
-            parts.append("total")
-        return "_".join(filter(None, parts))
 
 
 _LabelValues: TypeAlias = tuple[str, ...]
@@ -166,6 +165,9 @@ class Instruments(Collector):
     def observe(self, spec: MetricSpec, observed: ArrayLike, /, **labels: str) -> None:
         """Put one observation, or a whole array of them, into a histogram. Costs no Python per observation."""
         values = self._label_values(spec, labels)
+        if isinstance(observed, (int, float)):
+            self._observe_one(spec, values, observed)
+            return
         numbers = np.atleast_1d(np.asarray(observed, dtype=np.float64))
         counts = np.bincount(np.searchsorted(spec.buckets, numbers), minlength=len(spec.buckets) + 1)
         with self._lock:
@@ -182,6 +184,12 @@ class Instruments(Collector):
         with self._lock:
             families = [self._family(spec) for spec in self._specs.values()]
         yield from families
+
+    def _observe_one(self, spec: MetricSpec, values: _LabelValues, number: float) -> None:
+        with self._lock:
+            histogram = self._histograms[spec.name].setdefault(values, _empty(spec))
+            histogram.counts[bisect_left(spec.buckets, number)] += 1
+            histogram.total += number
 
     def _label_values(self, spec: MetricSpec, labels: Mapping[str, str]) -> _LabelValues:
         if self._specs.get(spec.name) is not spec:

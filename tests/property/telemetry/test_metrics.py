@@ -11,12 +11,12 @@ TAKEN = MetricSpec("test", "taken", Unit.SECONDS, Kind.HISTOGRAM, "Taken.", (), 
 numbers = st.floats(min_value=0, max_value=100) | st.sampled_from(BOUNDS)
 
 
-@given(st.lists(st.lists(numbers, max_size=20), max_size=5))
-def test_a_histogram_counts_up_to_and_with_each_bound(batches: list[list[float]]) -> None:
+@given(st.lists(st.lists(numbers, max_size=20) | numbers, max_size=8))
+def test_a_histogram_counts_up_to_and_with_each_bound(batches: list[list[float] | float]) -> None:
     instruments = Instruments([TAKEN])
     for batch in batches:
         instruments.observe(TAKEN, batch)
-    everything = [number for batch in batches for number in batch]
+    everything = [number for batch in batches for number in (batch if isinstance(batch, list) else [batch])]
     found = {
         sample.labels["le"]: sample.value
         for family in text_string_to_metric_families(instruments.exposition().decode())
