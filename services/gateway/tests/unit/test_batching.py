@@ -18,8 +18,9 @@ from millrace.process.clock import SystemClock
 from millrace.serving.engine import Engine
 from millrace.serving.loading import LoadedModel, load
 from millrace.testing.models import linear_bundle, linear_signature
-from millrace_gateway.adapters.batching import Item, MicroBatcher, ScoredItems, answer
+from millrace_gateway.adapters.batching import Answered, Item, MicroBatcher, ScoredItems, answer
 from millrace_gateway.logic.errors import BusyError, LateError
+from millrace_gateway.logic.scoring import ModelScoring
 
 CLOCK = SystemClock()
 
@@ -59,7 +60,7 @@ class Seen:
 
 def item(*first: float) -> Item:
     values = np.array([[each, 1, 2] for each in first], np.float32)
-    future: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
+    future: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
     return Item(FeatureColumns(linear_signature(), (values,)), "id", None, 0, future)
 
 
@@ -77,7 +78,7 @@ def with_batcher(
         policy = BatchPolicy(timedelta(seconds=1), max_records, max_wait, 20_000, timedelta(milliseconds=50))
         with ThreadPoolExecutor(1) as threads:
             batcher = MicroBatcher(
-                Engine(noting, model.binner),
+                ModelScoring(1, Engine(noting, model.binner)),
                 policy,
                 Costs(LatencyCurve(), LatencyCurve()),
                 bound_rows=bound_rows,
@@ -105,8 +106,8 @@ def test_what_comes_while_the_model_is_busy_is_the_next_micro_batch(model: Loade
         answers = await asyncio.gather(*(each.answered for each in items))
         assert noting.batches == [1, 4]
         assert seen.requests == [1, 4]
-        for each, outputs in zip(items, answers, strict=True):
-            assert outputs.scores.tobytes() == model.runtime.infer(each.columns).scores.tobytes()
+        for each, found in zip(items, answers, strict=True):
+            assert found.outputs.scores.tobytes() == model.runtime.infer(each.columns).scores.tobytes()
 
     with_batcher(model, test)
 
@@ -131,8 +132,8 @@ def test_a_refused_row_refuses_its_request_and_no_other(model: LoadedModel) -> N
         assert isinstance(answers[2], InvalidRecordError)
         for index in (0, 1, 3):
             found, columns = answers[index], items[index].columns
-            assert isinstance(found, Outputs)
-            assert found.scores.tobytes() == model.runtime.infer(columns).scores.tobytes()
+            assert isinstance(found, Answered)
+            assert found.outputs.scores.tobytes() == model.runtime.infer(columns).scores.tobytes()
 
     with_batcher(model, test)
 
@@ -168,6 +169,6 @@ def test_a_fault_of_the_model_ends_its_requests_and_not_the_batcher(model: Loade
             batcher.add(wrong, deadline=soon(), priority=0)
         good = item(1)
         batcher.add(good, deadline=soon(), priority=0)
-        assert len(await good.answered) == 1
+        assert len((await good.answered).outputs) == 1
 
     with_batcher(model, test)

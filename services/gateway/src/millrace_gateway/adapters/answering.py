@@ -9,12 +9,12 @@ from itertools import count
 
 from millrace.core.clock import Clock
 from millrace.core.errors import MillraceError
-from millrace.core.outputs import Outputs
 from millrace.kafka.connection import Link
 from millrace.process.deployment import LogMode
-from millrace_gateway.adapters.batching import Item, ScoredItems, answer
-from millrace_gateway.adapters.journal import Journal, Pages
+from millrace_gateway.adapters.batching import Answered, Item, ScoredItems, answer
+from millrace_gateway.adapters.journal import Journal
 from millrace_gateway.adapters.models import Repository, Served
+from millrace_gateway.adapters.pages import Pages
 from millrace_gateway.logic.asking import Answer, Ask
 from millrace_gateway.logic.errors import BusyError, LateError
 from millrace_gateway.logic.tensors import answer_tensors, check_outputs, columns_of
@@ -57,15 +57,15 @@ class Answering:
         served = repository.serving(ask.model, ask.version) or await repository.find(ask.model, ask.version)
         started = self.clock.monotonic()
         try:
-            item, outputs = await self._outputs(served, ask, started)
+            item, answered = await self._answered(served, ask, started)
         except MillraceError:
             served.statistics.failed.add(timedelta(seconds=self.clock.monotonic() - started))
             raise
         served.statistics.succeeded.add(timedelta(seconds=self.clock.monotonic() - started))
-        tensors = answer_tensors(served.model.signature, outputs, ask.outputs)
-        return Answer(ask.model, str(served.entry.version), item.event_id, tensors)
+        tensors = answer_tensors(served.model.signature, answered.outputs, ask.outputs)
+        return Answer(ask.model, str(answered.version), item.event_id, tensors)
 
-    async def _outputs(self, served: Served, ask: Ask, started: float) -> tuple[Item, Outputs]:
+    async def _answered(self, served: Served, ask: Ask, started: float) -> tuple[Item, Answered]:
         signature = served.model.signature
         check_outputs(signature, ask.outputs)
         columns = columns_of(signature, ask.tensors)
@@ -73,7 +73,7 @@ class Answering:
             self._check_log(len(columns))
         timeout = min(ask.timeout or self.longest, self.longest).total_seconds()
         event_id = ask.id or next(self.event_ids)
-        answered: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
+        answered: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
         item = Item(columns, event_id, ask.key, self.clock.wall_ms(), answered)
         served.batcher.add(item, deadline=started + timeout, priority=ask.priority)
         try:

@@ -11,21 +11,25 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol
 
-import numpy as np
-
 from millrace.core.batching import BatchPolicy, Costs, Wait, decide
 from millrace.core.clock import Clock
 from millrace.core.columns import FeatureColumns
-from millrace.core.errors import InvalidRecordError
 from millrace.core.outputs import Outputs
-from millrace.serving.engine import Engine, Inference
 from millrace_gateway.logic.errors import LateError
 from millrace_gateway.logic.pending import Pending
-from millrace_gateway.logic.tensors import concatenated
+from millrace_gateway.logic.scoring import Part, Scored, Scoring
 
 _LEARN_EVERY: Final = timedelta(milliseconds=10)
 """A curve remembers some fifty observations; more of them a second teach it nothing."""
 _PAUSE_SECS: Final = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The outputs of a request's rows, and the version that they are of."""
+
+    outputs: Outputs
+    version: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,32 +41,28 @@ class Item:
         event_id: Of its first row.
         key: Key of its records; None for the event ids.
         asked_at_ms: When it arrived, milliseconds since 1970.
-        answered: Gets the outputs of its rows.
+        answered: Gets the answer to all of its rows.
     """
 
     columns: FeatureColumns
     event_id: str
     key: str | None
     asked_at_ms: int
-    answered: asyncio.Future[Outputs]
+    answered: asyncio.Future[Answered]
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredItems:
-    """One micro-batch that the model answered, without the requests that it refused.
+    """What one version answered to requests of one micro-batch.
 
     Attributes:
         items: The requests.
-        columns: Their rows, in order.
-        outputs: One per row.
-        bins: One per row.
+        part: Their rows in order, and what the version answered.
         scored_at_ms: When, milliseconds since 1970.
     """
 
     items: Sequence[Item]
-    columns: FeatureColumns
-    outputs: Outputs
-    bins: Sequence[bytes]
+    part: Part
     scored_at_ms: int
 
 
@@ -82,19 +82,20 @@ class MicroBatcher:
     """Scores the requests of one model version. For one event loop.
 
     Args:
-        engine: The model.
+        scoring: The model, or several at work together.
         policy: When to send and how much.
         costs: What micro-batches cost; kept learning.
         bound_rows: Most rows that wait.
         threads: Where scoring happens.
         clock: Tells the time; monotonic seconds are the event loop's.
-        settle: Told of every micro-batch on the event loop, before its requests are answered; answers them.
+        settle: Told on the event loop of what each version answered in a micro-batch, before its requests are; answers
+            them.
         observer: Told for telemetry.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        scoring: Scoring,
         policy: BatchPolicy,
         costs: Costs,
         *,
@@ -104,7 +105,7 @@ class MicroBatcher:
         settle: Callable[[ScoredItems], None],
         observer: Observer,
     ) -> None:
-        self._engine = engine
+        self._scoring = scoring
         self._policy = policy
         self._costs = costs
         self._threads = threads
@@ -166,32 +167,29 @@ class MicroBatcher:
         work = self._loop.run_in_executor(self._threads, self._score, items)
         work.add_done_callback(lambda done: self._scored(items, backlog.oldest, done))
 
-    def _score(self, items: Sequence[Item]) -> tuple[FeatureColumns, Inference, timedelta]:
-        """On a thread: the whole micro-batch in one call of the model."""
+    def _score(self, items: Sequence[Item]) -> tuple[Scored, timedelta]:
+        """On a thread: the whole micro-batch at once."""
         started = self._clock.monotonic()
-        columns = concatenated([item.columns for item in items])
-        inference = self._engine.infer(columns)
-        return columns, inference, timedelta(seconds=self._clock.monotonic() - started)
+        scored = self._scoring.score(items)
+        return scored, timedelta(seconds=self._clock.monotonic() - started)
 
     def _scored(
-        self,
-        items: Sequence[Item],
-        waited: timedelta,
-        done: "asyncio.Future[tuple[FeatureColumns, Inference, timedelta]]",
+        self, items: Sequence[Item], waited: timedelta, done: "asyncio.Future[tuple[Scored, timedelta]]"
     ) -> None:
         self._is_scoring = False
         if (failure := done.exception()) is not None:
             for item in items:
                 _fail(item, failure)
         else:
-            columns, inference, took = done.result()
-            self._learn(len(columns), took)
-            self._observer.scored(requests=len(items), rows=len(columns), waited=waited, took=took)
-            if inference.refused:
-                items, columns, inference = _without_refused(items, columns, inference)
-            if items:
-                scored_at_ms = self._clock.wall_ms()
-                self._settle(ScoredItems(items, columns, inference.outputs, inference.bins, scored_at_ms))
+            scored, took = done.result()
+            rows = sum(len(item.columns) for item in items)
+            self._learn(rows, took)
+            self._observer.scored(requests=len(items), rows=rows, waited=waited, took=took)
+            for number, error in scored.refused.items():
+                _fail(items[number], error)
+            scored_at_ms = self._clock.wall_ms()
+            for part in scored.parts:
+                self._settle(ScoredItems([items[number] for number in part.requests], part, scored_at_ms))
         self._turn()
 
     def _learn(self, rows: int, took: timedelta) -> None:
@@ -202,12 +200,12 @@ class MicroBatcher:
 
 
 def answer(scored: ScoredItems) -> None:
-    """Give every request of a micro-batch the outputs of its rows."""
-    start = 0
+    """Give every request the outputs of its rows."""
+    part, start = scored.part, 0
     for item in scored.items:
         stop = start + len(item.columns)
         if not item.answered.done():
-            item.answered.set_result(scored.outputs.take(slice(start, stop)))
+            item.answered.set_result(Answered(part.outputs.take(slice(start, stop)), part.version))
         start = stop
 
 
@@ -218,22 +216,3 @@ def _fail(item: Item, error: BaseException) -> None:
 
 def _is_gone(item: Item) -> bool:
     return item.answered.done()
-
-
-def _without_refused(
-    items: Sequence[Item], columns: FeatureColumns, inference: Inference
-) -> tuple[Sequence[Item], FeatureColumns, Inference]:
-    """Refuse the requests with a row that the model refuses, for the reason of their first one; keep the others."""
-    ends = np.cumsum([len(item.columns) for item in items])
-    reasons: dict[int, InvalidRecordError] = {}
-    for row, error in inference.refused:
-        reasons.setdefault(int(np.searchsorted(ends, row, side="right")), error)
-    for index, error in reasons.items():
-        _fail(items[index], error)
-    of_row = np.searchsorted(ends, inference.scored, side="right")
-    kept = np.flatnonzero(~np.isin(of_row, list(reasons)))
-    rows = inference.scored[kept]
-    outputs = inference.outputs.take(kept)
-    bins = list(map(inference.bins.__getitem__, kept.tolist()))
-    good = [item for index, item in enumerate(items) if index not in reasons]
-    return good, columns.take(rows), Inference(np.arange(len(rows)), outputs, bins)

@@ -19,10 +19,12 @@ from millrace.serving.streams import StreamCodec
 from millrace.telemetry.metrics import Instruments
 from millrace_gateway.adapters.answering import settle_best_effort, settle_required
 from millrace_gateway.adapters.batching import MicroBatcher
-from millrace_gateway.adapters.journal import Journal, Pages
+from millrace_gateway.adapters.journal import Journal
 from millrace_gateway.adapters.models import Opened, Served
+from millrace_gateway.adapters.pages import Pages
 from millrace_gateway.adapters.telemetry import BatchTelemetry
 from millrace_gateway.logic.feature_records import FeatureRecordEncoder
+from millrace_gateway.logic.scoring import ModelScoring
 from millrace_gateway.logic.statistics import ModelStatistics
 
 
@@ -64,7 +66,7 @@ class Compiler:
         statistics = ModelStatistics()
         settle = settle_required if deployment.online.log is LogMode.REQUIRED else settle_best_effort
         batcher = MicroBatcher(
-            opened.model.engine,
+            ModelScoring(opened.entry.version, opened.model.engine),
             batch_policy(deployment),
             opened.costs,
             bound_rows=self.pending_rows,
@@ -83,7 +85,7 @@ class Compiler:
             deployment.requests_topic,
             deployment.predictions_topic,
             FeatureRecordEncoder(model.signature),
-            self.codecs[deployment.deployment].encoder(identity, model.signature),
+            {model.version: self.codecs[deployment.deployment].encoder(identity, model.signature)},
             headers,
         )
 

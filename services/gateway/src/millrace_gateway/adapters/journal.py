@@ -17,43 +17,22 @@ from typing import Final, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from millrace.codec.predictions import PredictionEncoder
-from millrace.core.columns import Decoded
 from millrace.core.errors import MillraceError
-from millrace.core.records import Headers, OutputBatch, RecordBatch
+from millrace.core.records import OutputBatch, RecordBatch
 from millrace.kafka.connection import Link
 from millrace.kafka.placing import Placed, PlacingWriter
 from millrace.kafka.writing import by_key
 from millrace.process.settings import KafkaSettings
 from millrace_gateway.adapters.batching import ScoredItems
+from millrace_gateway.adapters.pages import Pages
 from millrace_gateway.logic.asking import event_ids
-from millrace_gateway.logic.feature_records import FeatureRecordEncoder
 
 _SHORTEST_TURN: Final = timedelta(milliseconds=1)
 _IDLE: Final = timedelta(milliseconds=100)
 _PROBE_EVERY: Final = timedelta(seconds=5)
 
 OnWritten: TypeAlias = Callable[[MillraceError | None], None]
-"""Called once an entry, from the journal's thread: with nothing when both records of every row are acknowledged."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pages:
-    """How the entries of one model version are written.
-
-    Attributes:
-        requests_topic: Topic of requests.
-        predictions_topic: Topic of predictions, with as many partitions.
-        requests: Writes rows of features.
-        predictions: Writes predictions.
-        headers: Of every request's record, beside its id.
-    """
-
-    requests_topic: str
-    predictions_topic: str
-    requests: FeatureRecordEncoder
-    predictions: PredictionEncoder
-    headers: Headers = ()
+"""Called once an entry, from the journal's thread: with nothing when all records of every row are acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +59,22 @@ class _Entry:
                 keys[start : start + count] = [item.key.encode()] * count
             start += count
         return cls(pages, scored, on_written, ids, keys, asked_at_ms)
+
+
+class _Together:
+    """Hears of so many batches, and tells of them once: the first error, or nothing. See `OnPlaced`."""
+
+    def __init__(self, batches: int, on_written: OnWritten) -> None:
+        self._left = batches
+        self._on_written = on_written
+        self._error: MillraceError | None = None
+
+    def __call__(self, outcome: Placed | MillraceError) -> None:
+        self._left -= 1
+        if isinstance(outcome, MillraceError):
+            self._error = self._error or outcome
+        if not self._left:
+            self._on_written(self._error)
 
 
 class Observer(Protocol):
@@ -143,7 +138,7 @@ class Journal:
 
     def write(self, pages: Pages, scored: ScoredItems, on_written: OnWritten) -> bool:
         """Write a micro-batch, without waiting. False, and nothing is written, where there is no room for it."""
-        rows = len(scored.columns)
+        rows = len(scored.part.asked)
         with self._lock:
             if self._closed or (self._held and not self.has_room(rows)):
                 return False
@@ -153,7 +148,7 @@ class Journal:
 
     def lose(self, scored: ScoredItems) -> None:
         """Count a micro-batch that was answered and that `write` had no room for."""
-        self._observer.unwritten(len(scored.columns), "there is no room for more that is not acknowledged")
+        self._observer.unwritten(len(scored.part.asked), "there is no room for more that is not acknowledged")
 
     def close(self, patience: timedelta) -> None:
         """Write what is held, for at most so long, and stop; what is left counts as lost."""
@@ -194,7 +189,7 @@ class Journal:
             by_key(len(entry.keys)),
             entry.asked_at_ms,
             entry.keys,
-            entry.pages.requests.encode(entry.scored.columns),
+            entry.pages.requests.encode(entry.scored.part.asked),
             headers,
         )
         self._writer.write(batch, partial(self._asked, entry))
@@ -203,19 +198,14 @@ class Journal:
         if isinstance(outcome, MillraceError):
             self._settle(entry, outcome)
             return
-        pages, scored = entry.pages, entry.scored
         places = outcome.partitions, outcome.offsets, entry.asked_at_ms
-        count = len(entry.keys)
-        records = RecordBatch(pages.requests_topic, *places, entry.keys, [None] * count, [None] * count)
-        decoded = Decoded(scored.columns, np.arange(count), np.zeros(count, np.int32), entry.event_ids)
-        values = pages.predictions.encode(
-            records, decoded, scored.outputs, bins=scored.bins, scored_at_ms=scored.scored_at_ms
-        )
-        batch = OutputBatch(pages.predictions_topic, outcome.partitions, entry.asked_at_ms, entry.keys, values)
-        self._writer.write(batch, partial(self._predicted, entry))
-
-    def _predicted(self, entry: _Entry, outcome: Placed | MillraceError) -> None:
-        self._settle(entry, outcome if isinstance(outcome, MillraceError) else None)
+        nothing = [None] * len(entry.keys)
+        requests = RecordBatch(entry.pages.requests_topic, *places, entry.keys, nothing, nothing)
+        scored = entry.scored
+        batches = entry.pages.answers(requests, scored.part, entry.event_ids, scored_at_ms=scored.scored_at_ms)
+        written = _Together(len(batches), partial(self._settle, entry))
+        for batch in batches:
+            self._writer.write(batch, written)
 
     def _settle(self, entry: _Entry, error: MillraceError | None) -> None:
         rows = len(entry.keys)

@@ -18,7 +18,7 @@ from millrace.serving.catalogue import Reference, Table, VersionEntry, resolve, 
 from millrace.serving.loading import LoadedModel
 from millrace.serving.registry import Registry
 from millrace_gateway.adapters.batching import MicroBatcher
-from millrace_gateway.adapters.journal import Pages
+from millrace_gateway.adapters.pages import Pages
 from millrace_gateway.logic.errors import NotFoundError
 from millrace_gateway.logic.statistics import ModelStatistics
 
