@@ -10,6 +10,7 @@ from millrace.core.batching import BatchPolicy
 from millrace.kafka.admin import Admin
 from millrace.kafka.finding import read_deployment
 from millrace.kafka.lane import LaneSpec, open_lane
+from millrace.kafka.outputs import ensure_output_topics
 from millrace.process.clock import SystemClock
 from millrace.process.deployment import Deployment
 from millrace.process.lifecycle import ExitCode, Phase, Shutdown
@@ -23,7 +24,6 @@ from millrace_scorer.adapters.compiling import Compiler
 from millrace_scorer.adapters.handovers import HandoverTopic
 from millrace_scorer.adapters.models import ServedModels
 from millrace_scorer.adapters.telemetry import Telemetry
-from millrace_scorer.adapters.topics import ensure_output_topics
 from millrace_scorer.logic.handovers import Handovers
 from millrace_scorer.logic.loop import LoopSettings, ScoringLoop
 

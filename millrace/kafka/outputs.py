@@ -1,4 +1,4 @@
-"""The topics that a scorer writes to: made like their source, so that joins stay local and nothing is too large."""
+"""The topics that a deployment writes to: made like their source, so that joins stay local and nothing is too large."""
 
 from typing import Final
 
