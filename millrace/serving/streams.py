@@ -17,7 +17,8 @@ from millrace.core.errors import RequestError
 from millrace.core.signature import Signature
 from millrace.process.deployment import Deployment, PredictionFormat, RecordFormat
 from millrace.process.settings import Settings
-from millrace.serving.enriching import EnrichingDecoder, Remembered
+from millrace.serving.enriching import Enricher, EnrichingDecoder, Remembered
+from millrace.serving.given import Completion, GivenRowsDecoder
 from millrace.serving.online_features import OnFetch, OnlineFeatures, Store
 from millrace.serving.references import BlobTensors, ReferenceDecoder, row_bytes
 from millrace.serving.shelf import Shelf
@@ -41,6 +42,7 @@ class StreamCodec:
         clock: Measures how long a registry's unknown schema ids stay unknown, and how old online features are.
         settings: Say where the online store is; not needed to read records whose predictions tell what was fetched.
         blobs: Where referenced tensors are; the store that `settings` name where absent.
+        online: The online store; the one that `settings` name where absent.
         on_fetch: Told of every round trip to the online store.
 
     Raises:
@@ -55,6 +57,7 @@ class StreamCodec:
         *,
         settings: Settings | None = None,
         blobs: BlobStore | None = None,
+        online: Store | None = None,
         on_fetch: OnFetch | None = None,
     ) -> None:
         self._deployment: Final = deployment
@@ -69,7 +72,9 @@ class StreamCodec:
         if self._registry is not None:
             sources.append(self._registry.schemas)
         self._schemas: Final = FirstOf(tuple(sources)) if sources else None
-        self._online: Final = self._open_online(settings) if deployment.enrich and settings else None
+        if online is None and deployment.enrich and settings is not None:
+            online = self._open_online(settings)
+        self._online: Final = online if deployment.enrich else None
 
     def decoder(self, signature: Signature, *, enriched: Mapping[str, Any] | None = None) -> Decoder:
         """Reads the stream's records as rows of a model.
@@ -83,9 +88,25 @@ class StreamCodec:
             RequestError: The stream's format cannot carry the model's features, or no online store was named.
         """
         enricher = self._online_features(signature) if enriched is None else self._remembered(signature, enriched)
-        if enricher is None or not enricher.features:
-            return self._plain_decoder(signature)
-        return EnrichingDecoder(signature, enricher, self._plain_decoder)
+        source = self._deployment.source
+        return self._completing(
+            signature, enricher, lambda carried: self._decoder_of(carried, source.format, source.id_field)
+        )
+
+    def completion(self, signature: Signature) -> Completion:
+        """Completes the rows of requests, which come as columns, as `decoder` does those of records.
+
+        Raises:
+            RequestError: A feature cannot be fetched as the deployment says, or no online store was named.
+        """
+        asked: list[Signature] = []
+
+        def given(carried: Signature) -> Decoder:
+            asked.append(carried)
+            return GivenRowsDecoder(carried)
+
+        decoder = self._completing(signature, self._online_features(signature), given)
+        return Completion(asked[-1], decoder)
 
     def encoder(self, identity: Identity, signature: Signature) -> PredictionEncoder:
         """Writes a model's predictions.
@@ -115,17 +136,21 @@ class StreamCodec:
     ) -> None:
         self.close()
 
-    def _plain_decoder(self, signature: Signature) -> Decoder:
-        source = self._deployment.source
-        known = {feature.name for feature in signature.features}
-        references = [name for name in source.references if name in known]
+    def _completing(
+        self, signature: Signature, enricher: Enricher | None, innermost: Callable[[Signature], Decoder]
+    ) -> Decoder:
+        """A decoder around the one that reads what records carry; each layer tells the next what it needs of them."""
 
-        def compiled(carried: Signature) -> Decoder:
-            return self._decoder_of(carried, source.format, source.id_field)
+        def fetching(carried: Signature) -> Decoder:
+            known = {feature.name for feature in carried.features}
+            references = [name for name in self._deployment.source.references if name in known]
+            if not references:
+                return innermost(carried)
+            return ReferenceDecoder(carried, references, innermost, self._tensors(carried, references))
 
-        if not references:
-            return compiled(signature)
-        return ReferenceDecoder(signature, references, compiled, self._tensors(signature, references))
+        if enricher is None or not enricher.features:
+            return fetching(signature)
+        return EnrichingDecoder(signature, enricher, fetching)
 
     def _tensors(self, signature: Signature, references: Sequence[str]) -> BlobTensors:
         source, most = self._deployment.source, self._deployment.batch.max_records

@@ -1,10 +1,13 @@
 """Which online store is meant, and opening it where its client is installed."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from threading import Lock
+from typing import TYPE_CHECKING, Final
 
-from millrace.core.errors import RequestError
+from millrace.core.errors import FatalError, RequestError, TransientError
 from millrace.process.settings import RedisSettings, Settings
 from millrace.store.local_redis import LocalRedis
+from millrace.store.lookup import Found, Lookup
 
 if TYPE_CHECKING:
     from millrace.store.online import OnlineStore
@@ -46,3 +49,44 @@ def open_online_store(settings: Settings, *, wanted: str) -> "OnlineStore":
             f"{wanted}, and its client is not installed", remedy="pip install 'millrace[redis]'"
         ) from None
     return OnlineStore(redis)
+
+
+class SoughtOnlineStore:
+    """The online store for a process that does without it where it can. Safe from several threads.
+
+    It is looked for at the first use and, while there is none, at each: one that is started later is found. Whatever is
+    wrong with it is not the fault of who asks, and may be mended while this process runs.
+
+    Args:
+        settings: What the environment says.
+        wanted: Who needs it; see `find_redis`.
+    """
+
+    def __init__(self, settings: Settings, *, wanted: str) -> None:
+        self._settings: Final = settings
+        self._wanted: Final = wanted
+        self._lock: Final = Lock()
+        self._opened: OnlineStore | None = None
+
+    def fetch(self, lookups: Sequence[Lookup]) -> list[Found]:
+        """Look all of it up, in one round trip.
+
+        Raises:
+            TransientError: There is none, it is away or slow, or it refuses this client.
+        """
+        try:
+            return self._store().fetch(lookups)
+        except (RequestError, FatalError) as error:
+            raise TransientError(error.message, remedy=error.remedy) from error
+
+    def close(self) -> None:
+        """Close the connections. May be called twice."""
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
+
+    def _store(self) -> "OnlineStore":
+        with self._lock:
+            if self._opened is None:
+                self._opened = open_online_store(self._settings, wanted=self._wanted)
+            return self._opened

@@ -28,6 +28,7 @@ from millrace.service import Surroundings, Watched, run_service, watched
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
 from millrace.serving.streams import StreamCodec
+from millrace.store.finding import SoughtOnlineStore
 from millrace.telemetry import gateway as metrics
 from millrace.telemetry.inference import ANSWERED, DoorName
 from millrace.telemetry.metrics import Instruments
@@ -164,10 +165,14 @@ class Gateway:
         stack.push_async_callback(asyncio.to_thread, depositor.close)
         intake = StreamIntake(Topics(Admin(self.kafka), self.clock), depositor, self.options.limits, told.instruments)
         rates = RateLimiter(self.options.limits.requests_per_sec)
-        repository, answering = await self._open_inference(told, stack)
-        return _Parts(self, told, streams, intake, repository, answering, rates)
+        online = SoughtOnlineStore(self.settings, wanted="online features and newest predictions lie in a store")
+        stack.callback(online.close)
+        repository, answering = await self._open_inference(told, online, stack)
+        return _Parts(self, told, streams, intake, repository, answering, rates, online)
 
-    async def _open_inference(self, told: Watched, stack: AsyncExitStack) -> tuple[Repository, Answering]:
+    async def _open_inference(
+        self, told: Watched, online: SoughtOnlineStore, stack: AsyncExitStack
+    ) -> tuple[Repository, Answering]:
         limits, loop = self.options.limits, asyncio.get_running_loop()
         threads = stack.enter_context(ThreadPoolExecutor(self.options.threads, thread_name_prefix="score"))
         loading = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="load"))
@@ -184,7 +189,10 @@ class Gateway:
         stack.push_async_callback(loop.run_in_executor, loading, journal.close, DRAIN)
         registry = Registry(self.kafka, Shelf.of(self.settings), who=f"gateway/{self.slot}")
         stack.push_async_callback(loop.run_in_executor, loading, registry.close)
-        codecs = {each.deployment: stack.enter_context(StreamCodec(each, self.clock)) for each in self.deployments}
+        codecs = {
+            each.deployment: stack.enter_context(StreamCodec(each, self.clock, settings=self.settings, online=online))
+            for each in self.deployments
+        }
         compiler = Compiler(registry.shelf, codecs, journal, threads, limits.pending_rows, told.instruments, self.clock)
         repository = Repository(
             registry, self.deployments, compiler=compiler, threads=loading, bound=limits.extra_models
@@ -206,6 +214,7 @@ class _Parts:
     repository: Repository
     answering: Answering
     rates: RateLimiter
+    online: SoughtOnlineStore
 
     def obstacle(self) -> str | None:
         """Why requests would not be answered as promised now; None where they would."""
@@ -220,7 +229,7 @@ class _Parts:
             inference_door(self.answering, self.repository, bodies, TensorLimits(limits.elements, limits.depth)),
             repository_door(self.repository, bodies),
             predictions_door(self.streams),
-            entities_door(Entities(self.gateway.settings, self.streams.topics)),
+            entities_door(Entities(self.online, self.streams.topics)),
             streams_door(self.intake),
             uploads_door(self.gateway.uploads(), stall_secs=self.gateway.options.limits.body_secs),
         )

@@ -2,16 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping
-from threading import Lock
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
-from millrace.core.errors import FatalError, RequestError, TransientError
-from millrace.process.settings import Settings
 from millrace.serving.online_features import Store
-from millrace.store.finding import open_online_store
 from millrace.store.lookup import Lookup
 from millrace_gateway.adapters.publishing import publish
 from millrace_gateway.adapters.rest.doors import RestDoor
@@ -25,18 +21,14 @@ EntityKey = Annotated[str, Path(min_length=1, max_length=1_000)]
 class Entities:
     """The newest predictions, as a materializer of a predictions topic keeps them. Safe from several threads.
 
-    The gateway works without an online store; one that is started later is found at the next request.
-
     Args:
-        settings: Say where the online store is.
+        store: The online store.
         topics: Topic of predictions by deployment, where it is another than `<deployment>.predictions`.
     """
 
-    def __init__(self, settings: Settings, topics: Mapping[str, str]) -> None:
-        self._settings: Final = settings
+    def __init__(self, store: Store, topics: Mapping[str, str]) -> None:
+        self._store: Final = store
         self._topics: Final = topics
-        self._lock: Final = Lock()
-        self._opened: Store | None = None
 
     def newest(self, deployment: str, key: str) -> bytes:
         """The newest prediction of the records with this key, as a line of JSON. Blocks for one round trip.
@@ -47,21 +39,12 @@ class Entities:
                 predictions in it, or not all of them are there yet.
         """
         topic = self._topics.get(deployment, f"{deployment}.predictions")
-        try:
-            found = self._store().fetch([Lookup(topic, [key.encode()])])[0]
-        except (RequestError, FatalError) as error:  # it is the gateway that lacks something, not the request
-            raise TransientError(error.message, remedy=error.remedy) from error
+        found = self._store.fetch([Lookup(topic, [key.encode()])])[0]
         predictions = publish(found.records).predictions
         if not predictions:
             found.require_filled()
             raise NotFoundError(f"deployment {deployment} has no prediction of {key!r}", remedy="check the key")
         return predictions[0].text
-
-    def _store(self) -> Store:
-        with self._lock:
-            if self._opened is None:
-                self._opened = open_online_store(self._settings, wanted="newest predictions lie in the online store")
-            return self._opened
 
 
 def entities_door(entities: Entities) -> RestDoor:
