@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 SERVICES := $(patsubst %/pyproject.toml,-e %,$(wildcard services/*/pyproject.toml))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt test-fast test-integration test-frameworks test-faust test-gpu simulate chaos bench figures proto docs lock clean
+.PHONY: help setup demo up down test lint fmt test-fast test-integration test-frameworks test-faust test-gpu simulate chaos bench figures proto docs lock clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,12 @@ $(READY): pyproject.toml constraints.txt $(wildcard services/*/pyproject.toml)
 
 demo: $(READY) ## Run the weather story on a real Kafka, from nothing to a summary
 	$(BIN)/python -m examples.weather
+
+up: $(READY) ## Run the weather story, and leave it running with its web page
+	$(BIN)/python -m examples.weather --keep
+
+down: $(READY) ## Stop what `make up` left running
+	MILLRACE_HOME=.millrace/demo $(BIN)/millrace down
 
 test: lint ## Lint, type-check and run every test on a real broker
 	$(BIN)/python -m pytest

@@ -21,6 +21,7 @@ from examples.weather.display import Display, open_display
 from examples.weather.picture import write_chart, write_picture
 from examples.weather.story import Plan, tell, write_page
 from examples.weather.summary import next_steps, summary
+from millrace.client.node import local_nodes, stop_node
 from millrace.core.errors import MillraceError, RequestError
 from millrace.kafka.broker import LocalBroker
 from millrace.kafka.jars import Progress
@@ -61,13 +62,13 @@ def _console() -> Console:
 def _play(arguments: argparse.Namespace, display: Display) -> int:
     home: Path = arguments.home
     _empty(home)
-    plan = Plan(_FOLDER, home, days_per_sec=arguments.days_per_sec)
-    with _broker(LocalBroker(home), display) as kafka:
+    plan = Plan(_FOLDER, home, days_per_sec=arguments.days_per_sec, keep=arguments.keep)
+    with _broker(LocalBroker(home), display, keep=plan.keep) as kafka:
         outcome = tell(plan, kafka=kafka, display=display, clock=SystemClock())
         with display.step("Writing the report page"):
             page = write_page(plan, kafka)
     display.say(summary(outcome))
-    display.say(next_steps(_short(home), _short(page), outcome))
+    display.say(next_steps(_short(home), _short(page), outcome, kept=_url(home) if plan.keep else None))
     if arguments.pictures:
         write_picture(outcome.last, outcome.loop, arguments.pictures / "demo.svg")
         write_chart(outcome.last, outcome.loop, arguments.pictures / "loop.svg")
@@ -78,9 +79,16 @@ def _short(path: Path) -> Path:
     return path.relative_to(_ROOT) if path.is_relative_to(_ROOT) else path
 
 
+def _url(home: Path) -> str | None:
+    return next((node.url for node in local_nodes(home)), None)
+
+
 @contextmanager
-def _broker(broker: LocalBroker, display: Display) -> Iterator[KafkaSettings]:
-    """Run the broker until the block ends. It lives in a session of its own, so Ctrl-C does not reach it before us."""
+def _broker(broker: LocalBroker, display: Display, *, keep: bool) -> Iterator[KafkaSettings]:
+    """Run the broker until the block ends, or on if it is kept and the block ends well.
+
+    It lives in a session of its own, so Ctrl-C does not reach it before us.
+    """
     try:
         with display.step("Starting Kafka") as on_step:
 
@@ -89,12 +97,17 @@ def _broker(broker: LocalBroker, display: Display) -> Iterator[KafkaSettings]:
 
             broker.start(on_progress=report)
         yield broker.kafka
-    finally:
+    except BaseException:
+        broker.stop()
+        raise
+    if not keep:
         broker.stop()
 
 
 def _empty(home: Path) -> None:
     """Remove what an earlier story left, so that this one counts its own records."""
+    for node in local_nodes(home):
+        stop_node(home, node=node.node)
     LocalBroker(home).stop()
     if home.exists() and any(home.iterdir()) and not (home / _MARKER).exists():
         raise RequestError(f"{home} holds files that are not this story's", remedy="name an empty folder with --home")
@@ -116,6 +129,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--home", type=Path, default=_HOME, help="folder of broker and models; emptied (.millrace/demo)"
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="leave broker, launcher and all it runs when the story ends"
     )
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="write the README's pictures to FOLDER")
     return parser

@@ -5,7 +5,7 @@ test shares.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,8 +16,8 @@ from examples.weather.audience import Audience, FrozenAnswer, Letter, Seen, Trut
 from examples.weather.bars import SETTLED, Bar, bars
 from examples.weather.days import Days, damage
 from examples.weather.display import Display, OnSnapshot
+from examples.weather.launching import Fleet, launched
 from examples.weather.loop import ALERT_DAYS, Loop
-from examples.weather.processes import Part, Process, running
 from examples.weather.recount import Recount, recount
 from examples.weather.replay import Replay
 from examples.weather.tally import CHANGE, Answer, Latency, Period, Snapshot, Tally
@@ -59,6 +59,8 @@ class Plan:
         end: The day after the last.
         days_per_sec: How fast the stream goes while it need not wait for the loop.
         partitions: Partitions of each topic.
+        port: Port of the launcher; 9008 or else any where None, any where 0.
+        keep: Whether the launcher and what it runs go on when the story has ended well.
     """
 
     folder: Path
@@ -67,6 +69,8 @@ class Plan:
     end: int = 18_159
     days_per_sec: float = 300.0
     partitions: int = 4
+    port: int | None = None
+    keep: bool = False
 
     @property
     def deployment(self) -> Deployment:
@@ -77,19 +81,6 @@ class Plan:
     def frozen(self) -> Deployment:
         """The first version, for ever."""
         return Deployment.load(self.folder / "frozen.yaml")
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """The processes."""
-        deployment, frozen, training = (
-            str(self.folder / name) for name in ("deployment.yaml", "frozen.yaml", "training.yaml")
-        )
-        return (
-            Part("scorer", ("millrace_scorer", "--file", deployment, "--slot", "0")),
-            Part("frozen scorer", ("millrace_scorer", "--file", frozen, "--slot", "0")),
-            Part("auditor", ("millrace_auditor", "--file", deployment)),
-            Part("trainer", ("millrace_trainer", "--file", training)),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +120,7 @@ class Outcome:
 
 
 def tell(plan: Plan, *, kafka: KafkaSettings, display: Display, clock: Clock) -> Outcome:
-    """Play the whole story on a running broker, and return when processes and subscriptions have ended.
+    """Play the whole story on a running broker, and return when subscriptions have ended, and processes unless kept.
 
     Raises:
         MillraceError: Some part failed; the error says which and what to do.
@@ -140,7 +131,7 @@ def tell(plan: Plan, *, kafka: KafkaSettings, display: Display, clock: Clock) ->
         make_topics(kafka, (deployment, frozen), partitions=plan.partitions)
     with display.step(f"Training on {TRAINING_END:,} days"):
         push_model(days.between(0, TRAINING_END), plan, deployment, kafka=kafka, clock=clock)
-    with _ready_processes(plan, kafka, display, clock) as processes:
+    with _ready_fleet(plan, kafka, display) as fleet:
         replay = Replay(
             kafka=kafka,
             features=deployment.source.topic,
@@ -152,7 +143,7 @@ def tell(plan: Plan, *, kafka: KafkaSettings, display: Display, clock: Clock) ->
         )
         with Audience(kafka, deployment, frozen, replay.sent_at_ms, clock) as audience, display.live() as show:
             seen = _Seen(Tally(stream.first, stream.end), Loop(stream.first, deployment.audit.window_secs // _DAY_SECS))
-            last, seconds = _watch(replay, audience, seen, _Around(processes, show, clock))
+            last, seconds = _watch(replay, audience, seen, _Around(fleet, show, clock))
     with display.step("Reading every topic back"):
         counted = [count_again(kafka, each) for each in (deployment, frozen)]
         letters = tuple(read_letters(kafka, deployment))
@@ -196,12 +187,14 @@ def push_model(days: Days, plan: Plan, deployment: Deployment, *, kafka: KafkaSe
 
 
 @contextmanager
-def _ready_processes(plan: Plan, kafka: KafkaSettings, display: Display, clock: Clock) -> Iterator[tuple[Process, ...]]:
-    with running(plan.parts, kafka=kafka, home=plan.home) as processes:
-        with display.step("Starting two scorers, auditor, trainer"):
-            for process in processes:
-                process.wait_ready(clock)
-        yield processes
+def _ready_fleet(plan: Plan, kafka: KafkaSettings, display: Display) -> Iterator[Fleet]:
+    with ExitStack() as stack:
+        with display.step("Deploying two scorers, auditor, trainer"):
+            fleet = stack.enter_context(
+                launched((plan.deployment, plan.frozen), kafka=kafka, home=plan.home, port=plan.port, keep=plan.keep)
+            )
+        display.say(f"The launcher runs them, and shows them at {fleet.url}")
+        yield fleet
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +226,7 @@ class _Seen:
 class _Around:
     """What the stream is followed with."""
 
-    processes: Sequence[Process]
+    fleet: Fleet
     show: OnSnapshot
     clock: Clock
 
@@ -254,8 +247,7 @@ def _watch(replay: Replay, audience: Audience, seen: _Seen, around: _Around) -> 
             for one in audience.seen(_FRAME):
                 seen.add(one)
                 latest = clock.monotonic()
-            for process in around.processes:
-                process.check()
+            around.fleet.check()
             around.show(snapshot(), loop)
     finally:
         replay.stop()
@@ -268,7 +260,7 @@ def _check_flow(loop: Loop, *, silent_secs: float) -> None:
         waits = "the trainer answers" if loop.is_asking else f"the auditor reports beyond day {loop.audited:,}"
         raise TransientError(
             f"nothing has come for {_STUCK_SECS:.0f} seconds, and the stream waits until {waits}",
-            remedy="see the logs in the story's folder",
+            remedy="ask `millrace why rain`, and `millrace logs rain/auditor/0`",
         )
 
 

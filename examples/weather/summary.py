@@ -73,18 +73,26 @@ def in_words(outcome: Outcome) -> Iterator[str]:
         )
 
 
-def next_steps(home: Path, page: Path, outcome: Outcome) -> RenderableType:
-    """Commands that work on what the story left behind."""
+def next_steps(home: Path, page: Path, outcome: Outcome, *, kept: str | None = None) -> RenderableType:
+    """Commands that work on what the story left behind.
+
+    Args:
+        home: The story's folder.
+        page: The auditor's report.
+        outcome: How it ended.
+        kept: The address of the launcher that runs on; None where it was stopped.
+    """
     source = outcome.letters[0].source.topic_partition if outcome.letters else "weather.features-0"
     commands = {
         f"python -m webbrowser {page}": "the auditor's report, with pictures, in a browser",
         f"export MILLRACE_HOME={home}": "what the story left is there",
-        "millrace up": "its broker, with all records",
+        **({} if kept else {"millrace up": "its broker with all records, and the launcher with all deployments"}),
+        "millrace status rain": f"what runs, as {kept} shows it" if kept else "what runs",
         "millrace dlq show rain": "the dead letters, byte for byte",
         f"millrace explain {source}-17 --deployment rain": "score one record again, compare to the last bit",
         "millrace audit rain": "what the auditor reported, window by window",
         "millrace model list": "the versions, and who pushed them",
-        "millrace down": "",
+        "millrace down": "stop it all; the records stay",
     }
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)

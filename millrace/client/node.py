@@ -92,7 +92,11 @@ def start_node(
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ],
     )
-    return _await_start(folder, name, pid, log)
+    try:
+        return _await_start(folder, name, pid, log)
+    except KeyboardInterrupt:
+        os.kill(pid, signal.SIGTERM)  # Whoever interrupts the start wants no daemon that nobody waits for.
+        raise
 
 
 def stop_node(home: Path | None = None, *, node: str | None = None) -> NodeStatus:

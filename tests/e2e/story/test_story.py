@@ -1,16 +1,14 @@
-"""The story in a cut that still crosses the change, on the shared broker; and interrupted, on a broker of its own."""
+"""The story in a cut that still crosses the change, and interrupted; each on a broker of its own, as launchers are."""
 
 import signal
 import subprocess
 import sys
-import uuid
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 
 import psutil
 import pytest
-import yaml
 from rich.console import Console
 
 from examples.weather.display import TerminalDisplay
@@ -20,41 +18,22 @@ from examples.weather.summary import next_steps, summary
 from millrace.core.errors import Reason
 from millrace.kafka.broker import LocalBroker
 from millrace.process.clock import SystemClock
-from millrace.testing.broker import Broker
 from millrace.testing.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
 WEATHER = ROOT / "examples" / "weather"
-DOCUMENTS = ("deployment.yaml", "frozen.yaml", "training.yaml")
 
 
 FIRST, END = 11_315, 14_000
 """The year of windows before the change is whole, and a year after it is settled."""
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """The story's own documents, with names that no other test has."""
-    mark = uuid.uuid4().hex[:8]
-    documents = {name: yaml.safe_load((WEATHER / name).read_text("utf-8")) for name in DOCUMENTS}
-    for document in documents.values():
-        document["source"]["topic"] = f"weather-{mark}.features"
-        document["model"] = document["model"].replace("rain", f"rain-{mark}")
-        if "deployment" in document:
-            document["deployment"] += f"-{mark}"
-    documents["training.yaml"]["labels"] = f"weather-{mark}.labels"
-    documents["training.yaml"]["function"]["folders"] = [str(ROOT)]
-    for name, document in documents.items():
-        (tmp_path / name).write_text(yaml.safe_dump(document), encoding="utf-8")
-    return tmp_path
-
-
 @pytest.mark.timeout(300)
-def test_the_loop_notices_the_change_and_recovers(broker: Broker, folder: Path, tmp_path: Path) -> None:
-    plan = Plan(folder, tmp_path, first=FIRST, end=END, partitions=2)
+def test_the_loop_notices_the_change_and_recovers(own_broker: LocalBroker, tmp_path: Path) -> None:
+    plan = Plan(WEATHER, tmp_path, first=FIRST, end=END, partitions=2, port=0)
     screen = Console(file=StringIO(), width=120, force_terminal=True, record=True)
     clock = SystemClock()
-    outcome = tell(plan, kafka=broker.kafka, display=TerminalDisplay(screen, clock), clock=clock)
+    outcome = tell(plan, kafka=own_broker.kafka, display=TerminalDisplay(screen, clock), clock=clock)
 
     days = END - FIRST
     for counted in (outcome.recount, outcome.frozen_recount):
@@ -76,7 +55,7 @@ def test_the_loop_notices_the_change_and_recovers(broker: Broker, folder: Path, 
     assert settled.accuracy > outcome.frozen_periods[2].accuracy + 0.1
     assert not {"temperature", "min_temperature", "max_temperature"} & named_before_promotion(outcome)
 
-    page = write_page(plan, broker.kafka)
+    page = write_page(plan, own_broker.kafka)
     assert "sea_level_pressure" in page.read_text("utf-8")
     screen.print(summary(outcome), next_steps(tmp_path, page, outcome))
     said = screen.export_text()
@@ -102,7 +81,7 @@ def test_interrupted_it_leaves_nothing_running(tmp_path: Path) -> None:
     try:
         eventually(
             lambda: (
-                "Starting two scorers, auditor, trainer: done" in log.read_text("utf-8") or story.poll() is not None
+                "Deploying two scorers, auditor, trainer: done" in log.read_text("utf-8") or story.poll() is not None
             ),
             within=timedelta(seconds=90),
             what="ready processes",

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import rmtree
 from typing import Any, Final
+from zlib import crc32
 
 from millrace.core.control.fleet import Slot
 from millrace.core.errors import FatalError, RequestError
@@ -211,10 +212,11 @@ def _running(slot: Slot, folder: Path) -> Running:
 
 
 def _processors(launch: Launch) -> list[int]:
-    """The processors that a process may run on: as many as it has cores, begun where its number says."""
+    """The processors that a process may run on: as many as it has cores, begun where its slot says."""
     all_of_them = sorted(os.sched_getaffinity(0))
     count = min(max(-int(-launch.cores // 1), 1), len(all_of_them))
-    first = launch.slot.number % len(all_of_them)
+    # Numbers of one workload follow each other; workloads of one process each shall not all be on the first processor.
+    first = (crc32(f"{launch.slot.deployment}/{launch.slot.kind}".encode()) + launch.slot.number) % len(all_of_them)
     return [all_of_them[(first + step) % len(all_of_them)] for step in range(count)]
 
 
