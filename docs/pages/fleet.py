@@ -7,6 +7,7 @@ from typing import Any, Final
 from docs.pages.schemas import text, without_titles
 from millrace.core.feature_schema import DIALECT
 from millrace.process.fleet import ASSIGNMENTS, HEARTBEATS, PROCESSES, FleetRecord
+from millrace.process.keys import KEYS
 
 _ATTRIBUTE: Final = re.compile(r"^    (?P<name>\w+): (?P<text>.+(?:\n {8}.+)*)", re.MULTILINE)
 
@@ -24,6 +25,11 @@ def assignments_schema() -> str:
 def processes_schema() -> str:
     """JSON Schema of what nodes say about processes."""
     return _schema(PROCESSES, "processes", "State of a process")
+
+
+def keys_schema() -> str:
+    """JSON Schema of what is known of a key."""
+    return _schema(KEYS, "keys", "API key")
 
 
 def _schema(record: FleetRecord[Any], subject: str, title: str) -> str:

@@ -20,6 +20,8 @@ ELSEWHERE: Final = (
         "Folder of what can be fetched again: the local broker's jars. By default the user's cache folder.",
     ),
     ("MILLRACE_MAVEN_REPOSITORY", "Mirror from which the local broker's jars are fetched."),
+    ("MILLRACE_KEY", "The key that commands and clients show to a launcher; see `millrace keys`."),
+    ("MILLRACE_KEY_FILE", "A file with that key, where `MILLRACE_KEY` is not set."),
     ("MILLRACE_DEBUG", "Set to anything: errors of the command line keep their traceback."),
     ("MILLRACE_TEST_BOOTSTRAP", "Broker that tests use instead of starting one."),
     ("NO_COLOR", "Set to anything: no colours."),

@@ -1,7 +1,7 @@
-"""`millrace deploy`, `scale`, `delete`, `deployments`, `wait-ready`, `why` and `history`."""
+"""`millrace deploy`, `scale`, `delete`, `deployments`, `wait-ready` and `why`."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Final
 
 import typer
@@ -153,34 +153,6 @@ def why(name: Name, *, launcher: Launcher = None, json: Json = False) -> None:
         say(line)
 
 
-@app.command(
-    epilog=examples(
-        ("millrace history", "who changed what?"),
-        ("millrace history rain", "of one deployment"),
-        ("millrace history --verify", "has anybody changed the history?"),
-    ),
-    rich_help_panel=PANEL,
-)
-def history(
-    name: Annotated[str | None, typer.Argument(metavar="DEPLOYMENT", help="Only of this deployment.")] = None,
-    *,
-    verify: Annotated[bool, typer.Option("--verify", help="Only check that no record was edited or dropped.")] = False,
-    launcher: Launcher = None,
-    json: Json = False,
-) -> None:
-    """Show who changed what in the control topics, and when."""
-    with ControlClient(launcher) as control:
-        if verify:
-            raise typer.Exit(_show_verification(control.verification(), json=json))
-        records = control.history(name)
-    if json:
-        for record in records:
-            print_json(record)
-        return
-    rows = [[_time(r["at_ms"]), r["who"], r["what"], r["subject"], _result(r["result"])] for r in records]
-    stdout().print(listing(("when (UTC)", "who", "what", "subject", "result"), rows, whole=("when (UTC)", "subject")))
-
-
 def show_deployment(control: ControlClient, name: str, *, json: bool) -> None:
     """How one deployment fares, slot by slot."""
     found = control.deployment(name)
@@ -212,28 +184,8 @@ def _section(title: str, lines: Sequence[str], *, style: str) -> None:
             say(f"  {line}")
 
 
-def _show_verification(found: Mapping[str, Any], *, json: bool) -> int:
-    """Says it, and returns the exit code."""
-    if json:
-        print_json(found)
-    elif found["whole"]:
-        say(f"whole: {found['records']} records, each follows the one before it")
-    else:
-        broken = found["broken"]
-        say(f"broken: record {broken['sequence']} of {broken['subject']}: {broken['why']}")
-    return 0 if found["whole"] else 1
-
-
 def _count(text: str) -> tuple[str, int]:
     kind, _, count = text.partition("=")
     if not count.isdecimal():
         raise RequestError(f"{text!r} is no number of processes", remedy="write for example scorers=3")
     return kind, int(count)
-
-
-def _time(at_ms: int) -> str:
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
-
-
-def _result(result: object) -> str:
-    return result if isinstance(result, str) else str(result or "")

@@ -6,7 +6,7 @@ Each method is one request, named like the operation that it calls; nothing here
 import os
 import time
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
@@ -24,6 +24,8 @@ Json: TypeAlias = dict[str, Any]
 
 URL: Final = "MILLRACE_LAUNCHER__URL"
 TOKEN: Final = "MILLRACE_LAUNCHER__TOKEN"  # noqa: S105 -- its name and not the token
+KEY: Final = "MILLRACE_KEY"
+KEY_FILE: Final = "MILLRACE_KEY_FILE"
 
 _PATIENCE: Final = timedelta(seconds=30)
 _PAUSE_SECS: Final = 0.2
@@ -37,17 +39,18 @@ class ControlClient:
 
     Args:
         url: Where the API is; the environment's (`MILLRACE_LAUNCHER__URL`) or else a local node's where absent.
-        token: What to show; the environment's (`MILLRACE_LAUNCHER__TOKEN`) or else the local file's where absent.
+        token: The key to show. Where absent: `MILLRACE_KEY`, or what the file of `MILLRACE_KEY_FILE` holds, or the
+            owner's secret (`MILLRACE_LAUNCHER__TOKEN`, else that of this machine's file).
         home: The folder of millrace on this machine; the environment's where absent.
 
     Raises:
-        RequestError: No launcher is named, and none runs here.
+        RequestError: No launcher is named, and none runs here; or the file with the key cannot be read.
     """
 
     def __init__(self, url: str | None = None, *, token: str | None = None, home: Path | None = None) -> None:
         folder = home or Settings.load().home
         self.url = url or os.environ.get(URL) or local_url(folder)
-        shown = token or os.environ.get(TOKEN) or _local_token(folder)
+        shown = token or _environment_key() or os.environ.get(TOKEN) or _local_token(folder)
         self._client = httpx.Client(
             base_url=self.url,
             headers={"Authorization": f"Bearer {shown}", "Millrace-User": who_am_i()},
@@ -106,13 +109,58 @@ class ControlClient:
         )
         return found
 
-    def history(self, deployment: str | None = None) -> list[Json]:
-        """Who changed what, oldest first; of one deployment or of everything."""
-        return self._list("GET", "/v1/history", params={} if deployment is None else {"deployment": deployment})
+    def history(
+        self,
+        deployment: str | None = None,
+        *,
+        who: str | None = None,
+        what: str | None = None,
+        since: datetime | None = None,
+    ) -> list[Json]:
+        """Who changed what, and who was refused, oldest first.
+
+        Args:
+            deployment: Only about this deployment.
+            who: Only by whose name begins so.
+            what: Only actions that begin so: `scale`, `refused`.
+            since: Not before this.
+        """
+        since_ms = None if since is None else round(since.timestamp() * 1000)
+        wanted = {"deployment": deployment, "who": who, "what": what, "since_ms": since_ms}
+        return self._list(
+            "GET", "/v1/history", params={name: each for name, each in wanted.items() if each is not None}
+        )
 
     def verification(self) -> Json:
         """Whether the history is whole: no record edited, dropped or put in between."""
         return self._object("GET", "/v1/history/verification")
+
+    def caller(self) -> Json:
+        """Who is asking, and what he may do: `who`, `role`."""
+        return self._object("GET", "/v1/caller")
+
+    def keys(self) -> list[Json]:
+        """All keys, without their texts."""
+        return self._list("GET", "/v1/keys")
+
+    def create_key(self, name: str, *, role: str = "viewer", lasts: timedelta | None = None) -> Json:
+        """Make a key. Its text, `key`, is in the answer and never again anywhere.
+
+        Args:
+            name: Names it in the history.
+            role: `viewer`, `operator` or `admin`.
+            lasts: After so long it opens nothing any more; it never ends by itself where absent.
+        """
+        lasts_secs = None if lasts is None else int(lasts.total_seconds())
+        return self._object("POST", "/v1/keys", json={"name": name, "role": role, "lasts_secs": lasts_secs})
+
+    def rotate_key(self, name: str) -> Json:
+        """Give a key another text, `key` in the answer; the old one opens nothing any more."""
+        return self._object("POST", f"/v1/keys/{_part(name)}/rotate")
+
+    def revoke_key(self, name: str) -> Json:
+        """Take a key away, everywhere and for good."""
+        return self._object("DELETE", f"/v1/keys/{_part(name)}")
 
     def wait_ready(self, name: str, *, within: timedelta) -> Json:
         """Wait until every process that a deployment desires does its work.
@@ -178,6 +226,18 @@ def local_url(home: Path) -> str:
     raise RequestError(
         "no launcher is named, and none runs here", remedy=f"run `millrace up`, or name one: --launcher or {URL}"
     )
+
+
+def _environment_key() -> str | None:
+    """The key that the environment holds, or the file that it names."""
+    if (key := os.environ.get(KEY)) or not (path := os.environ.get(KEY_FILE)):
+        return key
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(
+            f"the key file {path} cannot be read: {error}", remedy=f"check its path, or who may read it: {KEY_FILE}"
+        ) from error
 
 
 def _local_token(home: Path) -> str:

@@ -129,6 +129,12 @@ class ControlView:
         self._follower = threading.Thread(target=self._follow, args=(on_change,), name=f"follow {self.topic}")
         self._follower.start()
 
+    def check(self) -> None:
+        """Raise what ended the following; for who must not go by a table that nobody keeps up to date."""
+        with self._progress:
+            if self._failure is not None:
+                raise self._failure
+
     def close(self) -> None:
         """Stop following and let go of the connection. Twice is as good as once."""
         self._stopping.set()

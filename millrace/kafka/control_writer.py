@@ -32,10 +32,12 @@ from millrace.process.settings import ClientConfig, KafkaSettings
 
 MODELS_TOPIC: Final = "millrace.models"
 DEPLOYMENTS_TOPIC: Final = "millrace.deployments"
+KEYS_TOPIC: Final = "millrace.keys"
 
 CONTROL_TOPICS: Final = (
     TopicSpec(MODELS_TOPIC, 1, {"cleanup.policy": "compact"}),
     TopicSpec(DEPLOYMENTS_TOPIC, 1, {"cleanup.policy": "compact"}),
+    TopicSpec(KEYS_TOPIC, 1, {"cleanup.policy": "compact"}),
     TopicSpec(HISTORY_TOPIC, 1, {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}),
 )
 """The topics of control, as they are created where they do not exist."""
@@ -67,10 +69,12 @@ class Change(Generic[Outcome]):
     Attributes:
         puts: The records to write, all or none; nothing at all leaves no trace in the history either.
         outcome: What the decision came to, such as the allocated number; JSON, because the history keeps it.
+        is_noted: Whether the history tells of it also where there is nothing to write: of what was refused.
     """
 
     puts: Sequence[Put]
     outcome: Outcome
+    is_noted: bool = False
 
 
 Decide: TypeAlias = Callable[[Tables], Change[Outcome]]
@@ -150,7 +154,7 @@ class ControlWriter:
                     if uncertain is not None and self._has_taken_effect(subject, change_id):
                         return uncertain
                     change = decide({topic: tables[topic] for topic in self._topics})
-                    if not change.puts:
+                    if not change.puts and not change.is_noted:
                         return Applied(change.outcome, {}, None)
                     entry = self._entry(subject, what, change_id, tables, change, who=who or self._who)
                     record = append(_latest(tables[self._history], subject), entry)

@@ -10,10 +10,13 @@ from typing import Final
 import structlog
 
 from millrace.core.control.fleet import NodeState
+from millrace.core.control.keys import KeyState
 from millrace.core.control.restarts import RestartPolicy
-from millrace.core.errors import FatalError, MillraceError
+from millrace.core.errors import FatalError, MillraceError, RequestError
 from millrace.kafka.election import Election
 from millrace.kafka.fleet import ASSIGNMENTS_TOPIC
+from millrace.kafka.keys import KeyView
+from millrace.process.admission import Doorkeeper
 from millrace.process.clock import SystemClock
 from millrace.process.lifecycle import ExitCode, Phase, Shutdown
 from millrace.process.settings import KafkaSettings, Settings
@@ -30,7 +33,9 @@ from millrace_launcher.adapters.probing import Prober
 from millrace_launcher.adapters.reporting import Reporter
 from millrace_launcher.adapters.rest.api import make_api
 from millrace_launcher.adapters.rest.desk import Desk
-from millrace_launcher.adapters.rest.server import RestServer, listen
+from millrace_launcher.adapters.rest.guard import Guard
+from millrace_launcher.adapters.rest.keys import KeyDesk
+from millrace_launcher.adapters.rest.server import RestServer, is_loopback, listen
 from millrace_launcher.adapters.telemetry import Telemetry
 from millrace_launcher.adapters.view import FleetView
 from millrace_launcher.logic.kinds import Kind
@@ -93,9 +98,28 @@ class Daemon:
             desk = stack.enter_context(
                 Desk(self.kafka, view, kinds, node=folder.node, runner=runner, token=token, clock=self.clock)
             )
-            stack.enter_context(RestServer(make_api(desk, token=token), socket))
+            known = stack.enter_context(KeyView(self.kafka))
+            self._check_openness(known)
+            keys = stack.enter_context(KeyDesk(self.kafka, known, self.clock))
+            guard = Guard(Doorkeeper(known, clock=self.clock, owner=token), desk, self.clock)
+            stack.enter_context(RestServer(make_api(desk, keys, guard), socket))
             folder.announce(url)
             self._work(agent, heart, controller, told, shutdown)
+
+    def _check_openness(self, known: KeyView) -> None:
+        """Refuse an address that others reach as long as nobody has a key: the owner's file is not for other machines.
+
+        Raises:
+            RequestError: There is no key.
+        """
+        now_ms = self.clock.wall_ms()
+        has_key = any(key.state(now_ms) is KeyState.VALID for key in known.all())
+        if has_key or self.own.token or is_loopback(self.own.host):
+            return
+        raise RequestError(
+            f"the REST API would be open to others on {self.own.host}, and there is no key for it",
+            remedy="start it on 127.0.0.1 first, `millrace keys create NAME --role admin`, and then here",
+        )
 
     def _heart(self, folder: NodeFolder, url: str, kinds: Mapping[str, Kind], reporter: Reporter) -> Heart:
         memory_bytes = None if self.own.memory_mb is None else self.own.memory_mb << 20

@@ -26,14 +26,15 @@ class LauncherSettings(BaseSettings):
     )
     """Name of this node; the machine's where absent. A node that comes back comes back with the same name."""
     host: str = "127.0.0.1"
-    """Address of the REST API. Loopback by default; on another one the token travels in clear, so put TLS before it."""
+    """Address of the REST API. Loopback by default; another one needs a key (`millrace keys create`). Keys travel in
+    clear, so put TLS before it."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 9008
     """Port of the REST API; 0 takes a free one."""
     url: str = ""
     """Where other nodes reach the REST API; `http://<host>:<port>` where absent."""
     token: SecretStr | None = None
-    """What callers of the REST API show, the same on all nodes. Where absent, it is made up at the first start and kept
-    in `<home>/launcher.token`, which its owner alone can read. Never shown."""
+    """The owner's secret, which opens the whole REST API, the same on all nodes. Where absent, it is made up at the
+    first start and kept in `<home>/launcher.token`, which its owner alone can read. Never shown."""
     lease_secs: Annotated[float, Field(ge=3, le=3_600)] = 6
     """A node that is not heard for so long ends what it runs; three seconds later that may run elsewhere. A daemon that
     was killed must be back within this time to find its processes running."""

@@ -1,42 +1,190 @@
-"""Who may call the REST API, and where the token is."""
+"""Who may call the REST API, what the history keeps of those who may not, and where the owner's token is."""
 
 import stat
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import pytest
+from api_stage import Operation, Refusals, described_api, guarded_api, operations
 from fastapi.testclient import TestClient
 
+from millrace.core.control.keys import ApiKey, Role, digest_of, key_text
 from millrace.core.errors import RequestError
+from millrace.process.admission import Doorkeeper
+from millrace.testing.clock import ManualClock
 from millrace_launcher.adapters.place import own_token
-from millrace_launcher.adapters.rest.api import make_api
-from millrace_launcher.adapters.rest.desk import Desk
-from millrace_launcher.adapters.rest.server import listen
+from millrace_launcher.adapters.rest.server import is_loopback, listen
 from millrace_launcher.settings import LauncherSettings
+
+OPERATIONS = list(operations(described_api()))
+OWNER = "the owner's secret"
+NOW = ManualClock().wall_ms()
+BODIES: Mapping[str, Any] = {
+    "put": {},
+    "plan": {},
+    "scale": {"scorers": 1},
+    "create_key": {"name": "new"},
+}
+"""What operations with a body are sent."""
+
+
+def text_of(name: str) -> str:
+    return key_text(name, name[:1] * 43)
+
+
+def key(name: str, role: Role) -> ApiKey:
+    return ApiKey(name, role, digest_of(text_of(name)), NOW, "test")
+
+
+class Known(dict[str, ApiKey]):
+    """Keys by name."""
+
+    find = dict.get
+
+    @classmethod
+    def of(cls, *keys: ApiKey) -> "Known":
+        return cls({each.name: each for each in keys})
+
+
+class Anything:
+    """A desk that has an answer to everything."""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return lambda *_, **__: (
+            [] if name in {"nodes", "deployments", "why", "processes", "logs", "history", "keys"} else {}
+        )
+
+
+KNOWN = Known.of(
+    *(key(role.value, role) for role in Role),
+    *(replace(key(f"expired-{role}", role), expires_ms=NOW) for role in Role),
+    *(replace(key(f"revoked-{role}", role), revoked_ms=NOW - 1) for role in Role),
+)
+WORTHLESS = {
+    "none": "",
+    "wrong": "Bearer " + key_text("admin", "x" * 43),
+    "unknown": "Bearer " + text_of("nobody"),
+    "no key": "Bearer password",
+    "another scheme": f"Basic {text_of('admin')}",
+    "not ASCII": "Bearer \u00fc",
+    **{f"{state} {role}": f"Bearer {text_of(f'{state}-{role}')}" for state in ("expired", "revoked") for role in Role},
+}
+
+
+class Door:
+    """The API, and what it notes."""
+
+    def __init__(self) -> None:
+        self.refusals = Refusals()
+        self.clock = ManualClock()
+        doorkeeper = Doorkeeper(KNOWN, clock=self.clock, owner=OWNER)
+        self.api = guarded_api(Anything(), Anything(), doorkeeper, self.refusals)
+        self.client = TestClient(self.api)
+
+    def ask(self, operation: Operation, authorization: str) -> Any:  # noqa: ANN401
+        """Call an operation."""
+        path = operation.path.format(
+            name="rain", deployment="rain", kind="scorer", number=0, key="ci", coordinates="t-0-0"
+        )
+        body = BODIES.get(operation.name)
+        return self.client.request(
+            operation.method, path, headers={b"Authorization": authorization.encode()}, json=body
+        )
 
 
 @pytest.fixture
-def door() -> TestClient:
-    """The API before a desk that nobody gets to."""
-    return TestClient(make_api(cast("Desk", None), token="right"))  # noqa: S106 -- of this test
+def door() -> Door:
+    return Door()
 
 
-@pytest.mark.parametrize("shown", ["", "Bearer wrong", "right", "Bearer right ", "Basic right", "Bearer \u00fc"])
-def test_a_caller_without_the_token_is_refused(door: TestClient, shown: str) -> None:
-    for method, path in (("GET", "/v1/nodes"), ("DELETE", "/v1/deployments/rain"), ("PUT", "/v1/deployments/rain")):
-        answer = door.request(method, path, headers={b"Authorization": shown.encode()}, json={})
-        assert answer.status_code == 401
-        assert answer.json()["error"] == "the token is missing or wrong"
-        assert "right" not in answer.text
+def by_name(name: str) -> Operation:
+    [found] = [operation for operation in OPERATIONS if operation.name == name]
+    return found
 
 
-def test_a_request_that_is_not_one_is_refused_in_the_same_shape(door: TestClient) -> None:
-    allowed = {"Authorization": "Bearer right", "Millrace-User": "me"}
+def test_every_operation_declares_its_role() -> None:
+    assert [each.name for each in OPERATIONS if each.role is None] == []
+    assert {each.role for each in OPERATIONS} == set(Role)
+    assert [each.name for each in OPERATIONS if each.method == "GET" and each.role == Role.OPERATOR] == []
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_a_role_opens_what_is_declared_for_it(operation: Operation, role: Role, door: Door) -> None:
+    answer = door.ask(operation, f"Bearer {text_of(role)}")
+    may = role.includes(Role(operation.role or Role.ADMIN))
+    assert answer.status_code == (200 if may else 403), answer.text
+    if not may:
+        assert answer.json()["error"] == f"key/{role} is {role}, and this takes the role {operation.role}"
+        assert door.refusals.noted == [(f"key/{role}", operation.name)]
+
+
+@pytest.mark.parametrize("shown", WORTHLESS)
+def test_what_is_worth_nothing_opens_nothing(shown: str, door: Door) -> None:
+    for operation in OPERATIONS:
+        door.clock.advance(timedelta(minutes=1))  # Or it is said to come too often.
+        answer = door.ask(operation, WORTHLESS[shown])
+        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer"), operation.name
+        assert WORTHLESS[shown].rpartition(" ")[2] not in answer.text or not WORTHLESS[shown]
+
+
+def test_an_operation_that_declares_no_role_is_found_and_is_for_administrators() -> None:
+    door = Door()
+
+    @door.api.get("/v1/new", operation_id="new")
+    def new() -> None: ...
+
+    door.api.openapi_schema = None
+    [undeclared] = [each for each in operations(door.api) if each.role is None]
+    assert undeclared.name == "new"
+    assert door.ask(undeclared, f"Bearer {text_of('operator')}").status_code == 403
+    assert door.ask(undeclared, f"Bearer {text_of('admin')}").status_code == 200
+
+
+def test_only_who_knows_a_key_is_told_that_it_ended(door: Door) -> None:
+    nodes = by_name("nodes")
+    assert "'expired-admin' has expired" in door.ask(nodes, f"Bearer {text_of('expired-admin')}").json()["error"]
+    assert "'revoked-admin' was revoked" in door.ask(nodes, f"Bearer {text_of('revoked-admin')}").json()["error"]
+    guessed = door.ask(nodes, "Bearer " + key_text("revoked-admin", "x" * 43))
+    assert guessed.json()["error"] == "the key is wrong"
+
+
+def test_wrong_keys_are_limited_and_shut_nobody_out(door: Door) -> None:
+    nodes = by_name("nodes")
+    answers = [door.ask(nodes, WORTHLESS["wrong"]) for _ in range(11)]
+    assert [answer.status_code for answer in answers] == [401] * 10 + [429]
+    assert answers[-1].headers["retry-after"] == "60"
+    assert door.ask(nodes, f"Bearer {text_of('viewer')}").status_code == 200
+    assert door.ask(nodes, f"Bearer {OWNER}").status_code == 200
+    assert door.ask(nodes, "").status_code == 401, "who shows no key guesses none"
+    door.clock.advance(timedelta(minutes=1))
+    assert door.ask(nodes, WORTHLESS["wrong"]).status_code == 401
+
+
+def test_the_history_is_not_flooded_by_refusals(door: Door) -> None:
+    answers = [door.ask(by_name("delete"), f"Bearer {text_of('viewer')}") for _ in range(12)]
+    assert {answer.status_code for answer in answers} == {403}
+    assert door.refusals.noted == [("key/viewer", "delete")] * 10
+
+
+def test_the_owner_may_do_everything_under_his_own_name(door: Door) -> None:
+    for operation in OPERATIONS:
+        assert door.ask(operation, f"Bearer {OWNER}").status_code == 200, operation.name
+
+
+def test_a_request_that_is_not_one_is_refused_in_the_same_shape_and_not_read_for_strangers() -> None:
+    door = Door()
+    client = door.client
+    owner = {"Authorization": f"Bearer {OWNER}", "Millrace-User": "me"}
     for path in ("/v1/processes/rain/scorer/x/logs", "/v1/processes/rain/scorer/0/logs?lines=0"):
-        answer = door.get(path, headers=allowed)
+        answer = client.get(path, headers=owner)
         assert (answer.status_code, set(answer.json())) == (422, {"error", "remedy"})
-    unsigned = door.delete("/v1/deployments/rain", headers={"Authorization": "Bearer right"})
-    assert (unsigned.status_code, "millrace-user" in unsigned.json()["error"].lower()) == (422, True)
+    assert client.put("/v1/deployments/rain", headers=owner, content=b"{").status_code == 422
+    assert door.refusals.noted == [("me", "put")], "what only looks is no matter of the history"
+    assert client.put("/v1/deployments/rain", content=b"{").status_code == 401
 
 
 def test_the_token_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
@@ -51,6 +199,11 @@ def test_a_port_that_is_taken_is_said() -> None:
         port = first.getsockname()[1]
         with pytest.raises(RequestError, match=rf"cannot be served on 127.0.0.1:{port}"), listen("127.0.0.1", port):
             pass
+
+
+@pytest.mark.parametrize(("host", "is_so"), [("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False), ("", False)])  # noqa: S104
+def test_loopback_is_what_only_this_machine_reaches(host: str, *, is_so: bool) -> None:
+    assert is_loopback(host) is is_so
 
 
 def test_settings_come_from_the_environment_and_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:

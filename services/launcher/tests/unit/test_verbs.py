@@ -7,18 +7,25 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from api_stage import described_api
 
 from millrace.cli.app import run
 from millrace.client import ControlClient
 from millrace.core.errors import RequestError, TransientError
-from millrace_launcher.adapters.rest.api import make_api
-from millrace_launcher.adapters.rest.desk import Desk
 
 STATUS = {"deployment": "rain", "state": "ready", "why": "", "ready": 0, "desired": 0, "slots": [], "document": {}}
+KEY = {
+    "name": "ci",
+    "role": "viewer",
+    "state": "valid",
+    "created_ms": 0,
+    "created_by": "me",
+    "expires_ms": None,
+    "revoked_ms": None,
+}
 ANSWERS: dict[str, Any] = {
     "nodes": [],
     "deployments": [],
@@ -32,6 +39,11 @@ ANSWERS: dict[str, Any] = {
     "plan": {"changes": [], "decisions": [], "faults": []},
     "scale": {"scale": {"scorers": 2}, "remark": ""},
     "delete": {"result": "deleted"},
+    "caller": {"who": "key/ci", "role": "viewer"},
+    "keys": [KEY],
+    "create_key": {**KEY, "key": "mr_ci_secret"},
+    "rotate_key": {**KEY, "key": "mr_ci_secret"},
+    "revoke_key": {**KEY, "state": "revoked"},
 }
 
 COMMANDS = {
@@ -47,6 +59,11 @@ COMMANDS = {
     "plan": ["deploy", "rain", "--from", "rain.features", "--plan"],
     "scale": ["scale", "rain", "scorers=2"],
     "delete": ["delete", "rain"],
+    "caller": ["whoami"],
+    "keys": ["keys", "list"],
+    "create_key": ["keys", "create", "ci", "--lasts", "90d"],
+    "rotate_key": ["keys", "rotate", "ci"],
+    "revoke_key": ["keys", "revoke", "ci"],
 }
 """The command for each operation, by the operation's id."""
 
@@ -65,7 +82,7 @@ class Operations:
 
 @pytest.fixture(scope="module")
 def operations() -> Operations:
-    api: FastAPI = make_api(cast("Desk", None), token="")  # described, and never asked
+    api = described_api()
     found = Operations()
     for path, methods in api.openapi()["paths"].items():
         for method, operation in methods.items():

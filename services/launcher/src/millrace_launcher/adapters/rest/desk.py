@@ -31,6 +31,7 @@ from millrace.process.settings import KafkaSettings
 from millrace.serving.catalogue import resolve
 from millrace_launcher.adapters.view import FleetView
 from millrace_launcher.logic.kinds import Kind
+from millrace_launcher.logic.looking_back import REFUSALS, Search
 from millrace_launcher.logic.plan import Plan, make_plan
 from millrace_launcher.logic.ports import Runner
 from millrace_launcher.logic.standing import standing
@@ -174,10 +175,15 @@ class Desk:
             raise RequestError(f"the log of {slot} is on node {node}, which is gone", remedy="bring the node back")
         return self._ask(heartbeat.url, slot, lines)
 
-    def history(self, *, deployment: str | None) -> list[Document]:
-        """Who changed what, oldest first; of one deployment or of everything."""
-        subject = None if deployment is None else _subject(deployment)
-        return [record.to_json() for record in read_history(self._kafka, subject=subject)]
+    def history(self, search: Search) -> list[Document]:
+        """Who changed what, and who was refused, oldest first."""
+        return [record.to_json() for record in read_history(self._kafka) if search.includes(record.entry)]
+
+    def refused(self, who: str, operation: str, target: Mapping[str, str], why: str) -> None:
+        """See `millrace_launcher.adapters.rest.guard.RefusalLog`."""
+        result = {"operation": operation, "target": dict(target), "error": why}
+        with self._writing:
+            self._writer.apply(REFUSALS, f"refused: {operation}", lambda _: Change((), result, is_noted=True), who=who)
 
     def verification(self) -> Document:
         """Whether the history is whole: no record edited, dropped or put in between."""

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from ipaddress import ip_address
 from threading import Thread
 from types import TracebackType
 from typing import Final, Self
@@ -36,6 +37,15 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
         yield server
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address; False for a name that is not known."""
+    try:
+        found = {str(each[4][0]) for each in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    return bool(found) and all(ip_address(each).is_loopback for each in found)
+
+
 class RestServer:
     """Serves an application while inside a `with`.
 
@@ -50,6 +60,7 @@ class RestServer:
             log_config=None,
             log_level="warning",
             access_log=False,
+            proxy_headers=False,  # Whoever sends them could choose the address by which wrong keys are counted.
             lifespan="off",
             ws="none",
             timeout_graceful_shutdown=int(_DRAIN.total_seconds()),

@@ -1,0 +1,127 @@
+"""Who may call which operation, and the note in the history where somebody is refused."""
+
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import timedelta
+from threading import Lock
+from typing import Annotated, Any, Final, Protocol
+
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
+
+from millrace.core.clock import Clock
+from millrace.core.control.allowance import Allowance
+from millrace.core.control.keys import Caller, Role, shown_key
+from millrace.core.errors import MillraceError
+
+ROLE: Final = "x-millrace-role"
+"""In the OpenAPI document: the role that an operation takes."""
+
+_LONGEST_USER: Final = 200
+_REFUSALS: Final = 10
+_WITHIN: Final = timedelta(minutes=1)
+
+
+class Admission(Protocol):
+    """Lets callers in. See `millrace.process.admission.Doorkeeper`."""
+
+    def admit(self, shown: str, *, address: str, needs: Role, user: str) -> Caller:
+        """Who it is; raises where he may not."""
+        ...
+
+
+class RefusalLog(Protocol):
+    """Keeps what was refused."""
+
+    def refused(self, who: str, operation: str, target: Mapping[str, str], why: str) -> None:
+        """Somebody wanted to change something, and was refused.
+
+        Args:
+            who: Who it was.
+            operation: The id of the operation.
+            target: The parameters of its path.
+            why: What he was told.
+        """
+        ...
+
+
+def takes(role: Role) -> dict[str, Any]:
+    """What an operation declares as `openapi_extra`: the role that it takes."""
+    return {ROLE: role.value}
+
+
+class Guard:
+    """Stands before every operation, and lets nothing of a request be read before.
+
+    Args:
+        admission: Knows the callers.
+        refusals: Keeps what was refused, so often for each caller and minute that it cannot be flooded.
+        clock: The system's.
+    """
+
+    def __init__(self, admission: Admission, refusals: RefusalLog, clock: Clock) -> None:
+        self._admission = admission
+        self._refusals = refusals
+        self._clock = clock
+        self._noted = Allowance(_REFUSALS, _WITHIN)
+        self._lock = Lock()  # Of what is noted.
+
+    def admit(self, request: Request, needs: Role) -> None:
+        """Let the caller of a request in, and remember him in its state.
+
+        Raises:
+            UnknownCallerError: He shows no key, or one that does not hold.
+            TooManyAttemptsError: The same, again and again.
+            ForbiddenError: His role is not the one that is needed.
+        """
+        shown = shown_key(request.headers.get("authorization", ""), request.headers.get("x-api-key", ""))
+        address = request.client.host if request.client else ""
+        user = request.headers.get("millrace-user", "owner")[:_LONGEST_USER]
+        # Whoever is known is remembered first, so that the history can say who was refused.
+        request.state.caller = self._admission.admit(shown, address=address, needs=Role.VIEWER, user=user)
+        self._admission.admit(shown, address=address, needs=needs, user=user)
+
+    def note(self, request: Request, error: MillraceError) -> None:
+        """Keep in the history that a request which would have changed something was refused. Blocks for the broker."""
+        caller: Caller | None = getattr(request.state, "caller", None)
+        route = request.scope.get("route")
+        if caller is None or not isinstance(route, APIRoute) or role_of(route) is Role.VIEWER:
+            return
+        with self._lock:
+            wait = self._noted.take(caller.who, self._clock.monotonic())
+        if not wait:
+            self._refusals.refused(caller.who, str(route.operation_id), request.path_params, error.message)
+
+    def routes(self) -> type[APIRoute]:
+        """The class of routes that ask this guard."""
+        guard = self
+
+        class GuardedRoute(APIRoute):
+            def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+                answer, needs = super().get_route_handler(), role_of(self)
+
+                async def handle(request: Request) -> Response:
+                    guard.admit(request, needs)
+                    return await answer(request)
+
+                return handle
+
+        return GuardedRoute
+
+
+def role_of(route: APIRoute) -> Role:
+    """The role that an operation takes; the highest one where it declares none."""
+    return Role((route.openapi_extra or {}).get(ROLE, Role.ADMIN))
+
+
+def caller_of(request: Request) -> Caller:
+    """Who was let in."""
+    caller: Caller = request.state.caller
+    return caller
+
+
+def _who(request: Request) -> str:
+    return caller_of(request).who
+
+
+Who = Annotated[str, Depends(_who)]
+"""Parameter of an operation: whom the history names."""

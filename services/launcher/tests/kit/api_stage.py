@@ -1,0 +1,63 @@
+"""The REST API before desks that are not asked."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from fastapi import FastAPI
+
+from millrace.core.control.keys import Caller, Role
+from millrace.testing.clock import ManualClock
+from millrace_launcher.adapters.rest.api import make_api
+from millrace_launcher.adapters.rest.desk import Desk
+from millrace_launcher.adapters.rest.guard import ROLE, Admission, Guard, RefusalLog
+from millrace_launcher.adapters.rest.keys import KeyDesk
+
+
+@dataclass(frozen=True, slots=True)
+class Everybody:
+    """Lets everybody in."""
+
+    def admit(self, shown: str, *, address: str, needs: Role, user: str) -> Caller:
+        """Whoever he is."""
+        return Caller(user, Role.ADMIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """Notes what was refused."""
+
+    noted: list[tuple[str, str]] = field(default_factory=list)
+
+    def refused(self, who: str, operation: str, target: Mapping[str, str], why: str) -> None:
+        """Note it."""
+        self.noted.append((who, operation))
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation, as the OpenAPI document describes it."""
+
+    name: str
+    method: str
+    path: str
+    role: str | None
+
+
+def guarded_api(desk: object, keys: object, admission: Admission, refusals: RefusalLog | None = None) -> FastAPI:
+    """The API before these desks and this admission."""
+    guard = Guard(admission, refusals or Refusals(), ManualClock())
+    return make_api(cast("Desk", desk), cast("KeyDesk", keys), guard)
+
+
+def described_api() -> FastAPI:
+    """An API that is described, and never asked."""
+    return guarded_api(None, None, Everybody())
+
+
+def operations(api: FastAPI) -> Iterator[Operation]:
+    """Everything that an API describes."""
+    paths: Mapping[str, Mapping[str, Any]] = api.openapi()["paths"]
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            yield Operation(operation["operationId"], method.upper(), path, operation.get(ROLE))
