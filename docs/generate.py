@@ -20,6 +20,7 @@ from docs.pages.schemas import (
 from docs.pages.settings import settings_page
 from docs.pages.topic_files import ROOT
 from docs.pages.topics import topics_page
+from docs.pages.transforms import transforms_page
 
 GENERATED: Final[Mapping[str, Callable[[], str]]] = {
     # Schemas first: the later ones read them.
@@ -38,6 +39,7 @@ GENERATED: Final[Mapping[str, Callable[[], str]]] = {
     "docs/reference/metrics.md": metrics_page,
     "docs/reference/topics.md": topics_page,
     "docs/reference/cli.md": cli_page,
+    "docs/reference/transforms.md": transforms_page,
 }
 """Every generated file, and what its text must be."""
 

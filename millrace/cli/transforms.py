@@ -79,7 +79,8 @@ def apply_to_file(
     if json:
         print_json(_document(done))
         return
-    say(f"{done.written:,} of {done.read:,} rows written to {target}; {done.refused_rows:,} refused")
+    late = f", {done.late:,} late" if done.late else ""
+    say(f"{done.written:,} of {done.read:,} rows written to {target}; {done.refused_rows:,} refused{late}")
     for refused in done.refused[:10]:
         remark(f"row {refused.row}: step {refused.step}: {refused.detail}")
 
@@ -186,7 +187,13 @@ def _document(done: AppliedTransform) -> dict[str, object]:
     refused = [
         {"row": each.row, "step": each.step, "reason": each.reason, "detail": each.detail} for each in done.refused
     ]
-    return {"read": done.read, "written": done.written, "refused_rows": done.refused_rows, "refused": refused}
+    return {
+        "read": done.read,
+        "written": done.written,
+        "refused_rows": done.refused_rows,
+        "refused": refused,
+        "late": done.late,
+    }
 
 
 def _say(entry: TransformEntry, *, json: bool) -> None:

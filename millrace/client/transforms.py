@@ -40,12 +40,14 @@ class AppliedTransform:
         written: Rows that were written.
         refused: Rows that could not be transformed, the first thousand of them with their reasons, by row from 0.
         refused_rows: How many there were.
+        late: Rows that came too late for a window.
     """
 
     read: int
     written: int
     refused: tuple[Refused, ...]
     refused_rows: int
+    late: int = 0
 
 
 class Transforms:
@@ -126,7 +128,7 @@ def apply_transform(
     """
     if target.exists():
         raise RequestError(f"{target} exists", remedy="choose another name, or remove it")
-    read = written = refused_rows = 0
+    read = written = refused_rows = late = 0
     refused: list[Refused] = []
     schema = pa.schema([(column.name, column.type.arrow) for column in program.check()])
     with _reading(source), _writing(target, schema) as write:
@@ -135,9 +137,9 @@ def apply_transform(
             write(made.table)
             refused += [_renumbered(each, read) for each in made.refused[: _MOST_SHOWN - len(refused)]]
             read, written = read + batch.num_rows, written + made.table.num_rows
-            refused_rows += len(made.refused)
+            refused_rows, late = refused_rows + len(made.refused), late + made.late
             on_rows(read)
-    return AppliedTransform(read, written, tuple(refused), refused_rows)
+    return AppliedTransform(read, written, tuple(refused), refused_rows, late)
 
 
 _MOST_SHOWN: Final = 1_000

@@ -7,6 +7,23 @@ Arrow's columnar functions and never row by row.
 from millrace.transform.document import Column, Transform, json_schema
 from millrace.transform.frame import Refused
 from millrace.transform.program import Program, Transformed
+from millrace.transform.steps.windows import Aggregate, Function, Window
+from millrace.transform.streaming import Emitted, KeyFold, StreamWindows, WindowedTransform
 from millrace.transform.types import ColumnType
 
-__all__ = ["Column", "ColumnType", "Program", "Refused", "Transform", "Transformed", "json_schema"]
+__all__ = [
+    "Aggregate",
+    "Column",
+    "ColumnType",
+    "Emitted",
+    "Function",
+    "KeyFold",
+    "Program",
+    "Refused",
+    "StreamWindows",
+    "Transform",
+    "Transformed",
+    "Window",
+    "WindowedTransform",
+    "json_schema",
+]

@@ -39,12 +39,14 @@ class Frame:
         rows: intp, shape (n,): number of each row in the table that was given.
         refused: Rows that were taken out because they cannot be transformed.
         step: Number of the step that is at work.
+        late: Rows that came too late for a window.
     """
 
     columns: Mapping[str, pa.Array]
     rows: NDArray[np.intp]
     refused: tuple[Refused, ...] = ()
     step: int = 0
+    late: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -28,14 +28,17 @@ class Transformed:
 
     Attributes:
         table: The m rows that are left, with the transform's output columns.
-        source: intp, shape (m,): the number of each of them in the table that was given. Ascending.
+        source: intp, shape (m,): the number of each of them in the table that was given. Ascending,
+            unless the transform has a window: then the last row of each, in the order of the windows.
         refused: Rows that cannot be transformed, with the step and the reason, ascending by row. A row that is in
             neither was left out by a filter.
+        late: How many rows came too late for a window.
     """
 
     table: pa.RecordBatch
     source: NDArray[np.intp]
     refused: tuple[Refused, ...]
+    late: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,8 @@ class Program:
                 frame = step.run(frame.at_step(number), learned)
         frame = _let_out(self.transform, frame)
         batch = pa.RecordBatch.from_arrays(list(frame.columns.values()), names=list(frame.columns))
-        return Transformed(batch, frame.rows, tuple(sorted(frame.refused, key=lambda refused: refused.row)))
+        refused = tuple(sorted(frame.refused, key=lambda refused: refused.row))
+        return Transformed(batch, frame.rows, refused, frame.late)
 
     def document(self) -> dict[str, Any]:
         """Document and statistics as JSON values; `load` reads them back as an equal program."""
@@ -176,9 +180,16 @@ def _take_in(transform: Transform, table: pa.Table | pa.RecordBatch) -> Frame:
             if column.name not in table.schema.names:
                 known = ", ".join(table.schema.names) or "none"
                 raise MistakeError(f"there is no column {column.name!r}", remedy=f"columns of the table: {known}")
-            columns[column.name] = plain_array(column.name, table.column(column.name), column.type)
+            columns[column.name] = _present(plain_array(column.name, table.column(column.name), column.type))
         frame = Frame(columns, np.arange(table.num_rows, dtype=np.intp))
         return _conform(frame, transform.input)
+
+
+def _present(column: pa.Array) -> pa.Array:
+    """What is not a number is missing: the formats of streams and files do not agree on how to tell the two apart."""
+    if not type_of(column).is_float or not pc.any(pc.is_nan(column), min_count=0).as_py():
+        return column
+    return pc.if_else(pc.is_nan(column), None, column)
 
 
 def _let_out(transform: Transform, frame: Frame) -> Frame:

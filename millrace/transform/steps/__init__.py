@@ -11,6 +11,7 @@ from millrace.transform.steps.rows import Deduplicate, Filter
 from millrace.transform.steps.shape import Drop, Rename, Select
 from millrace.transform.steps.step import Learned, Step
 from millrace.transform.steps.values import Clip, Fill, Scale
+from millrace.transform.steps.windows import Window
 
 AnyStep: TypeAlias = Annotated[
     Select
@@ -28,7 +29,8 @@ AnyStep: TypeAlias = Annotated[
     | DateParts
     | ParseJson
     | Filter
-    | Deduplicate,
+    | Deduplicate
+    | Window,
     Field(discriminator="step"),
 ]
 """Any step; `step` says which."""

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from millrace.transform.frame import Frame
 
-FROZEN: Final = ConfigDict(frozen=True, extra="forbid")
+FROZEN: Final = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 Learned: TypeAlias = Mapping[str, Any]
 """What a step learnt from the data it was fitted on, as JSON values; empty for a step that learns nothing."""
