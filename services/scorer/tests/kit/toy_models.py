@@ -19,12 +19,13 @@ from millrace.core.errors import FatalError, InvalidRecordError, Reason
 from millrace.core.outputs import Outputs
 from millrace.core.profile import Binner, build_profile
 from millrace.core.records import RecordBatch
+from millrace.core.resting import Rest
 from millrace.core.rollout import RolloutMode
 from millrace.core.signature import Feature, ModelInput, Signature, Task
 from millrace.serving.engine import Engine
 from millrace.testing.clock import ManualClock
 from millrace_scorer.logic.lineup import Lineup, Member
-from millrace_scorer.logic.rollout import Rest, RolloutScoring, Terms
+from millrace_scorer.logic.rollout import RolloutScoring, Terms
 from millrace_scorer.logic.scoring import ModelScoring, OutputTopics
 
 SIGNATURE: Final = Signature((Feature("x"),), (ModelInput("x", ("x",)),), Task.BINARY, "scores", classes=("no", "yes"))

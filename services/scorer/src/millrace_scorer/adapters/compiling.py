@@ -9,13 +9,14 @@ from millrace.codec.shadows import ShadowEncoder
 from millrace.core.batching import Costs
 from millrace.core.clock import Clock
 from millrace.core.cost import LatencyCurve
+from millrace.core.resting import Rest
 from millrace.core.rollout import RolloutMode
 from millrace.core.signature import Signature
 from millrace.process.deployment import Deployment
 from millrace.serving.loading import LoadedModel
 from millrace.serving.streams import StreamCodec
 from millrace_scorer.logic.lineup import Lineup, Member
-from millrace_scorer.logic.rollout import Rest, RolloutScoring, Terms
+from millrace_scorer.logic.rollout import RolloutScoring, Terms
 from millrace_scorer.logic.scoring import ModelScoring, OutputTopics
 
 _READING: Final = ("features", "inputs", "not_finite", "extra_fields")

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from millrace.codec.shadows import ShadowEncoder
 from millrace.core.batching import Costs
-from millrace.core.clock import Clock
 from millrace.core.columns import Decoded, Decoder
 from millrace.core.errors import MillraceError
 from millrace.core.records import OutputBatch, RecordBatch
+from millrace.core.resting import Rest
 from millrace.core.rollout import RolloutMode, draw, salt_of
 from millrace_scorer.logic.lineup import Lineup, Member, Trial
 from millrace_scorer.logic.ports import Scored
@@ -32,12 +32,6 @@ from millrace_scorer.logic.scoring import (
     take_rows,
     was_bisected,
 )
-
-_REST: Final = 9.0
-"""A challenger that fails or is slow rests so many times as long as it took: it costs a tenth of the time at most."""
-
-_LEAST_LOSS_SECS: Final = 0.1
-"""What a failure counts for at least: one that comes at once shall not come in every batch."""
 
 _NONE: Final = np.empty(0, np.intp)
 
@@ -64,34 +58,6 @@ class Terms:
         """Who answers under these terms."""
         share = self.share if self.mode is RolloutMode.CANARY else 0.0
         return Lineup(model, champion, Trial(challenger, self.mode, share))
-
-
-class Rest:
-    """Whether a challenger that failed or was slow may be asked again."""
-
-    def __init__(self, clock: Clock, allowance: timedelta) -> None:
-        self._clock = clock
-        self._allowance = allowance.total_seconds()
-        self._until = clock.monotonic()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it may be asked."""
-        return self._clock.monotonic() >= self._until
-
-    def after(self, seconds: float) -> str | None:
-        """It has answered, after so long. Returns what is wrong with that."""
-        if seconds <= self._allowance:
-            return None
-        self._begin(seconds)
-        return f"it took {seconds:.3f} s for a batch, and {self._allowance:.3f} s are allowed"
-
-    def after_failure(self, seconds: float) -> None:
-        """It has failed, after so long."""
-        self._begin(max(seconds, _LEAST_LOSS_SECS))
-
-    def _begin(self, seconds: float) -> None:
-        self._until = self._clock.monotonic() + _REST * seconds
 
 
 @dataclass(frozen=True, slots=True)
