@@ -1,0 +1,1 @@
+"""Jobs of millrace for Flink: scoring, windowed features, and evidence of years of predictions."""

@@ -1,0 +1,114 @@
+"""The command line of the jobs."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from millrace.core.errors import MillraceError, RequestError
+from millrace.kafka.admin import Admin
+from millrace.kafka.finding import find_kafka, read_deployment
+from millrace.kafka.outputs import ensure_output_topics
+from millrace.process.deployment import Deployment
+from millrace.process.lifecycle import ExitCode
+from millrace.process.settings import Settings
+from millrace.serving.registry import Registry
+from millrace.serving.shelf import Shelf
+from millrace_flink.functions.model import Assignment
+from millrace_flink.jobs.score import score
+from millrace_flink.session import SessionSettings, open_session
+
+_EPILOG: Final = """\
+examples:
+  python -m millrace_flink score --file rain.yaml                    score the stream, with a Flink in this process
+  python -m millrace_flink score --file rain.yaml --until-end        score what is there, then end
+  python -m millrace_flink score --name rain --cluster flink:8081    on a cluster
+
+Kafka's address comes from MILLRACE_KAFKA__BOOTSTRAP, or from the local broker that `millrace up` started.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a job; the exit code says how it ended."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.act(options)
+    except MillraceError as error:
+        sys.stderr.write(f"error: {error.message}\n" + (f"remedy: {error.remedy}\n" if error.remedy else ""))
+        return int(ExitCode.REFUSED if isinstance(error, RequestError) else ExitCode.FAILED)
+    except KeyboardInterrupt:
+        return int(ExitCode.ABORTED)
+    return 0
+
+
+def _score(options: argparse.Namespace) -> None:
+    settings = Settings.load()
+    kafka = find_kafka(settings)
+    deployment = Deployment.load(options.file) if options.file else read_deployment(kafka, options.name)
+    ensure_output_topics(Admin(kafka), deployment)
+    with Registry(kafka, Shelf.of(settings), who=f"flink/{deployment.deployment}") as registry:
+        entry, _ = registry.open(deployment.model)
+    with open_session(_session(options)) as tables:
+        assignment = Assignment(deployment, entry.version, entry.digest, settings)
+        job = score(tables, assignment, kafka, bounded=options.until_end)
+        sys.stdout.write(f"job {job.get_job_client().get_job_id()}\n")
+        sys.stdout.flush()
+        job.wait()
+
+
+def _session(options: argparse.Namespace) -> SessionSettings:
+    return SessionSettings(
+        parallelism=options.parallelism,
+        checkpoint_every=timedelta(seconds=options.checkpoint_secs),
+        cluster=options.cluster,
+        checkpoints=options.checkpoints,
+        further=dict(options.set),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m millrace_flink",
+        description="Runs jobs of millrace on Flink.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    jobs = parser.add_subparsers(required=True, metavar="JOB")
+    scoring = jobs.add_parser("score", help="a deployment's topic to its predictions")
+    which = scoring.add_mutually_exclusive_group(required=True)
+    which.add_argument("--file", type=Path, metavar="PATH", help="deployment document, YAML or JSON")
+    which.add_argument("--name", metavar="DEPLOYMENT", help="name of a deployment in the topic millrace.deployments")
+    scoring.set_defaults(act=_score)
+    _add_running(scoring)
+    return parser
+
+
+def _add_running(job: argparse.ArgumentParser) -> None:
+    """The options that say how a job runs."""
+    job.add_argument("--until-end", action="store_true", help="end where the topics end now")
+    job.add_argument("--parallelism", type=int, default=1, metavar="N", help="subtasks of each operator (default 1)")
+    job.add_argument(
+        "--checkpoint-secs",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="seconds between checkpoints, each of which makes what was written readable (default 1)",
+    )
+    job.add_argument("--checkpoints", metavar="URI", help="where checkpoints are kept; in memory where absent")
+    job.add_argument("--cluster", metavar="HOST:PORT", help="REST address of a cluster; absent: Flink in this process")
+    job.add_argument(
+        "--set", type=_pair, action="append", default=[], metavar="KEY=VALUE", help="one of Flink's own settings"
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    return key, value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

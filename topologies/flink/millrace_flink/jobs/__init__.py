@@ -1,0 +1,1 @@
+"""How sources, functions and sinks are put together, a module per job."""
