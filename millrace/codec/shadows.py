@@ -46,10 +46,19 @@ class ShadowEncoder:
         answering: The version that answers the same events.
         signature: Classes of both, or none for numbers.
         mode: The rollout's mode; it says which of both is the challenger.
+        enriched: Features of the silent version that did not come from the record.
     """
 
-    def __init__(self, silent: Identity, answering: Identity, signature: Signature, mode: RolloutMode) -> None:
-        self._prediction: Final = JsonPredictionEncoder(silent, signature)
+    def __init__(
+        self,
+        silent: Identity,
+        answering: Identity,
+        signature: Signature,
+        mode: RolloutMode,
+        *,
+        enriched: Sequence[str] = (),
+    ) -> None:
+        self._prediction: Final = JsonPredictionEncoder(silent, signature, enriched=enriched)
         self._outputs: Final = JsonOutputs(signature)
         digest = orjson.dumps(answering.digest)
         head = b',"rollout":"%b","beside":{"version":%d,"digest":%b' % (mode.encode(), answering.version, digest)

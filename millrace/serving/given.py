@@ -53,14 +53,9 @@ class Completion:
     """How rows as they are asked become rows of a model.
 
     Attributes:
-        asked: What a request brings: the model's own signature where nothing is fetched.
+        asked: What a request brings.
         decoder: Completes `GivenRows` of that signature.
     """
 
     asked: Signature
     decoder: Decoder
-
-    @property
-    def is_needed(self) -> bool:
-        """Whether rows as they are asked are not the model's rows already."""
-        return not isinstance(self.decoder, GivenRowsDecoder)

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
+from millrace.codec.avro_framing import read_schemas
 from millrace.codec.dispatch import stream_decoder
 from millrace.codec.limits import Limits
 from millrace.codec.predictions import AvroPredictionEncoder, Identity, JsonPredictionEncoder, PredictionEncoder
-from millrace.codec.schema_source import FirstOf, GivenSchemas, SchemaSource
+from millrace.codec.schema_source import FirstOf, SchemaSource
 from millrace.codec.schemas import PREDICTION_AVRO_SCHEMA
+from millrace.codec.shadows import ShadowEncoder
 from millrace.core.clock import Clock
 from millrace.core.columns import Decoder
 from millrace.core.errors import RequestError
+from millrace.core.rollout import RolloutMode
 from millrace.core.signature import Signature
 from millrace.process.deployment import Deployment, PredictionFormat, RecordFormat
 from millrace.process.settings import Settings
@@ -68,7 +71,7 @@ class StreamCodec:
         self._registry = self._connect(clock)
         sources: list[SchemaSource] = []
         if deployment.source.schemas:
-            sources.append(GivenSchemas.read(deployment.source.schemas))
+            sources.append(read_schemas(deployment.source.schemas))
         if self._registry is not None:
             sources.append(self._registry.schemas)
         self._schemas: Final = FirstOf(tuple(sources)) if sources else None
@@ -93,8 +96,10 @@ class StreamCodec:
             signature, enricher, lambda carried: self._decoder_of(carried, source.format, source.id_field)
         )
 
-    def completion(self, signature: Signature) -> Completion:
+    def completion(self, signature: Signature) -> Completion | None:
         """Completes the rows of requests, which come as columns, as `decoder` does those of records.
+
+        None where requests bring the model's rows, and nothing is fetched.
 
         Raises:
             RequestError: A feature cannot be fetched as the deployment says, or no online store was named.
@@ -106,7 +111,7 @@ class StreamCodec:
             return GivenRowsDecoder(carried)
 
         decoder = self._completing(signature, self._online_features(signature), given)
-        return Completion(asked[-1], decoder)
+        return None if isinstance(decoder, GivenRowsDecoder) else Completion(asked[-1], decoder)
 
     def encoder(self, identity: Identity, signature: Signature) -> PredictionEncoder:
         """Writes a model's predictions.
@@ -123,6 +128,13 @@ class StreamCodec:
         subject = f"{self._deployment.predictions_topic}-value"
         schema_id = self._registry.register(subject, PREDICTION_AVRO_SCHEMA)
         return AvroPredictionEncoder(identity, signature, schema_id=schema_id)
+
+    def shadow_encoder(
+        self, silent: Identity, answering: Identity, signature: Signature, mode: RolloutMode
+    ) -> ShadowEncoder:
+        """Writes what a version that does not answer says, and what was fetched for it; the signature is that version's."""
+        enriched = self._enriched(signature) if self._online else ()
+        return ShadowEncoder(silent, answering, signature, mode, enriched=enriched)
 
     def close(self) -> None:
         """Let go of the registry. May be called twice."""

@@ -5,7 +5,6 @@ from typing import Final
 
 from millrace.codec.dead_letters import Circumstances
 from millrace.codec.predictions import Identity
-from millrace.codec.shadows import ShadowEncoder
 from millrace.core.batching import Costs
 from millrace.core.clock import Clock
 from millrace.core.cost import LatencyCurve
@@ -60,12 +59,13 @@ class Compiler:
             self.deployment.slo.latency / 2,
         )
         ours, theirs = champion.identity, challenger.identity
-        silent, answering = (ours, theirs) if terms.mode is RolloutMode.CANARY else (theirs, ours)
+        pair = (ours, theirs) if terms.mode is RolloutMode.CANARY else (theirs, ours)
+        of_silent = signatures[0 if terms.mode is RolloutMode.CANARY else 1]
         return RolloutScoring(
             champion,
             challenger,
             challenger_decoder=None if _read_alike(*signatures) else challenger.decoder,
-            shadows=ShadowEncoder(silent, answering, signatures[0], terms.mode),
+            shadows=self.codec.shadow_encoder(*pair, of_silent, terms.mode),
             terms=terms,
             costs=_copied(champion.costs),
             lineup=terms.lineup(ours.model, _member(ours), _member(theirs)),
