@@ -91,6 +91,21 @@ class NodeState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Latencies:
+    """How soon the predictions of one process were readable, since it started.
+
+    Attributes:
+        slot: The process's place.
+        launch: Which process of the slot.
+        counts: Records at most as late as each bound of `millrace.telemetry.scorer.LATENCY_BUCKETS`; all of them last.
+    """
+
+    slot: Slot
+    launch: int
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat:
     """What a node says every second.
 
@@ -105,6 +120,7 @@ class Heartbeat:
         pid: The daemon's process.
         inventory: What it has.
         decides: Whether it is the controller, as far as it knows.
+        latencies: Of its scorers whose number follows the load.
     """
 
     node: str
@@ -117,6 +133,7 @@ class Heartbeat:
     pid: int
     inventory: Inventory
     decides: bool = False
+    latencies: tuple[Latencies, ...] = ()
 
 
 class Standing(StrEnum):

@@ -1,6 +1,7 @@
 """The deployment document: which topic, which model, which promise. One module per section."""
 
 from millrace.process.deployment.audit import Audit
+from millrace.process.deployment.autoscale import AutoScale
 from millrace.process.deployment.document import Deployment, find_deployment
 from millrace.process.deployment.execution import Group, GroupProtocol, Limits, Provider, Runtime
 from millrace.process.deployment.names import Count, Milliseconds, ModelReference, Name, Topic
@@ -12,6 +13,7 @@ from millrace.process.deployment.streams import Enrichment, PredictionFormat, Re
 
 __all__ = [
     "Audit",
+    "AutoScale",
     "Batch",
     "Count",
     "Deployment",

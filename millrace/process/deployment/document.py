@@ -23,7 +23,7 @@ from millrace.core.errors import RequestError
 from millrace.core.lane import Delivery
 from millrace.process.deployment.audit import Audit
 from millrace.process.deployment.execution import Group, Limits, Runtime
-from millrace.process.deployment.names import ModelReference, Name
+from millrace.process.deployment.names import ModelReference, Name, TransformReference
 from millrace.process.deployment.online import Online
 from millrace.process.deployment.pace import Batch, Overload, Slo
 from millrace.process.deployment.rollout import Rollout
@@ -45,6 +45,9 @@ class Deployment(BaseModel):
     """The topic of features."""
     model: ModelReference
     """Which model scores: `name@alias` follows the alias, `name/3` stays at version 3, `name` is `name@champion`."""
+    transform: TransformReference | None = None
+    """The transform that the model must have been trained with, checked before a record is scored: `name/3` (a
+    version), or `name` (any of them). Which one it was is part of the model's version; where absent, that is it."""
     sink: Sink = Sink()
     """Where predictions go."""
     enrich: tuple[Enrichment, ...] = ()
@@ -171,6 +174,8 @@ class Deployment(BaseModel):
         if self.source.format is RecordFormat.AVRO and not (self.source.registry or self.source.schemas):
             raise ValueError("source.format avro needs source.registry or source.schemas")
         self._check_enrichment()
+        if self.scale.auto is not None and self.delivery is Delivery.SHARED:
+            raise ValueError("scale.auto follows the offsets of a consumer group, and shared delivery has none")
         return self
 
     def _check_enrichment(self) -> None:

@@ -15,6 +15,11 @@ ModelReference: TypeAlias = Annotated[
 ]
 """`name@alias`, `name/3` (a version), or `name`, which is `name@champion`."""
 
+TransformReference: TypeAlias = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*(/[1-9][0-9]*)?$", max_length=200)
+]
+"""`name/3` (a version), or `name`, which is any version of it."""
+
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 
 Milliseconds: TypeAlias = Annotated[int, Field(ge=1, le=24 * 3600 * 1000)]

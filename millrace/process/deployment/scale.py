@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
+from millrace.process.deployment.autoscale import AutoScale
 from millrace.process.settings import FROZEN
 
 
@@ -16,6 +17,8 @@ class Scale(BaseModel):
 
     scorers: Annotated[int, Field(ge=0, le=1_000)] = 1
     """Scorers. More than the source has partitions are idle, except in `shared` delivery."""
+    auto: AutoScale | None = None
+    """How their number follows the load; absent, it does not, and is what `scorers` says."""
     auditors: Annotated[int, Field(ge=0, le=1_000)] = 0
     """Auditors. None, because without labels there is little to audit."""
     gateways: Annotated[int, Field(ge=0, le=1_000)] = 0

@@ -230,3 +230,33 @@ def test_features_may_come_from_the_online_store() -> None:
 def test_an_enrichment_that_cannot_work_is_refused(document: dict[str, object], complaint: str) -> None:
     with pytest.raises(RequestError, match=complaint):
         Deployment.parse(document, subject="test")
+
+
+def scaled(**auto: object) -> dict[str, object]:
+    return {**minimal(), "scale": {"auto": auto}}
+
+
+def test_the_number_of_scorers_follows_the_load_in_kedas_words() -> None:
+    document = scaled(minReplicaCount=2, maxReplicaCount=6, cooldownPeriod=60, lagThreshold=500)
+    deployment = Deployment.parse(document, subject="test")
+    assert deployment.document()["scale"] == document["scale"]
+    auto = deployment.scale.auto
+    assert auto is not None
+    policy = auto.policy(deployment.slo)
+    assert (policy.min_replicas, policy.max_replicas, policy.lag_threshold) == (2, 6, 500)
+    assert (policy.goal, policy.cooldown) == (deployment.slo.latency, timedelta(minutes=1))
+    assert Deployment.parse(scaled(), subject="test").document()["scale"] == {"auto": {}}, "on, with all defaults"
+    assert Deployment.parse(minimal(), subject="test").scale.auto is None
+
+
+@pytest.mark.parametrize(
+    ("document", "complaint"),
+    [
+        (scaled(min_replica_count=2), "scale.auto.min_replica_count: no such setting"),
+        (scaled(minReplicaCount=9, maxReplicaCount=3), "is above maxReplicaCount"),
+        ({**scaled(), "delivery": "shared"}, "shared delivery has none"),
+    ],
+)
+def test_scaling_that_cannot_work_is_refused(document: dict[str, object], complaint: str) -> None:
+    with pytest.raises(RequestError, match=complaint):
+        Deployment.parse(document, subject="test")
