@@ -9,6 +9,7 @@ from millrace.client.encoding import ArrowEncoder, AvroEncoder, Encoder, JsonEnc
 from millrace.client.explaining import Answer, Explanation, Verdict
 from millrace.client.handovers import Answering, HandoverWatch
 from millrace.client.labels import Label, LabelOperation
+from millrace.client.lineage import Deed, Lineage, ScoredBy
 from millrace.client.local import (
     BrokerStatus,
     Progress,
@@ -43,6 +44,7 @@ __all__ = [
     "Client",
     "ControlClient",
     "DeadLetter",
+    "Deed",
     "Encoder",
     "Explanation",
     "FileFormat",
@@ -51,6 +53,7 @@ __all__ = [
     "KafkaSettings",
     "Label",
     "LabelOperation",
+    "Lineage",
     "Link",
     "LoopAnswer",
     "ModelDetails",
@@ -63,6 +66,7 @@ __all__ = [
     "ReplayOptions",
     "Replayed",
     "Requested",
+    "ScoredBy",
     "SendOptions",
     "Sent",
     "Stage",

@@ -19,6 +19,7 @@ from millrace.client.dead_letters import OnInvalid as OnInvalidLetter
 from millrace.client.deployments import the_deployment
 from millrace.client.explaining import Explanation, explain, source_of
 from millrace.client.labels import Label, send_labels
+from millrace.client.lineage import Lineage, trace
 from millrace.client.local import find_kafka
 from millrace.client.models import Models
 from millrace.client.predictions import OnInvalid, OnLink, Prediction, predictions_topic, read_predictions
@@ -197,3 +198,7 @@ class Client:
         record = find(self.kafka, source)
         meant = the_deployment(self.kafka, deployment, source)
         return explain(self.kafka, Shelf.of(Settings.load()), record, meant, row=source.row)
+
+    def lineage(self, coordinates: Coordinates, deployment: str | None = None) -> Lineage:
+        """Everything that a prediction rests on. See `millrace.client.lineage.trace`."""
+        return trace(self.kafka, Shelf.of(Settings.load()), coordinates, deployment)

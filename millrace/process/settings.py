@@ -257,6 +257,21 @@ class HealthSettings(BaseModel):
     """Port to listen on; 0 takes a free one, which the log's first line names."""
 
 
+class LaunchSettings(BaseModel):
+    """Which process of a launcher this one is. The launcher says it; nobody sets it by hand."""
+
+    model_config = FROZEN
+
+    node: str
+    """The node that runs it."""
+    slot: str
+    """Its place, such as `rain/scorer/0`."""
+    number: Annotated[int, Field(ge=0)]
+    """Which process of the slot."""
+    environment: str
+    """Fingerprint of what is installed on the node."""
+
+
 class Settings(BaseSettings):
     """What the environment says to a process of millrace."""
 
@@ -281,6 +296,8 @@ class Settings(BaseSettings):
     """What is logged, and how it looks."""
     health: HealthSettings = HealthSettings()
     """Where health and metrics are served."""
+    launch: LaunchSettings | None = None
+    """Which process of a launcher this one is; absent where it was started by hand."""
 
     @classmethod
     def load(cls) -> Self:

@@ -25,7 +25,7 @@ from millrace.core.signature import Feature, ModelInput, Signature, Task
 from millrace.process.retraining import read_loop_record, write_loop_record
 from millrace_auditor.logic.documents import Span, pane_value
 from millrace_auditor.logic.rollout_documents import Decision, Pairing, decision_value
-from millrace_scorer.logic.lineup import Lineup, Member, Trial
+from millrace_scorer.logic.lineup import Lineup, Member, Trial, Worker
 from millrace_scorer.logic.shedding import late_output, split_late
 
 BINARY = Signature((Feature("x"),), (ModelInput("x", ("x",)),), Task.BINARY, "scores", classes=("no", "yes"))
@@ -149,8 +149,9 @@ def test_shadows(signature: Signature, outputs: Outputs, mode: RolloutMode) -> N
 
 
 @pytest.mark.parametrize("trial", [None, Trial(Member(4, "sha256:" + "0b" * 32), RolloutMode.CANARY, 0.1)])
-def test_handovers(trial: Trial | None) -> None:
-    lineup = Lineup("weather", Member(3, IDENTITY.digest), trial)
+@pytest.mark.parametrize("by", [None, Worker("a", "rain/scorer/0", 1_767_225_590_000, "5f2d1c0a5f2d1c0a")])
+def test_handovers(trial: Trial | None, by: Worker | None) -> None:
+    lineup = Lineup("weather", Member(3, IDENTITY.digest), trial, by)
     value = lineup.to_json(deployment="rain", first=records(1).coordinates(0), at_ms=1_767_225_600_042)
     validator("handovers").validate(json.loads(value))
     assert Lineup.from_json(value) == lineup

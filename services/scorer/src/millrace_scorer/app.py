@@ -25,6 +25,7 @@ from millrace_scorer.adapters.handovers import HandoverTopic
 from millrace_scorer.adapters.models import ServedModels
 from millrace_scorer.adapters.telemetry import Telemetry
 from millrace_scorer.logic.handovers import Handovers
+from millrace_scorer.logic.lineup import Worker
 from millrace_scorer.logic.loop import LoopSettings, ScoringLoop
 
 log = structlog.get_logger()
@@ -82,7 +83,12 @@ class Scorer:
             loop = ScoringLoop(
                 lane,
                 models,
-                Handovers(HandoverTopic(self.kafka, topic), topic=topic, deployment=deployment.deployment),
+                Handovers(
+                    HandoverTopic(self.kafka, topic),
+                    topic=topic,
+                    deployment=deployment.deployment,
+                    by=worker(self.settings),
+                ),
                 policy=batch_policy(deployment),
                 settings=LoopSettings(late_topic=deployment.late_topic),
                 clock=clock,
@@ -97,6 +103,12 @@ class Scorer:
             if shutdown.phase() is Phase.DRAINING:
                 loop.finish()
             log.info("stopped", phase=shutdown.phase().value)
+
+
+def worker(settings: Settings) -> Worker | None:
+    """Who this process is to its launcher; None where none started it."""
+    launch = settings.launch
+    return None if launch is None else Worker(launch.node, launch.slot, launch.number, launch.environment)
 
 
 def batch_policy(deployment: Deployment) -> BatchPolicy:

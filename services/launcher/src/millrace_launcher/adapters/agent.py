@@ -14,6 +14,7 @@ from millrace.core.control.tending import Decline, Drain, Forget, Start, tend
 from millrace.core.errors import RequestError, TransientError
 from millrace.process.deployment import Deployment
 from millrace.process.settings import KafkaSettings, Settings
+from millrace_launcher.adapters.inventory import fingerprint, installed_versions
 from millrace_launcher.adapters.local import HEALTH_PORT, free_port
 from millrace_launcher.adapters.probing import Prober, Readiness
 from millrace_launcher.adapters.reporting import Reporter
@@ -53,6 +54,7 @@ class Agent:
     settings: Settings
     kafka: KafkaSettings
     clock: Clock
+    _environment: str = field(default_factory=lambda: fingerprint(installed_versions()), init=False)
     _told: dict[Slot, Process] = field(default_factory=dict)
     _declined: dict[Slot, Process] = field(default_factory=dict)
 
@@ -152,6 +154,10 @@ class Agent:
             "MILLRACE_HOME": str(self.settings.home),
             "MILLRACE_HEALTH__HOST": "127.0.0.1",
             HEALTH_PORT: str(free_port()),
+            "MILLRACE_LAUNCH__NODE": self.node,
+            "MILLRACE_LAUNCH__SLOT": str(slot),
+            "MILLRACE_LAUNCH__NUMBER": str(assignment.launch),
+            "MILLRACE_LAUNCH__ENVIRONMENT": self._environment,
             # Without GPUs of its own a process must not take another one's.
             "CUDA_VISIBLE_DEVICES": ",".join(map(str, assignment.gpus)),
         }

@@ -1,13 +1,17 @@
-"""From which offset on which versions answer: one record a partition and change, in the transaction of its first batch.
+"""From which offset on who answers: one record a partition and change, in the transaction of its first batch.
 
-What was written down last is read once when a partition comes to this worker, so that a restart writes nothing twice.
+What was written down last is read once when a partition comes to this worker, so that nothing is written twice. A
+worker that a launcher started is part of who answers: a partition that moves is a change, and a prediction can be
+traced to the process that made it.
 """
+
+from dataclasses import replace
 
 import numpy as np
 
 from millrace.core.lane import Discard
 from millrace.core.records import OutputBatch, RecordBatch
-from millrace_scorer.logic.lineup import Lineup
+from millrace_scorer.logic.lineup import Lineup, Worker
 from millrace_scorer.logic.ports import HandoverLog
 
 
@@ -18,12 +22,14 @@ class Handovers:
         log: What earlier workers wrote down.
         topic: Where to write.
         deployment: For which deployment.
+        by: Who this worker is; None where no launcher started it.
     """
 
-    def __init__(self, log: HandoverLog, *, topic: str, deployment: str) -> None:
+    def __init__(self, log: HandoverLog, *, topic: str, deployment: str, by: Worker | None = None) -> None:
         self._log = log
         self._topic = topic
         self._deployment = deployment
+        self._by = by
         self._known: dict[int, Lineup | None] = {}
 
     def note(self, records: RecordBatch, lineup: Lineup | None, *, wall_ms: int) -> tuple[OutputBatch, ...]:
@@ -34,17 +40,18 @@ class Handovers:
         """
         if lineup is None:
             return ()
+        answering = replace(lineup, by=self._by)
         numbers = np.unique(records.partitions).tolist()
         unknown = [number for number in numbers if number not in self._known]
         if unknown:
             latest = self._log.latest(unknown)
             self._known |= {number: latest.get(number) for number in unknown}
-        changed = [number for number in numbers if self._known[number] != lineup]
+        changed = [number for number in numbers if self._known[number] != answering]
         if not changed:
             return ()
-        self._known |= dict.fromkeys(changed, lineup)
+        self._known |= dict.fromkeys(changed, answering)
         firsts = [records.coordinates(int(np.argmax(records.partitions == number))) for number in changed]
-        values = [lineup.to_json(deployment=self._deployment, first=first, at_ms=wall_ms) for first in firsts]
+        values = [answering.to_json(deployment=self._deployment, first=first, at_ms=wall_ms) for first in firsts]
         keys = [b"%d" % number for number in changed]
         stamps = np.full(len(changed), wall_ms, np.int64)
         return (OutputBatch(self._topic, np.array(changed, np.int32), stamps, keys, values),)

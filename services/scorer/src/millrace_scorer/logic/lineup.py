@@ -1,7 +1,7 @@
-"""Who answers: the version of a model, and the one that is tried beside it."""
+"""Who answers: the version of a model, the one that is tried beside it, and the process that scores."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
 from millrace.core.errors import RequestError
@@ -35,6 +35,23 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
+class Worker:
+    """The process that scores.
+
+    Attributes:
+        node: The node that runs it.
+        slot: Its place, such as `rain/scorer/0`.
+        launch: Which process of the slot.
+        environment: Fingerprint of what is installed on the node.
+    """
+
+    node: str
+    slot: str
+    launch: int
+    environment: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lineup:
     """The versions that answer the records of a partition, from one offset on until the next lineup.
 
@@ -42,11 +59,13 @@ class Lineup:
         model: Name of the model.
         champion: The version that answers, but for what a canary takes.
         trial: The rollout that is on.
+        by: Who scores; None for one that no launcher started.
     """
 
     model: str
     champion: Member
     trial: Trial | None = None
+    by: Worker | None = None
 
     def to_json(self, *, deployment: str, first: Coordinates, at_ms: int) -> bytes:
         """The value of a handover record: this lineup begins with the record at `first`."""
@@ -66,6 +85,8 @@ class Lineup:
             challenger = trial.challenger
             document["challenger"] = {"version": challenger.version, "digest": challenger.digest}
             document["share"] = trial.share
+        if self.by is not None:
+            document["by"] = asdict(self.by)
         return json.dumps(document, separators=(",", ":")).encode()
 
     @classmethod
@@ -82,7 +103,8 @@ class Lineup:
             mode, trial = RolloutMode(document["mode"]), None
             if mode is not RolloutMode.NONE:
                 trial = Trial(Member(**document["challenger"]), mode, float(document["share"]))
-            return cls(document["model"], Member(**document["champion"]), trial)
+            by = Worker(**document["by"]) if "by" in document else None
+            return cls(document["model"], Member(**document["champion"]), trial, by)
         except (ValueError, KeyError, TypeError) as error:
             raise RequestError(
                 f"a record is no handover: {error!r}", remedy="let only scorers write to the handovers topic"
