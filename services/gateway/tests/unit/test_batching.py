@@ -1,6 +1,7 @@
 """Requests of many connections as one micro-batch, on a real event loop and a real model."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from millrace.process.clock import SystemClock
 from millrace.serving.engine import Engine
 from millrace.serving.loading import LoadedModel, load
 from millrace.testing.models import linear_bundle, linear_signature
-from millrace_gateway.adapters.batching import Answered, Item, MicroBatcher, ScoredItems, answer
+from millrace_gateway.adapters.batching import Answered, MicroBatcher, PendingRequest, ScoredRequests, answer
 from millrace_gateway.logic.errors import BusyError, LateError
 from millrace_gateway.logic.scoring import ModelScoring
 
@@ -32,15 +33,24 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 
 @dataclass
 class Noting:
-    """A runtime that notes its batches, and refuses rows that begin with 13."""
+    """A runtime that notes its batches, refuses rows that begin with 13, and fails at 14."""
 
     model: LoadedModel
     batches: list[int] = field(default_factory=list)
+    threads: list[threading.Thread] = field(default_factory=list)
+    may_score: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.may_score.set()
 
     def infer(self, columns: FeatureColumns) -> Outputs:
+        assert self.may_score.wait(10)
+        if 14 in columns.column("a"):
+            raise ZeroDivisionError
         if 13 in columns.column("a"):
             raise InvalidRecordError(Reason.MODEL_ERROR, "unlucky")
         self.batches.append(len(columns))
+        self.threads.append(threading.current_thread())
         return self.model.runtime.infer(columns)
 
 
@@ -58,10 +68,23 @@ class Seen:
         self.lates += requests
 
 
-def item(*first: float) -> Item:
+@dataclass
+class Asked:
+    """A request, and what becomes of it."""
+
+    request: PendingRequest
+    outcome: asyncio.Future[Answered]
+
+
+def asked(*first: float) -> Asked:
     values = np.array([[each, 1, 2] for each in first], np.float32)
-    future: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
-    return Item(FeatureColumns(linear_signature(), (values,)), "id", None, 0, future)
+    outcome: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+    return Asked(PendingRequest(FeatureColumns(linear_signature(), (values,)), "id", None, 0, outcome), outcome)
+
+
+def add(batcher: MicroBatcher, *all_asked: Asked) -> None:
+    for each in all_asked:
+        batcher.add(each.request, deadline=soon(), priority=0)
 
 
 def with_batcher(
@@ -71,7 +94,8 @@ def with_batcher(
     max_records: int = 1000,
     max_wait: timedelta = timedelta(0),
     bound_rows: int = 1000,
-    settle: Callable[[ScoredItems], None] = answer,
+    prompt_rows: int = 0,
+    settle: Callable[[ScoredRequests], None] = answer,
 ) -> None:
     async def run() -> None:
         noting, seen = Noting(model), Seen()
@@ -82,6 +106,7 @@ def with_batcher(
                 policy,
                 Costs(LatencyCurve(), LatencyCurve()),
                 bound_rows=bound_rows,
+                prompt_rows=prompt_rows,
                 threads=threads,
                 clock=CLOCK,
                 settle=settle,
@@ -98,77 +123,113 @@ def soon() -> float:
     return CLOCK.monotonic() + 10
 
 
+@pytest.mark.parametrize("prompt_rows", [0, 1000])
+def test_what_is_there_to_read_at_a_time_is_one_micro_batch(model: LoadedModel, prompt_rows: int) -> None:
+    async def test(batcher: MicroBatcher, noting: Noting, seen: Seen) -> None:
+        everybody = [asked(number) for number in range(5)]
+        add(batcher, *everybody)
+        answers = await asyncio.gather(*(each.outcome for each in everybody))
+        assert (noting.batches, seen.requests) == ([5], [5])
+        for each, found in zip(everybody, answers, strict=True):
+            assert found.outputs.scores.tobytes() == model.runtime.infer(each.request.columns).scores.tobytes()
+
+    with_batcher(model, test, prompt_rows=prompt_rows)
+
+
 def test_what_comes_while_the_model_is_busy_is_the_next_micro_batch(model: LoadedModel) -> None:
     async def test(batcher: MicroBatcher, noting: Noting, seen: Seen) -> None:
-        items = [item(number) for number in range(5)]
-        for each in items:  # the first one is sent at once, the others while it is being scored
-            batcher.add(each, deadline=soon(), priority=0)
-        answers = await asyncio.gather(*(each.answered for each in items))
+        first, others = asked(0), [asked(number) for number in range(4)]
+        noting.may_score.clear()
+        add(batcher, first)
+        await asyncio.sleep(0)  # the turn has come: a thread has it
+        add(batcher, *others)
+        noting.may_score.set()
+        await asyncio.gather(first.outcome, *(each.outcome for each in others))
         assert noting.batches == [1, 4]
-        assert seen.requests == [1, 4]
-        for each, found in zip(items, answers, strict=True):
-            assert found.outputs.scores.tobytes() == model.runtime.infer(each.columns).scores.tobytes()
 
     with_batcher(model, test)
 
 
+def test_only_what_is_prompt_is_scored_on_the_event_loop(model: LoadedModel) -> None:
+    async def test(batcher: MicroBatcher, noting: Noting, seen: Seen) -> None:
+        small, large = asked(1, 2), asked(1, 2, 3)
+        for each in (small, large):
+            add(batcher, each)
+            await each.outcome
+        assert [each is threading.main_thread() for each in noting.threads] == [True, False]
+
+    with_batcher(model, test, prompt_rows=2)
+
+
+@pytest.mark.parametrize("prompt_rows", [0, 1])
+def test_more_than_one_micro_batch_holds_is_scored_all_the_same(model: LoadedModel, prompt_rows: int) -> None:
+    async def test(batcher: MicroBatcher, noting: Noting, seen: Seen) -> None:
+        everybody = [asked(number / 1000) for number in range(1000)]
+        add(batcher, *everybody)
+        await asyncio.gather(*(each.outcome for each in everybody))
+        assert noting.batches == [1] * 1000
+
+    with_batcher(model, test, max_records=1, prompt_rows=prompt_rows)
+
+
 def test_the_policy_may_wait_for_more(model: LoadedModel) -> None:
     async def test(batcher: MicroBatcher, noting: Noting, seen: Seen) -> None:
-        items = [item(1, 2), item(3)]
-        for each in items:
-            batcher.add(each, deadline=soon(), priority=0)
-        await asyncio.gather(*(each.answered for each in items))
+        first, second = asked(1, 2), asked(3)
+        add(batcher, first)
+        await asyncio.sleep(0)  # a turn that waits
+        add(batcher, second)
+        await asyncio.gather(first.outcome, second.outcome)
         assert noting.batches == [3]
 
     with_batcher(model, test, max_wait=timedelta(milliseconds=100))
 
 
-def test_a_refused_row_refuses_its_request_and_no_other(model: LoadedModel) -> None:
+@pytest.mark.parametrize("prompt_rows", [0, 1000])
+def test_a_refused_row_refuses_its_request_and_no_other(model: LoadedModel, prompt_rows: int) -> None:
     async def test(batcher: MicroBatcher, noting: Noting, seen: Seen) -> None:
-        items = [item(0), item(1, 2), item(3, 13, 4), item(5)]
-        for each in items:
-            batcher.add(each, deadline=soon(), priority=0)
-        answers = await asyncio.gather(*(each.answered for each in items), return_exceptions=True)
+        everybody = [asked(0), asked(1, 2), asked(3, 13, 4), asked(5)]
+        add(batcher, *everybody)
+        answers = await asyncio.gather(*(each.outcome for each in everybody), return_exceptions=True)
         assert isinstance(answers[2], InvalidRecordError)
         for index in (0, 1, 3):
-            found, columns = answers[index], items[index].columns
+            found, columns = answers[index], everybody[index].request.columns
             assert isinstance(found, Answered)
             assert found.outputs.scores.tobytes() == model.runtime.infer(columns).scores.tobytes()
 
-    with_batcher(model, test)
+    with_batcher(model, test, prompt_rows=prompt_rows)
 
 
 def test_who_is_late_or_gone_is_not_scored(model: LoadedModel) -> None:
     async def test(batcher: MicroBatcher, noting: Noting, seen: Seen) -> None:
-        busy, late, gone = item(1), item(2), item(3)
-        batcher.add(busy, deadline=soon(), priority=0)
-        batcher.add(late, deadline=CLOCK.monotonic(), priority=0)
-        batcher.add(gone, deadline=soon(), priority=0)
-        gone.answered.cancel()
+        busy, late, gone = asked(1), asked(2), asked(3)
+        add(batcher, busy)
+        batcher.add(late.request, deadline=CLOCK.monotonic(), priority=0)
+        add(batcher, gone)
+        gone.outcome.cancel()
         with pytest.raises(LateError):
-            await late.answered
+            await late.outcome
         assert (noting.batches, seen.lates) == ([1], 1)
 
-    with_batcher(model, test)
+    with_batcher(model, test, prompt_rows=1)
 
 
 def test_more_than_may_wait_is_refused(model: LoadedModel) -> None:
     async def test(batcher: MicroBatcher, noting: Noting, seen: Seen) -> None:
-        for rows in ((0,), (1, 2)):
-            batcher.add(item(*rows), deadline=soon(), priority=0)
+        add(batcher, asked(1, 2))
         with pytest.raises(BusyError):
-            batcher.add(item(3), deadline=soon(), priority=0)
+            add(batcher, asked(3))
 
     with_batcher(model, test, bound_rows=2)
 
 
-def test_a_fault_of_the_model_ends_its_requests_and_not_the_batcher(model: LoadedModel) -> None:
+@pytest.mark.parametrize("prompt_rows", [0, 1000])
+def test_a_fault_of_the_model_ends_its_requests_and_not_the_batcher(model: LoadedModel, prompt_rows: int) -> None:
     async def test(batcher: MicroBatcher, noting: Noting, seen: Seen) -> None:
-        wrong = Item(FeatureColumns(linear_signature(), ()), "id", None, 0, item(1).answered)
-        with pytest.raises(IndexError):
-            batcher.add(wrong, deadline=soon(), priority=0)
-        good = item(1)
-        batcher.add(good, deadline=soon(), priority=0)
-        assert len((await good.answered).outputs) == 1
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # a fault on the event loop is told to it
+        for number in (14, 1):
+            each = asked(number)
+            add(batcher, each)
+            (outcome,) = await asyncio.gather(each.outcome, return_exceptions=True)
+            assert isinstance(outcome, ZeroDivisionError if number == 14 else Answered)
 
-    with_batcher(model, test)
+    with_batcher(model, test, prompt_rows=prompt_rows)

@@ -11,18 +11,39 @@ from millrace.core.clock import Clock
 from millrace.core.errors import MillraceError
 from millrace.kafka.connection import Link
 from millrace.process.deployment import LogMode
-from millrace_gateway.adapters.batching import Answered, Item, ScoredItems, answer
+from millrace_gateway.adapters.batching import Answered, Outcome, PendingRequest, ScoredRequests, answer
 from millrace_gateway.adapters.journal import Journal
-from millrace_gateway.adapters.models import Repository, Served
+from millrace_gateway.adapters.models import Repository
 from millrace_gateway.adapters.pages import Pages
+from millrace_gateway.adapters.served import Served
 from millrace_gateway.logic.asking import Answer, Ask
 from millrace_gateway.logic.errors import BusyError, LateError
+from millrace_gateway.logic.statistics import Tally
 from millrace_gateway.logic.tensors import answer_tensors, check_outputs, columns_of
 
 
 def event_id_source(nonce: str) -> Iterator[str]:
     """Ids that no other gateway gives: a text that is drawn for this process, and a number."""
     return map(f"{nonce}-{{:x}}".format, count())
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that waits for its answer.
+
+    Attributes:
+        served: The model that answers.
+        ask: What was asked.
+        event_id: Of its first row.
+        started: When, monotonic seconds.
+        timer: Ends the wait at the request's deadline.
+    """
+
+    served: Served
+    ask: Ask
+    event_id: str
+    started: float
+    timer: asyncio.TimerHandle
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,34 +76,57 @@ class Answering:
         """
         repository = self.repository
         served = repository.serving(ask.model, ask.version) or await repository.find(ask.model, ask.version)
-        started = self.clock.monotonic()
+        outcome: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+        asked = self.begin(served, ask, outcome)
         try:
-            item, answered = await self._answered(served, ask, started)
+            answered = await outcome
         except MillraceError:
-            served.statistics.failed.add(timedelta(seconds=self.clock.monotonic() - started))
+            self.fail(asked)
             raise
-        served.statistics.succeeded.add(timedelta(seconds=self.clock.monotonic() - started))
-        tensors = answer_tensors(served.model.signature, answered.outputs, ask.outputs)
-        return Answer(ask.model, str(answered.version), item.event_id, tensors)
+        finally:
+            asked.timer.cancel()
+        return self.finish(asked, answered)
 
-    async def _answered(self, served: Served, ask: Ask, started: float) -> tuple[Item, Answered]:
-        signature = served.model.signature
-        check_outputs(signature, ask.outputs)
-        columns = columns_of(signature, ask.tensors)
-        if served.deployment.online.log is LogMode.REQUIRED:
-            self._check_log(len(columns))
+    def begin(self, served: Served, ask: Ask, outcome: Outcome) -> Asked:
+        """Let a request wait for its micro-batch; `outcome` gets what becomes of it, by its deadline.
+
+        Whoever calls this hands the outcome to `finish` or `fail`.
+
+        Raises:
+            RequestError: The tensors are not what the model takes.
+            InvalidRecordError: They hold what is no feature.
+            BusyError: There is no room, or the answer must be logged and the broker is away.
+        """
+        started = self.clock.monotonic()
         timeout = min(ask.timeout or self.longest, self.longest).total_seconds()
-        event_id = ask.id or next(self.event_ids)
-        answered: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
-        item = Item(columns, event_id, ask.key, self.clock.wall_ms(), answered)
-        served.batcher.add(item, deadline=started + timeout, priority=ask.priority)
         try:
-            async with asyncio.timeout(timeout):
-                return item, await answered
-        except TimeoutError:
-            raise LateError(
-                f"no answer within {timeout:g} s", remedy="give a longer timeout, or start another gateway"
-            ) from None
+            check_outputs(served.model.signature, ask.outputs)
+            columns = columns_of(served.asked, ask.tensors)
+            served.check_size(len(columns))
+            if served.deployment.online.log is LogMode.REQUIRED:
+                self._check_log(len(columns))
+            request = PendingRequest(columns, ask.id or next(self.event_ids), ask.key, self.clock.wall_ms(), outcome)
+            served.batcher.add(request, deadline=started + timeout, priority=ask.priority)
+        except MillraceError:
+            self._count(served.statistics.failed, started)
+            raise
+        timer = asyncio.get_running_loop().call_later(timeout, _give_up, outcome, timeout)
+        return Asked(served, ask, request.event_id, started, timer)
+
+    def finish(self, asked: Asked, answered: Answered) -> Answer:
+        """The answer to a request, whose outcome this is."""
+        asked.timer.cancel()
+        self._count(asked.served.statistics.succeeded, asked.started)
+        tensors = answer_tensors(asked.served.model.signature, answered.outputs, asked.ask.outputs)
+        return Answer(asked.ask.model, str(answered.version), asked.event_id, tensors)
+
+    def fail(self, asked: Asked) -> None:
+        """A request is not answered."""
+        asked.timer.cancel()
+        self._count(asked.served.statistics.failed, asked.started)
+
+    def _count(self, tally: Tally, started: float) -> None:
+        tally.add(timedelta(seconds=self.clock.monotonic() - started))
 
     def _check_log(self, rows: int) -> None:
         if self.journal.link is Link.AWAY:
@@ -91,14 +135,14 @@ class Answering:
             raise BusyError("the log is behind, and this deployment answers nothing that is not logged")
 
 
-def settle_best_effort(journal: Journal, pages: Pages, scored: ScoredItems) -> None:
+def settle_best_effort(journal: Journal, pages: Pages, scored: ScoredRequests) -> None:
     """Answer, and write what was answered as well as can be; the journal counts what it cannot write."""
     answer(scored)
     if not journal.write(pages, scored, _nothing):
         journal.lose(scored)
 
 
-def settle_required(journal: Journal, pages: Pages, scored: ScoredItems) -> None:
+def settle_required(journal: Journal, pages: Pages, scored: ScoredRequests) -> None:
     """Write, and answer once the broker has it."""
     loop = asyncio.get_running_loop()
 
@@ -110,13 +154,20 @@ def settle_required(journal: Journal, pages: Pages, scored: ScoredItems) -> None
         _finish(scored, BusyError("the log is behind, and this deployment answers nothing that is not logged"))
 
 
-def _finish(scored: ScoredItems, error: MillraceError | None) -> None:
+def _finish(scored: ScoredRequests, error: MillraceError | None) -> None:
     if error is None:
         answer(scored)
         return
-    for item in scored.items:
-        if not item.answered.done():
-            item.answered.set_exception(error)
+    for request in scored.requests:
+        if not request.outcome.done():
+            request.outcome.set_exception(error)
+
+
+def _give_up(outcome: Outcome, timeout: float) -> None:
+    if not outcome.done():
+        outcome.set_exception(
+            LateError(f"no answer within {timeout:g} s", remedy="give a longer timeout, or start another gateway")
+        )
 
 
 def _nothing(error: MillraceError | None) -> None:

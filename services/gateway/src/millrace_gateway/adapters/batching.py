@@ -1,7 +1,8 @@
 """Requests of many connections become micro-batches of one model version.
 
-The event loop collects; a thread scores, one micro-batch at a time. When to send and how much is decided by the policy
-of the topics' loop, `millrace.core.batching`.
+The event loop collects, one micro-batch is scored at a time. When to send and how much is decided by the policy of the
+topics' loop, `millrace.core.batching`. What a model answers in less time than a thread takes to wake is scored on the
+event loop itself; the rest on a thread, so that the event loop goes on reading.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from typing import Final, Protocol
 from millrace.core.batching import BatchPolicy, Costs, Wait, decide
 from millrace.core.clock import Clock
 from millrace.core.columns import FeatureColumns
+from millrace.core.errors import MillraceError
 from millrace.core.outputs import Outputs
 from millrace_gateway.logic.errors import LateError
 from millrace_gateway.logic.pending import Pending
@@ -32,8 +34,24 @@ class Answered:
     version: int
 
 
+class Outcome(Protocol):
+    """Gets what becomes of a request, once. A future is one."""
+
+    def done(self) -> bool:
+        """Whether nobody waits any more: it has what it gets, or the client is gone."""
+        ...
+
+    def set_result(self, result: Answered, /) -> None:
+        """The request is answered."""
+        ...
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """It is not, for this reason."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Item:
+class PendingRequest:
     """One request on its way.
 
     Attributes:
@@ -41,27 +59,27 @@ class Item:
         event_id: Of its first row.
         key: Key of its records; None for the event ids.
         asked_at_ms: When it arrived, milliseconds since 1970.
-        answered: Gets the answer to all of its rows.
+        outcome: Gets the answer to all of its rows.
     """
 
     columns: FeatureColumns
     event_id: str
     key: str | None
     asked_at_ms: int
-    answered: asyncio.Future[Answered]
+    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredItems:
+class ScoredRequests:
     """What one version answered to requests of one micro-batch.
 
     Attributes:
-        items: The requests.
+        requests: The requests.
         part: Their rows in order, and what the version answered.
         scored_at_ms: When, milliseconds since 1970.
     """
 
-    items: Sequence[Item]
+    requests: Sequence[PendingRequest]
     part: Part
     scored_at_ms: int
 
@@ -86,7 +104,8 @@ class MicroBatcher:
         policy: When to send and how much.
         costs: What micro-batches cost; kept learning.
         bound_rows: Most rows that wait.
-        threads: Where scoring happens.
+        prompt_rows: Most rows that are scored on the event loop; 0 where all are scored on threads.
+        threads: Where the others are scored.
         clock: Tells the time; monotonic seconds are the event loop's.
         settle: Told on the event loop of what each version answered in a micro-batch, before its requests are; answers
             them.
@@ -100,21 +119,24 @@ class MicroBatcher:
         costs: Costs,
         *,
         bound_rows: int,
+        prompt_rows: int = 0,
         threads: Executor,
         clock: Clock,
-        settle: Callable[[ScoredItems], None],
+        settle: Callable[[ScoredRequests], None],
         observer: Observer,
     ) -> None:
         self._scoring = scoring
         self._policy = policy
         self._costs = costs
+        self._prompt_rows = prompt_rows
         self._threads = threads
         self._clock = clock
         self._settle = settle
         self._observer = observer
-        self._pending: Pending[Item] = Pending(bound_rows)
+        self._pending: Pending[PendingRequest] = Pending(bound_rows)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._is_turn_due = False
         self._is_scoring = False
         self._learned_at = 0.0
 
@@ -123,29 +145,40 @@ class MicroBatcher:
         """Whether nothing waits and nothing is being scored."""
         return not self._is_scoring and not self._pending
 
-    def add(self, item: Item, *, deadline: float, priority: int) -> None:
-        """Let a request wait for its micro-batch; `item.answered` gets the outcome. `deadline` is monotonic seconds.
+    def add(self, request: PendingRequest, *, deadline: float, priority: int) -> None:
+        """Let a request wait for its micro-batch; `request.outcome` gets what becomes of it, after this call.
+
+        Args:
+            request: The request.
+            deadline: Monotonic seconds.
+            priority: As in `Ask`.
 
         Raises:
             BusyError: There is no room.
         """
         self._pending.add(
-            item,
-            rows=len(item.columns),
+            request,
+            rows=len(request.columns),
             arrived=self._clock.monotonic(),
             deadline=deadline,
             priority=priority,
         )
-        if not self._is_scoring:
-            self._turn()
+        self._take_turn()
 
     async def drained(self) -> None:
         """Return when everything that was added has been scored."""
         while not self.is_idle:
             await asyncio.sleep(_PAUSE_SECS)
 
+    def _take_turn(self) -> None:
+        """Let a turn come after all that the event loop has to read now: it is one micro-batch."""
+        if not self._is_scoring and not self._is_turn_due:
+            self._is_turn_due = True
+            self._loop.call_soon(self._turn)
+
     def _turn(self) -> None:
         """Send a micro-batch, or see to it that one is sent in time."""
+        self._is_turn_due = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -153,44 +186,64 @@ class MicroBatcher:
         self._pending.discard(_is_gone)
         if late := self._pending.expire(now):
             self._observer.late(len(late))
-            for item in late:
-                _fail(item, LateError("the request's deadline passed before its turn"))
+            for request in late:
+                _fail(request, LateError("the request's deadline passed before its turn"))
         backlog = self._pending.backlog(now)
         if not backlog.records:
             return
         decision = decide(backlog, self._policy, self._costs)
         if isinstance(decision, Wait):
-            self._timer = self._loop.call_later(max(decision.linger.total_seconds(), 0.0005), self._turn)
+            self._timer = self._loop.call_later(max(decision.linger.total_seconds(), 0.0005), self._take_turn)
             return
-        items = self._pending.take(decision.records)
-        self._is_scoring = True
-        work = self._loop.run_in_executor(self._threads, self._score, items)
-        work.add_done_callback(lambda done: self._scored(items, backlog.oldest, done))
+        requests = self._pending.take(decision.records)
+        if sum(len(request.columns) for request in requests) <= self._prompt_rows:
+            self._score_here(requests, backlog.oldest)
+        else:
+            self._score_there(requests, backlog.oldest)
 
-    def _score(self, items: Sequence[Item]) -> tuple[Scored, timedelta]:
-        """On a thread: the whole micro-batch at once."""
+    def _score_here(self, requests: Sequence[PendingRequest], waited: timedelta) -> None:
+        try:
+            scored, took = self._score(requests)
+        except BaseException as error:
+            _fail_all(requests, error)
+            self._take_turn()
+            if isinstance(error, MillraceError):
+                return
+            raise
+        self._scored(requests, scored, waited=waited, took=took)
+
+    def _score_there(self, requests: Sequence[PendingRequest], waited: timedelta) -> None:
+        def finish(done: "asyncio.Future[tuple[Scored, timedelta]]") -> None:
+            self._is_scoring = False
+            if (failure := done.exception()) is not None:
+                _fail_all(requests, failure)
+                self._take_turn()
+            else:
+                scored, took = done.result()
+                self._scored(requests, scored, waited=waited, took=took)
+
+        self._is_scoring = True
+        self._loop.run_in_executor(self._threads, self._score, requests).add_done_callback(finish)
+
+    def _score(self, requests: Sequence[PendingRequest]) -> tuple[Scored, timedelta]:
+        """The whole micro-batch at once, on whatever thread."""
         started = self._clock.monotonic()
-        scored = self._scoring.score(items)
+        scored = self._scoring.score(requests)
         return scored, timedelta(seconds=self._clock.monotonic() - started)
 
     def _scored(
-        self, items: Sequence[Item], waited: timedelta, done: "asyncio.Future[tuple[Scored, timedelta]]"
+        self, requests: Sequence[PendingRequest], scored: Scored, *, waited: timedelta, took: timedelta
     ) -> None:
-        self._is_scoring = False
-        if (failure := done.exception()) is not None:
-            for item in items:
-                _fail(item, failure)
-        else:
-            scored, took = done.result()
-            rows = sum(len(item.columns) for item in items)
-            self._learn(rows, took)
-            self._observer.scored(requests=len(items), rows=rows, waited=waited, took=took)
-            for number, error in scored.refused.items():
-                _fail(items[number], error)
-            scored_at_ms = self._clock.wall_ms()
-            for part in scored.parts:
-                self._settle(ScoredItems([items[number] for number in part.requests], part, scored_at_ms))
-        self._turn()
+        rows = sum(len(request.columns) for request in requests)
+        self._learn(rows, took)
+        self._observer.scored(requests=len(requests), rows=rows, waited=waited, took=took)
+        for number, error in scored.refused.items():
+            _fail(requests[number], error)
+        scored_at_ms = self._clock.wall_ms()
+        for part in scored.parts:
+            self._settle(ScoredRequests([requests[number] for number in part.requests], part, scored_at_ms))
+        if self._pending:
+            self._take_turn()
 
     def _learn(self, rows: int, took: timedelta) -> None:
         now = self._clock.monotonic()
@@ -199,20 +252,25 @@ class MicroBatcher:
             self._costs.score.observe(rows, took)
 
 
-def answer(scored: ScoredItems) -> None:
+def answer(scored: ScoredRequests) -> None:
     """Give every request the outputs of its rows."""
     part, start = scored.part, 0
-    for item in scored.items:
-        stop = start + len(item.columns)
-        if not item.answered.done():
-            item.answered.set_result(Answered(part.outputs.take(slice(start, stop)), part.version))
+    for request in scored.requests:
+        stop = start + len(request.columns)
+        if not request.outcome.done():
+            request.outcome.set_result(Answered(part.outputs.take(slice(start, stop)), part.version))
         start = stop
 
 
-def _fail(item: Item, error: BaseException) -> None:
-    if not item.answered.done():
-        item.answered.set_exception(error)
+def _fail(request: PendingRequest, error: BaseException) -> None:
+    if not request.outcome.done():
+        request.outcome.set_exception(error)
 
 
-def _is_gone(item: Item) -> bool:
-    return item.answered.done()
+def _fail_all(requests: Sequence[PendingRequest], error: BaseException) -> None:
+    for request in requests:
+        _fail(request, error)
+
+
+def _is_gone(request: PendingRequest) -> bool:
+    return request.outcome.done()

@@ -23,7 +23,7 @@ from millrace.kafka.connection import Link
 from millrace.kafka.placing import Placed, PlacingWriter
 from millrace.kafka.writing import by_key
 from millrace.process.settings import KafkaSettings
-from millrace_gateway.adapters.batching import ScoredItems
+from millrace_gateway.adapters.batching import ScoredRequests
 from millrace_gateway.adapters.pages import Pages
 from millrace_gateway.logic.asking import event_ids
 
@@ -40,23 +40,23 @@ class _Entry:
     """One micro-batch that was answered, as columns of one length."""
 
     pages: Pages
-    scored: ScoredItems
+    scored: ScoredRequests
     on_written: OnWritten
     event_ids: list[str]
     keys: list[bytes]
     asked_at_ms: NDArray[np.int64]
 
     @classmethod
-    def of(cls, pages: Pages, scored: ScoredItems, on_written: OnWritten) -> "_Entry":
-        items = scored.items
-        rows = [len(item.columns) for item in items]
-        ids = list(chain.from_iterable(map(event_ids, [item.event_id for item in items], rows)))
-        asked_at_ms = np.repeat(np.array([item.asked_at_ms for item in items], np.int64), rows)
+    def of(cls, pages: Pages, scored: ScoredRequests, on_written: OnWritten) -> "_Entry":
+        asked = scored.requests
+        rows = [len(each.columns) for each in asked]
+        ids = list(chain.from_iterable(map(event_ids, [each.event_id for each in asked], rows)))
+        asked_at_ms = np.repeat(np.array([each.asked_at_ms for each in asked], np.int64), rows)
         keys = list(map(str.encode, ids))
         start = 0
-        for item, count in zip(items, rows, strict=True):
-            if item.key is not None:
-                keys[start : start + count] = [item.key.encode()] * count
+        for each, count in zip(asked, rows, strict=True):
+            if each.key is not None:
+                keys[start : start + count] = [each.key.encode()] * count
             start += count
         return cls(pages, scored, on_written, ids, keys, asked_at_ms)
 
@@ -116,7 +116,7 @@ class Journal:
     ) -> None:
         self._bound = bound_rows
         self._observer = observer
-        self._entries: queue.SimpleQueue[tuple[Pages, ScoredItems, OnWritten] | None] = queue.SimpleQueue()
+        self._entries: queue.SimpleQueue[tuple[Pages, ScoredRequests, OnWritten] | None] = queue.SimpleQueue()
         self._writer = PlacingWriter(kafka, delivery_timeout=delivery_timeout, linger=linger)
         self._turn = max(linger, _SHORTEST_TURN)
         self._link = Link.UP
@@ -136,7 +136,7 @@ class Journal:
         """Whether so many rows may be written now."""
         return self._held + rows <= self._bound
 
-    def write(self, pages: Pages, scored: ScoredItems, on_written: OnWritten) -> bool:
+    def write(self, pages: Pages, scored: ScoredRequests, on_written: OnWritten) -> bool:
         """Write a micro-batch, without waiting. False, and nothing is written, where there is no room for it."""
         rows = len(scored.part.asked)
         with self._lock:
@@ -146,7 +146,7 @@ class Journal:
             self._entries.put((pages, scored, on_written))
         return True
 
-    def lose(self, scored: ScoredItems) -> None:
+    def lose(self, scored: ScoredRequests) -> None:
         """Count a micro-batch that was answered and that `write` had no room for."""
         self._observer.unwritten(len(scored.part.asked), "there is no room for more that is not acknowledged")
 

@@ -150,6 +150,8 @@ def check_outputs(signature: Signature, wanted: Sequence[str]) -> None:
     Raises:
         RequestError: The model has no such output.
     """
+    if not wanted:
+        return
     known = [spec.name for spec in output_specs(signature)]
     unknown = [name for name in wanted if name not in known]
     if unknown:
