@@ -1,6 +1,7 @@
 """`millrace audit`: how good a deployment is, window by window."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -8,10 +9,10 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from millrace.cli.options import Bootstrap, Json, examples
+from millrace.cli.options import Api, Bootstrap, Json, examples
 from millrace.cli.output import listing, print_json, say, stdout
-from millrace.client import Audit, AuditAlert, Client
-from millrace.client.audits import newest_reports, open_alerts
+from millrace.client import Audit, AuditAlert, Client, ControlClient
+from millrace.client.audits import alert_in, audit_in, newest_reports, open_alerts
 from millrace.client.report import WINDOWS
 from millrace.core.errors import RequestError
 
@@ -46,6 +47,7 @@ def audit(
         Path | None, typer.Option(help="The deployment's document, for the page, when it is not on the cluster.")
     ] = None,
     bootstrap: Bootstrap = None,
+    api: Api = False,
     json: Json = False,
 ) -> None:
     """Show how good a deployment is, how much its features have drifted, and what is wrong.
@@ -53,18 +55,28 @@ def audit(
     One line a window, newest last: what was predicted, how much of it is
     labelled, how good it was, and the feature that has drifted most.
     """
-    client = Client(bootstrap)
     if html is not None:
-        write_page(client.report_page(deployment, document=file, windows=last or WINDOWS), html)
+        write_page(Client(bootstrap).report_page(deployment, document=file, windows=last or WINDOWS), html)
         return
-    audits = newest_reports(each for each in client.audits(deployment) if each.segment == "*")[-(last or _LINES) :]
+    audits, alerts = (_asked if api else partial(_read, Client(bootstrap)))(deployment, last or _LINES)
     if json:
         for report in audits:
             print_json(report.document())
     elif audits:
-        stdout().print(overview(audits, open_alerts(client.alerts(deployment))))
+        stdout().print(overview(audits, alerts))
     else:
         say("no window is complete yet")
+
+
+def _asked(deployment: str, last: int) -> tuple[list[Audit], list[AuditAlert]]:
+    with ControlClient() as control:
+        found = control.audits(deployment, last=last)
+    return list(map(audit_in, found["windows"])), list(map(alert_in, found["alerts"]))
+
+
+def _read(client: Client, deployment: str, last: int) -> tuple[list[Audit], list[AuditAlert]]:
+    audits = newest_reports(each for each in client.audits(deployment) if each.segment == "*")
+    return audits[-last:], open_alerts(client.alerts(deployment))
 
 
 def write_page(page: str, file: Path) -> None:

@@ -1,17 +1,17 @@
 """`millrace dlq show` and `dlq replay`: the dead letter queue."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from heapq import nlargest
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 from rich.text import Text
 
-from millrace.cli.options import Bootstrap, Json, examples
+from millrace.cli.options import Api, Bootstrap, Json, examples
 from millrace.cli.output import listing, print_json, remark, say, stdout
-from millrace.client import Client, DeadLetter, Replayed, ReplayFrom, ReplayOptions, parse_start
+from millrace.client import Client, ControlClient, DeadLetter, Replayed, ReplayFrom, ReplayOptions, parse_start
 from millrace.core.errors import MillraceError, Reason
 from millrace.core.records import Coordinates
 
@@ -44,15 +44,15 @@ def show(
         int, typer.Option("--max", min=1, help="Show so many letters, the newest; JSON has all.")
     ] = _SHOWN,
     bootstrap: Bootstrap = None,
+    api: Api = False,
     json: Json = False,
 ) -> None:
     """Show dead letters: the record, where it came from, and why it failed."""
-    start = parse_start(since, datetime.now(UTC))
-    letters = Client(bootstrap).dead_letters(deployment, start=start, on_invalid=_remark)
-    chosen = (letter for letter in letters if reason in {None, letter.story.reason})
+    letters = _asked(deployment, maximum) if api else _read(deployment, since, bootstrap)
+    chosen = (letter for letter in letters if reason in {None, letter["reason"]})
     if json:
         for letter in chosen:
-            print_json(letter.document())
+            print_json(letter)
     else:
         _show(chosen, maximum)
 
@@ -117,24 +117,35 @@ def replay_line(replayed: Replayed) -> str:
     return ", ".join([f"sent {replayed.sent:,} record{'' if replayed.sent == 1 else 's'} back", *others])
 
 
-def letter_rows(letters: Sequence[DeadLetter]) -> Iterator[list[str | Text]]:
-    """Rows of the table of dead letters."""
+def letter_rows(letters: Sequence[Mapping[str, Any]]) -> Iterator[list[str | Text]]:
+    """Rows of the table of dead letters, from their documents."""
     for letter in letters:
-        story = letter.story
-        value = "(none)" if letter.value is None else letter.value[:_VALUE_WIDTH].decode("utf-8", "backslashreplace")
-        yield [str(story.source), Text(story.reason, style="yellow"), story.message, value, str(story.replays)]
+        value = "(none)" if letter["value"] is None else letter["value"][:_VALUE_WIDTH]
+        reason = Text(letter["reason"], style="yellow")
+        yield [letter["source"], reason, letter["message"], value, str(letter["replays"])]
 
 
-def _show(letters: Iterable[DeadLetter], maximum: int) -> None:
+def _read(deployment: str, since: str, bootstrap: str | None) -> Iterator[Mapping[str, Any]]:
+    start = parse_start(since, datetime.now(UTC))
+    for letter in Client(bootstrap).dead_letters(deployment, start=start, on_invalid=_remark):
+        yield letter.document()
+
+
+def _asked(deployment: str, maximum: int) -> Sequence[Mapping[str, Any]]:
+    with ControlClient() as control:
+        return control.dead_letters(deployment, most=maximum)
+
+
+def _show(letters: Iterable[Mapping[str, Any]], maximum: int) -> None:
     console = stdout()
     counts: Counter[str] = Counter()
 
-    def counted() -> Iterator[DeadLetter]:
+    def counted() -> Iterator[Mapping[str, Any]]:
         for letter in letters:
-            counts[letter.story.reason.value] += 1
+            counts[letter["reason"]] += 1
             yield letter
 
-    newest = nlargest(maximum, counted(), key=lambda letter: (letter.timestamp_ms, letter.at))
+    newest = nlargest(maximum, counted(), key=lambda letter: (letter["timestamp"], letter["at"]))
     if not newest:
         say("no dead letters")
         return

@@ -1,6 +1,7 @@
 """`millrace join`, `nodes`, `processes` and `logs`: the machines, and what runs on them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -14,6 +15,16 @@ from millrace.client.node import start_node
 app = typer.Typer()
 
 PANEL: Final = "Nodes and processes"
+
+_FIGURES: Final = (
+    ("records/s", "done_rate", 1),
+    ("dead letters/s", "dead_letter_rate", 1),
+    ("lag", "lag", 1),
+    ("p50 ms", "p50_ms", 1),
+    ("p99 ms", "p99_ms", 1),
+    ("memory MB", "memory_bytes", 1e6),
+    ("cores", "cores", 1),
+)
 
 
 @app.command(
@@ -97,6 +108,57 @@ def logs(
         found = control.logs(slot, lines=lines)
     for line in found:
         print_json({"slot": slot, "line": line}) if json else say(line)
+
+
+@app.command(
+    epilog=examples(("millrace series rain/scorer/0", "its last hour: rate, latency, lag, memory")),
+    rich_help_panel=PANEL,
+)
+def series(
+    slot: Annotated[str, typer.Argument(help="DEPLOYMENT/KIND/NUMBER, as `millrace processes` shows it.")],
+    *,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=720, help="The newest points.")] = 12,
+    launcher: Launcher = None,
+    json: Json = False,
+) -> None:
+    """Show how a process fared over the last hour, five seconds a line."""
+    with ControlClient(launcher) as control:
+        found = control.series(slot)
+    if json:
+        print_json(found)
+    elif found["at_ms"]:
+        columns = [(title, found.get(name), unit) for title, name, unit in _FIGURES]
+        rows = [
+            [_clock(at), *(_figure(values, row, unit) for _, values, unit in columns)]
+            for row, at in enumerate(found["at_ms"])
+        ]
+        titles = ("time (UTC)", *(title for title, _, _ in columns))
+        stdout().print(listing(titles, rows[-lines:], numbers=titles[1:], whole=titles[:1]))
+    else:
+        say(f"nothing is known of {slot} yet; see `millrace why {slot.partition('/')[0]}`")
+
+
+@app.command(
+    epilog=examples(("millrace ui", "the address for a browser; whoever has it may do what your key may do")),
+    rich_help_panel=PANEL,
+)
+def ui(*, launcher: Launcher = None, json: Json = False) -> None:
+    """Print the address of the web UI, with your key behind the #, which signs you in.
+
+    A browser does not send what stands behind the #: it appears in no log.
+    """
+    with ControlClient(launcher) as control:
+        address = control.sign_in_address()
+    print_json({"url": address}) if json else say(address)
+
+
+def _clock(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%H:%M:%S}"
+
+
+def _figure(values: Sequence[float | None] | None, row: int, unit: float) -> str:
+    value = values[row] if values else None
+    return "" if value is None else f"{value / unit:,.4g}"
 
 
 def _node_row(node: Mapping[str, Any]) -> list[str]:

@@ -10,9 +10,11 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from millrace.cli.options import Bootstrap, Json, examples
+from millrace.cli.options import Api, Bootstrap, Json, examples
 from millrace.cli.output import facts, human_bytes, listing, print_json, say, shortened, stderr, stdout
-from millrace.client import Answering, Client, ModelDetails, Models, ModelVersion
+from millrace.client import Answering, Client, ControlClient, ModelDetails, Models, ModelVersion
+from millrace.client.models import details_in, version_in
+from millrace.core.errors import RequestError
 
 app = typer.Typer()
 model = typer.Typer(no_args_is_help=True, help="Push models, list and show their versions, promote them and roll back.")
@@ -58,10 +60,11 @@ def list_versions(
     name: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
     *,
     bootstrap: Bootstrap = None,
+    api: Api = False,
     json: Json = False,
 ) -> None:
     """List models and their versions."""
-    versions = Client(bootstrap).models.list(name)
+    versions = _asked_versions(name) if api else Client(bootstrap).models.list(name)
     if json:
         for version in versions:
             print_json(version.document())
@@ -76,9 +79,9 @@ def list_versions(
         ("millrace model show weather", "the champion"), ("millrace model show weather/3 --json", "all that is known")
     )
 )
-def show(reference: Reference, *, bootstrap: Bootstrap = None, json: Json = False) -> None:
+def show(reference: Reference, *, bootstrap: Bootstrap = None, api: Api = False, json: Json = False) -> None:
     """Show a version: what it accepts and answers, how good it was, what it was made of."""
-    details = Client(bootstrap).models.show(reference)
+    details = _asked_details(reference) if api else Client(bootstrap).models.show(reference)
     if json:
         print_json(details.document())
     else:
@@ -114,6 +117,7 @@ def promote(
     *,
     wait: WaitSecs = _WAIT_SECS,
     bootstrap: Bootstrap = None,
+    api: Api = False,
     json: Json = False,
 ) -> None:
     """Make a version the champion, and wait until the scorers answer with it.
@@ -122,6 +126,10 @@ def promote(
     From which record on the version answers is in DEPLOYMENT.handovers.
     """
     wanted = reference if version is None else f"{reference}/{version}"
+    if api:
+        with ControlClient() as control:
+            _say(version_in(control.promote(*_parts(wanted))), json=json)
+        return
     _change(Client(bootstrap), _name_in(reference), lambda models: models.promote(wanted), wait=wait, json=json)
 
 
@@ -131,12 +139,17 @@ def rollback(
     *,
     wait: WaitSecs = _WAIT_SECS,
     bootstrap: Bootstrap = None,
+    api: Api = False,
     json: Json = False,
 ) -> None:
     """Make the version the champion that was it before the current one, and wait for the scorers.
 
     Which one that was is in the topic millrace.history.
     """
+    if api:
+        with ControlClient() as control:
+            _say(version_in(control.rollback(name)), json=json)
+        return
     _change(Client(bootstrap), name, lambda models: models.rollback(name), wait=wait, json=json)
 
 
@@ -168,6 +181,24 @@ def _handover_line(each: Answering, waited_secs: float) -> str:
     behind = ", ".join(map(str, each.behind))
     late = f"; not yet in {behind}: look at the log of its scorers" if behind else ""
     return f"{each.deployment} answers with it: partition {begun}{late}"
+
+
+def _asked_versions(name: str | None) -> Sequence[ModelVersion]:
+    with ControlClient() as control:
+        return [version_in(each) for each in control.models() if name in {None, each["name"]}]
+
+
+def _asked_details(reference: str) -> ModelDetails:
+    with ControlClient() as control:
+        return details_in(control.model(*_parts(reference)))
+
+
+def _parts(reference: str) -> tuple[str, int]:
+    """Name and number: over the API a version is named by both, so that what was looked at is what is changed."""
+    name, _, version = reference.partition("/")
+    if not version.isdecimal():
+        raise RequestError(f"{reference!r} names no version", remedy="with --api, write NAME/VERSION")
+    return name, int(version)
 
 
 def _name_in(reference: str) -> str:

@@ -24,6 +24,15 @@ Launcher: TypeAlias = Annotated[
     ),
 ]
 
+Api: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--api",
+        rich_help_panel=_CONNECTION,
+        help="Ask a node's REST API, with your key, instead of Kafka: its address is MILLRACE_LAUNCHER__URL.",
+    ),
+]
+
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Write JSON, one document a line, for programs.")]
 
 

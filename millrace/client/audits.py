@@ -233,6 +233,16 @@ def read_alert(value: bytes | None) -> AuditAlert:
     return _read(value, AuditAlert)
 
 
+def audit_in(document: Mapping[str, Any]) -> Audit:
+    """The report that `Audit.document` wrote; raises as `read_audit`."""
+    return _read(msgspec.json.encode(document), Audit)
+
+
+def alert_in(document: Mapping[str, Any]) -> AuditAlert:
+    """The alert that `AuditAlert.document` wrote; raises as `read_audit`."""
+    return _read(msgspec.json.encode(document), AuditAlert)
+
+
 def newest_reports(audits: Iterable[Audit]) -> list[Audit]:
     """The newest report of each window, in the order of event time."""
     by_window = {(report.version, report.segment, report.window.start): report for report in audits}

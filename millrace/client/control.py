@@ -102,11 +102,7 @@ class ControlClient:
             slot: `deployment/kind/number`.
             lines: The most lines.
         """
-        if slot.count("/") != 2:
-            raise RequestError(f"{slot!r} is no slot", remedy="write DEPLOYMENT/KIND/NUMBER: see `millrace processes`")
-        found: list[str] = self._ask(
-            "GET", f"/v1/processes/{'/'.join(map(_part, slot.split('/')))}/logs", params={"lines": lines}
-        )
+        found: list[str] = self._ask("GET", f"/v1/processes/{_slot(slot)}/logs", params={"lines": lines})
         return found
 
     def history(
@@ -135,6 +131,38 @@ class ControlClient:
         """Whether the history is whole: no record edited, dropped or put in between."""
         return self._object("GET", "/v1/history/verification")
 
+    def series(self, slot: str) -> Json:
+        """The figures of a slot's processes over the last hour: a list each, oldest first.
+
+        Args:
+            slot: `deployment/kind/number`.
+        """
+        return self._object("GET", f"/v1/processes/{_slot(slot)}/series")
+
+    def audits(self, name: str, *, last: int = 50) -> Json:
+        """The newest report of each of a deployment's last `windows`, oldest first, and the `alerts` that are open."""
+        return self._object("GET", f"/v1/deployments/{_part(name)}/audits", params={"last": last})
+
+    def dead_letters(self, name: str, *, most: int = 20) -> list[Json]:
+        """The newest records of a deployment that could not be scored, the newest first."""
+        return self._list("GET", f"/v1/deployments/{_part(name)}/dead-letters", params={"most": most})
+
+    def models(self) -> list[Json]:
+        """All versions of all models, and the aliases that name them."""
+        return self._list("GET", "/v1/models")
+
+    def model(self, name: str, version: int) -> Json:
+        """Everything that is known of a version."""
+        return self._object("GET", f"/v1/models/{_part(name)}/{version}")
+
+    def promote(self, name: str, version: int) -> Json:
+        """Make a version the champion; scorers switch between two micro-batches."""
+        return self._object("POST", f"/v1/models/{_part(name)}/promote", json={"version": version})
+
+    def rollback(self, name: str) -> Json:
+        """Make the version of a model the champion that was it before."""
+        return self._object("POST", f"/v1/models/{_part(name)}/rollback")
+
     def caller(self) -> Json:
         """Who is asking, and what he may do: `who`, `role`."""
         return self._object("GET", "/v1/caller")
@@ -161,6 +189,10 @@ class ControlClient:
     def revoke_key(self, name: str) -> Json:
         """Take a key away, everywhere and for good."""
         return self._object("DELETE", f"/v1/keys/{_part(name)}")
+
+    def sign_in_address(self) -> str:
+        """Where a browser finds the UI, with the key behind the `#`, which browsers keep to themselves."""
+        return f"{self.url}/sign-in#{self._client.headers['Authorization'].removeprefix('Bearer ')}"
 
     def wait_ready(self, name: str, *, within: timedelta) -> Json:
         """Wait until every process that a deployment desires does its work.
@@ -249,6 +281,12 @@ def _local_token(home: Path) -> str:
 
 def _part(text: str) -> str:
     return quote(text, safe="")
+
+
+def _slot(text: str) -> str:
+    if text.count("/") != 2:
+        raise RequestError(f"{text!r} is no slot", remedy="write DEPLOYMENT/KIND/NUMBER: see `millrace processes`")
+    return "/".join(map(_part, text.split("/")))
 
 
 def _refusal(answer: httpx.Response) -> MillraceError:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from millrace.core.errors import RequestError
 from millrace.process.deployment import Deployment
+from millrace.process.document import parse_document
 
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 
@@ -41,3 +42,12 @@ def deployment_document(
     if target is not None:
         document["sink"] = {"predictions": target}
     return Deployment.parse(document, subject="the command line").document()
+
+
+def written_document(text: str) -> dict[str, Any]:
+    """The document that somebody wrote as YAML or JSON, as JSON values.
+
+    Raises:
+        RequestError: It is no valid deployment; names the line or the place.
+    """
+    return Deployment.parse(parse_document(text, subject="the document"), subject="the document").document()

@@ -1,6 +1,7 @@
 """Models: push, list, show, alias, promote, roll back."""
 
 import getpass
+import json
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,11 +64,13 @@ class Models:
     Args:
         kafka: The cluster.
         settings: Where model files are kept; by default as the environment says.
+        who: Whom the history names; the user of this process where absent.
     """
 
-    def __init__(self, kafka: KafkaSettings, settings: Settings | None = None) -> None:
+    def __init__(self, kafka: KafkaSettings, settings: Settings | None = None, *, who: str | None = None) -> None:
         self._kafka = kafka
         self._settings = settings
+        self._who = who
 
     def push(self, bundle: Path, *, alias: str | None = None) -> ModelVersion:
         """Admit a bundle and make it the next version of its model. Blocks for seconds, while the model is tried.
@@ -147,7 +150,19 @@ class Models:
             return HandoverWatch(self._kafka, name, registry.resolve(f"{name}@{CHAMPION}").version)
 
     def _registry(self) -> Registry:
-        return Registry(self._kafka, Shelf.of(self._settings or Settings.load()), who=who_am_i())
+        return Registry(self._kafka, Shelf.of(self._settings or Settings.load()), who=self._who or who_am_i())
+
+
+def version_in(document: Mapping[str, Any]) -> ModelVersion:
+    """The version that `ModelVersion.document` wrote."""
+    known = {name: document[name] for name in VersionEntry.model_fields if name in document}
+    return ModelVersion(VersionEntry.model_validate_json(json.dumps(known)), tuple(document["aliases"]))
+
+
+def details_in(document: Mapping[str, Any]) -> ModelDetails:
+    """The details that `ModelDetails.document` wrote; of the costs, the devices alone."""
+    manifest = Manifest.model_validate_json(json.dumps(document["manifest"]))
+    return ModelDetails(version_in(document), manifest, {device: {} for device in document["devices"]})
 
 
 def who_am_i() -> str:

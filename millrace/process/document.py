@@ -1,7 +1,7 @@
 """Reading a YAML or JSON document from a file, with errors that lead a person to the line."""
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,14 +45,34 @@ def read_document(path: Path) -> Mapping[str, Any]:
         raise RequestError(f"{path} cannot be read: {error.strerror}", remedy="check the path") from error
     if len(content) > MAX_DOCUMENT_BYTES:
         raise RequestError(f"{path} is larger than {MAX_DOCUMENT_BYTES} bytes", remedy="check the path")
+    return _mapping(content, _parse_json if path.suffix == ".json" else _parse_yaml, subject=str(path))
+
+
+def parse_document(text: str, *, subject: str) -> Mapping[str, Any]:
+    """The mapping that a YAML text holds, or a JSON text, which is YAML as well.
+
+    Args:
+        text: The text.
+        subject: What it is, for errors.
+
+    Raises:
+        RequestError: It is too large, is not YAML, or holds no mapping; names the line where there is one.
+    """
+    content = text.encode()
+    if len(content) > MAX_DOCUMENT_BYTES:
+        raise RequestError(f"{subject} is larger than {MAX_DOCUMENT_BYTES} bytes", remedy="shorten it")
+    return _mapping(content, _parse_yaml, subject=subject)
+
+
+def _mapping(content: bytes, parse: Callable[[bytes], object], *, subject: str) -> Mapping[str, Any]:
     try:
-        document = _parse_json(content) if path.suffix == ".json" else _parse_yaml(content)
+        document = parse(content)
     except _Misplaced as error:
-        raise RequestError(f"{path}{error.place}: {error.problem}", remedy="correct the line") from None
+        raise RequestError(f"{subject}{error.place}: {error.problem}", remedy="correct the line") from None
     except (yaml.YAMLError, ValueError, RecursionError):
-        raise RequestError(f"{path} is not a YAML or JSON text", remedy="write it as UTF-8 YAML or JSON") from None
+        raise RequestError(f"{subject} is not a YAML or JSON text", remedy="write it as UTF-8 YAML or JSON") from None
     if not isinstance(document, dict):
-        raise RequestError(f"{path} holds no settings", remedy="write `name: value` lines")
+        raise RequestError(f"{subject} holds no settings", remedy="write `name: value` lines")
     return document
 
 

@@ -64,7 +64,7 @@ PREDICTION = Prediction(
 
 
 def test_a_dead_letter_is_a_line() -> None:
-    rows = list(letter_rows([letter(b'{"rain": 1}'), letter(None), letter(b"\xff")]))
+    rows = list(letter_rows([letter(value).document() for value in (b'{"rain": 1}', None, b"\xff")]))
     table = listing(("source", "reason", "why", "value", "replays"), rows, whole=("source", "reason"))
     lines = shown(table, 100)
     assert lines[1].split("  ") == [
@@ -76,7 +76,7 @@ def test_a_dead_letter_is_a_line() -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_columns_that_must_be_whole_are_not_shortened(width: int) -> None:
-    rows = list(letter_rows([letter(b"x" * 200)]))
+    rows = list(letter_rows([letter(b"x" * 200).document()]))
     lines = shown(listing(("source", "reason", "why", "value", "replays"), rows, whole=("source", "reason")), width)
     assert len(lines) == 2
     assert "weather.features-0-7  missing_field" in lines[1]

@@ -34,12 +34,15 @@ from millrace_launcher.adapters.reporting import Reporter
 from millrace_launcher.adapters.rest.api import make_api
 from millrace_launcher.adapters.rest.desk import Desk
 from millrace_launcher.adapters.rest.guard import Guard
+from millrace_launcher.adapters.rest.insights import Insights
 from millrace_launcher.adapters.rest.keys import KeyDesk
 from millrace_launcher.adapters.rest.server import RestServer, is_loopback, listen
+from millrace_launcher.adapters.sampling import Sampler
 from millrace_launcher.adapters.telemetry import Telemetry
 from millrace_launcher.adapters.view import FleetView
 from millrace_launcher.logic.kinds import Kind
 from millrace_launcher.logic.ports import Runner
+from millrace_launcher.logic.series import EVERY
 from millrace_launcher.logic.standing import BEAT
 from millrace_launcher.settings import LauncherSettings
 
@@ -102,7 +105,12 @@ class Daemon:
             self._check_openness(known)
             keys = stack.enter_context(KeyDesk(self.kafka, known, self.clock))
             guard = Guard(Doorkeeper(known, clock=self.clock, owner=token), desk, self.clock)
-            stack.enter_context(RestServer(make_api(desk, keys, guard), socket))
+            sampler = stack.enter_context(Sampler(runner, self.clock))
+            stack.enter_context(_repeated(sampler.turn, EVERY, name="sampler"))
+            insights = stack.enter_context(
+                Insights(self.kafka, self.settings, view, sampler, node=folder.node, token=token, clock=self.clock)
+            )
+            stack.enter_context(RestServer(make_api(desk, keys, insights, guard), socket))
             folder.announce(url)
             self._work(agent, heart, controller, told, shutdown)
 

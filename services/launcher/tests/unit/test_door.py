@@ -27,6 +27,7 @@ BODIES: Mapping[str, Any] = {
     "plan": {},
     "scale": {"scorers": 1},
     "create_key": {"name": "new"},
+    "promote": {"version": 1},
 }
 """What operations with a body are sent."""
 
@@ -53,9 +54,8 @@ class Anything:
     """A desk that has an answer to everything."""
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        return lambda *_, **__: (
-            [] if name in {"nodes", "deployments", "why", "processes", "logs", "history", "keys"} else {}
-        )
+        lists = {"nodes", "deployments", "why", "processes", "logs", "history", "keys", "dead_letters", "models"}
+        return lambda *_, **__: [] if name in lists else {}
 
 
 KNOWN = Known.of(
@@ -87,7 +87,7 @@ class Door:
     def ask(self, operation: Operation, authorization: str) -> Any:  # noqa: ANN401
         """Call an operation."""
         path = operation.path.format(
-            name="rain", deployment="rain", kind="scorer", number=0, key="ci", coordinates="t-0-0"
+            name="rain", deployment="rain", kind="scorer", number=0, key="ci", coordinates="t-0-0", version=1
         )
         body = BODIES.get(operation.name)
         return self.client.request(

@@ -26,6 +26,33 @@ KEY = {
     "expires_ms": None,
     "revoked_ms": None,
 }
+MODEL = {
+    "kind": "version",
+    "name": "rain",
+    "version": 1,
+    "digest": f"sha256:{'0' * 64}",
+    "runtime": "onnx",
+    "task": "binary",
+    "features": 1,
+    "profile": f"sha256:{'1' * 64}",
+    "bytes": 10,
+    "created_at": "2026-01-01T00:00:00Z",
+    "pushed_at": "2026-01-01T00:00:00Z",
+    "aliases": ["champion"],
+}
+MANIFEST = {
+    "name": "rain",
+    "signature": {
+        "features": [{"name": "a"}],
+        "inputs": [{"name": "features", "features": ["a"]}],
+        "task": "binary",
+        "classes": ["no", "yes"],
+        "score_output": "scores",
+    },
+    "profile": f"sha256:{'1' * 64}",
+    "environment": {"python": "3.11", "platform": "linux"},
+    "created_at": "2026-01-01T00:00:00Z",
+}
 ANSWERS: dict[str, Any] = {
     "nodes": [],
     "deployments": [],
@@ -44,6 +71,13 @@ ANSWERS: dict[str, Any] = {
     "create_key": {**KEY, "key": "mr_ci_secret"},
     "rotate_key": {**KEY, "key": "mr_ci_secret"},
     "revoke_key": {**KEY, "state": "revoked"},
+    "series": {"every_secs": 5.0, "at_ms": [0], "done_rate": [1.5], "lag": [0], "p99_ms": [None]},
+    "audits": {"windows": [], "alerts": []},
+    "dead_letters": [],
+    "models": [MODEL],
+    "model": {**MODEL, "manifest": MANIFEST, "devices": []},
+    "promote": MODEL,
+    "rollback": MODEL,
 }
 
 COMMANDS = {
@@ -64,6 +98,13 @@ COMMANDS = {
     "create_key": ["keys", "create", "ci", "--lasts", "90d"],
     "rotate_key": ["keys", "rotate", "ci"],
     "revoke_key": ["keys", "revoke", "ci"],
+    "series": ["series", "rain/scorer/0"],
+    "audits": ["audit", "rain", "--api"],
+    "dead_letters": ["dlq", "show", "rain", "--api"],
+    "models": ["model", "list", "--api"],
+    "model": ["model", "show", "rain/1", "--api"],
+    "promote": ["model", "promote", "rain/1", "--api"],
+    "rollback": ["model", "rollback", "rain", "--api"],
 }
 """The command for each operation, by the operation's id."""
 

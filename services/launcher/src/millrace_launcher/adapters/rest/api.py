@@ -16,6 +16,8 @@ from millrace.core.control.keys import ForbiddenError, Role, TooManyAttemptsErro
 from millrace.core.errors import FatalError, MillraceError, RequestError, TransientError
 from millrace_launcher.adapters.rest.desk import Desk, Document
 from millrace_launcher.adapters.rest.guard import Guard, Who, takes
+from millrace_launcher.adapters.rest.insight_routes import add_insights
+from millrace_launcher.adapters.rest.insights import Insights
 from millrace_launcher.adapters.rest.key_routes import add_keys
 from millrace_launcher.adapters.rest.keys import KeyDesk
 from millrace_launcher.logic.looking_back import Search
@@ -37,12 +39,13 @@ LOOKING: Final = takes(Role.VIEWER)
 CHANGING: Final = takes(Role.OPERATOR)
 
 
-def make_api(desk: Desk, keys: KeyDesk, guard: Guard) -> FastAPI:
+def make_api(desk: Desk, keys: KeyDesk, insights: Insights, guard: Guard) -> FastAPI:
     """The application. Every operation asks the guard first; all errors have one shape.
 
     Args:
         desk: Answers.
         keys: Answers about keys.
+        insights: Answers about how well things go.
         guard: Lets callers in.
     """
     api = FastAPI(
@@ -56,6 +59,7 @@ def make_api(desk: Desk, keys: KeyDesk, guard: Guard) -> FastAPI:
     _add_reading(api, desk)
     _add_writing(api, desk)
     add_keys(api, keys)
+    add_insights(api, insights)
 
     def refuse(request: Request, error: Exception) -> JSONResponse:
         if isinstance(error, RequestError):
