@@ -54,6 +54,8 @@ class Reason(StrEnum):
     """The record names a blob that the blob store does not have."""
     INVALID_BLOB = "invalid_blob"
     """The blob that the record names is damaged, or is no file of the expected kind."""
+    LEFT_OUT = "left_out"
+    """A filter of the model's transform leaves it out. Told to those who wait for an answer; no dead letter has it."""
     MODEL_ERROR = "model_error"
     """The model refused this one record."""
     UNENCODABLE = "unencodable"

@@ -14,6 +14,9 @@ import numpy as np
 
 from millrace.core.errors import RequestError
 
+_READING: Final = ("features", "inputs", "not_finite", "extra_fields")
+"""The parts of a signature that say how records become rows."""
+
 
 class DType(StrEnum):
     """Element type of a feature or a tensor."""
@@ -165,3 +168,8 @@ class Signature:
     def feature(self, name: str) -> Feature:
         """The feature of this name; KeyError where there is none."""
         return self._by_name[name]
+
+
+def read_alike(ours: Signature, theirs: Signature) -> bool:
+    """Whether rows that were decoded for one model are rows of the other."""
+    return all(getattr(ours, part) == getattr(theirs, part) for part in _READING)

@@ -4,6 +4,7 @@
 `manifest.json`    what must be known about the model (`millrace.serving.manifest`)
 `profile.json`     its reference profile (`millrace.core.profile`)
 `model.onnx`       the model; absent for a Python function
+`transform.json`   the fitted transform that it was trained with; absent where records are its features
 `sample.json`      a few feature rows for warm-up and admission; optional
 =================  ======================================================================
 
@@ -26,17 +27,21 @@ from millrace.core.profile import Binner, ReferenceProfile
 from millrace.core.signature import Signature
 from millrace.serving.manifest import Manifest, RuntimeKind
 from millrace.serving.rows import columns_from_json, columns_to_json
+from millrace.serving.transforming import accepted_signature, check_fits
+from millrace.transform import Program
 
 MODEL: Final = "model.onnx"
 MANIFEST: Final = "manifest.json"
 PROFILE: Final = "profile.json"
 SAMPLE: Final = "sample.json"
+TRANSFORM: Final = "transform.json"
 
 LIMITS_BYTES: Final[Mapping[str, int]] = {
     MODEL: (1 << 31) - 1,  # more than protobuf can hold
     MANIFEST: 4 << 20,
     PROFILE: 64 << 20,
     SAMPLE: 64 << 20,
+    TRANSFORM: 4 << 20,
 }
 """The files that a bundle may have, and how large each may be."""
 
@@ -59,10 +64,11 @@ class Bundle:
     Attributes:
         directory: Where it lies.
         manifest: What it says about its model.
-        signature: The manifest's signature.
+        signature: The manifest's signature: the model's own.
         profile: The reference profile.
         sample: A few rows of features, or None.
         files: Every file by name.
+        program: The transform that it was trained with, or None.
     """
 
     directory: Path
@@ -71,6 +77,16 @@ class Bundle:
     profile: ReferenceProfile
     sample: FeatureColumns | None
     files: Mapping[str, FileEntry]
+    program: Program | None = None
+
+    @property
+    def accepts(self) -> Signature:
+        """What records bring: the model's features, or its transform's input columns; and what they are answered.
+
+        Raises:
+            RequestError: A column of the transform may be missing that a record cannot leave out.
+        """
+        return self.signature if self.program is None else accepted_signature(self.program, self.signature)
 
     @property
     def digest(self) -> str:
@@ -133,7 +149,32 @@ def open_bundle(directory: Path) -> Bundle:
     sample = None
     if SAMPLE in files:
         sample = columns_from_json(signature, _read(directory / SAMPLE), subject=str(directory / SAMPLE))
-    return Bundle(directory, manifest, signature, profile, sample, files)
+    program = _read_program(directory, manifest, has_transform=TRANSFORM in files)
+    if program is not None:
+        check_fits(program, signature)
+    return Bundle(directory, manifest, signature, profile, sample, files, program)
+
+
+def attach_transform(bundle: Bundle, program: Program) -> Bundle:
+    """Write into a bundle's folder which transform its model was trained with, and open it again.
+
+    Raises:
+        RequestError: It has another one already, or this one does not make the model's features.
+    """
+    named = bundle.manifest.transform
+    if named == program.fingerprint:
+        return bundle
+    if named is not None:
+        raise RequestError(
+            f"the model {bundle.manifest.name!r} was trained with the transform {named}, not {program.fingerprint}",
+            remedy="push it without naming a transform: its bundle has its own",
+        )
+    check_fits(program, bundle.signature)
+    text = json.dumps(program.document(), indent=1, sort_keys=True, ensure_ascii=False)
+    (bundle.directory / TRANSFORM).write_text(text + "\n", encoding="utf-8")
+    manifest = bundle.manifest.model_copy(update={"transform": program.fingerprint})
+    (bundle.directory / MANIFEST).write_bytes(manifest.to_json())
+    return open_bundle(bundle.directory)
 
 
 def write_bundle(
@@ -233,6 +274,29 @@ def _check_model(manifest: Manifest, directory: Path, *, has_model: bool) -> Non
             f"{directory} is a bundle of the runtime {manifest.runtime} {'with' if has_model else 'without'} a {MODEL}",
             remedy="export the model again",
         )
+
+
+def _read_program(directory: Path, manifest: Manifest, *, has_transform: bool) -> Program | None:
+    """The transform of a bundle, where it has one; the manifest and the file must agree."""
+    if has_transform != (manifest.transform is not None):
+        raise RequestError(
+            f"{directory} {'has a' if has_transform else 'lacks the'} {TRANSFORM}, of which its manifest says "
+            f"{manifest.transform}",
+            remedy="push the model again: millrace model push FOLDER --transform NAME/VERSION",
+        )
+    if not has_transform:
+        return None
+    subject = str(directory / TRANSFORM)
+    try:
+        program = Program.load(json.loads(_read(directory / TRANSFORM)), subject=subject)
+    except (ValueError, RecursionError, AttributeError) as error:
+        raise RequestError(f"{subject} is no fitted transform: {error}", remedy="export it again") from None
+    if program.fingerprint != manifest.transform:
+        raise RequestError(
+            f"{subject} is not the transform that the manifest names: its fingerprint is {program.fingerprint}",
+            remedy="push the model again",
+        )
+    return program
 
 
 def _measure(path: Path, *, limit_bytes: int) -> FileEntry:

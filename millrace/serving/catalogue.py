@@ -60,6 +60,8 @@ class VersionEntry(BaseModel):
     metrics: tuple[BaselineMetric, ...] = ()
     profile: Digest
     """Id of the reference profile."""
+    transform: Digest | None = None
+    """Fingerprint of the transform that the model was trained with; absent where it has none."""
     batch_invariant: bool | None = None
     """Whether answers are equal to the bit in any batch; absent where it was not tried."""
     bytes: Annotated[int, Field(ge=0)]
@@ -234,6 +236,7 @@ def add_version(table: Table, candidate: Candidate, pushed_at: AwareDatetime) ->
         features=len(manifest.signature.features),
         metrics=manifest.metrics,
         profile=manifest.profile,
+        transform=manifest.transform,
         batch_invariant=manifest.invariance.holds if manifest.invariance else None,
         bytes=candidate.bytes,
         created_at=manifest.created_at,

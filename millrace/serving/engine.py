@@ -1,19 +1,21 @@
-"""The engine behind every door: feature columns to outputs and bins, whatever brought the columns.
+"""The engine behind every door: columns to outputs and bins, whatever brought the columns.
 
-A batch that the model refuses is cut until the refused rows stand alone; their neighbours are scored.
+The model's transform comes first, where it has one. A batch that the model refuses is cut until the refused rows stand
+alone; their neighbours are scored.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from millrace.core.bisection import split_good
 from millrace.core.columns import FeatureColumns
-from millrace.core.errors import InvalidRecordError
+from millrace.core.errors import InvalidRecordError, Reason
 from millrace.core.outputs import Outputs
 from millrace.core.profile import Binner
+from millrace.serving.transforming import Preparation, Prepared
 
 
 class Infers(Protocol):
@@ -34,16 +36,28 @@ class Inference:
     """What the engine made of n rows.
 
     Attributes:
-        scored: intp, the rows that have outputs, ascending; every row not in `refused`.
+        scored: intp, the rows that have outputs, ascending.
         outputs: One per scored row.
         bins: One base-36 text per scored row, a character per profiled feature; none of an engine without a binner.
-        refused: Rows that the model refuses, with the reason, ascending.
+        refused: Rows that the model or its transform refuses, with the reason, ascending. A row that is neither scored
+            nor refused was left out by a filter of the transform.
     """
 
     scored: NDArray[np.intp]
     outputs: Outputs
     bins: list[bytes]
     refused: tuple[tuple[int, InvalidRecordError], ...] = ()
+
+    def answering(self, rows: int) -> "Inference":
+        """The same with the rows that were left out among those refused: for whoever waits for each of so many rows."""
+        if len(self.scored) + len(self.refused) == rows:
+            return self
+        known = np.union1d(self.scored, np.array([row for row, _ in self.refused], np.intp))
+        gone = [(int(row), _LEFT_OUT) for row in np.setdiff1d(np.arange(rows), known)]
+        return replace(self, refused=tuple(sorted([*self.refused, *gone], key=lambda each: each[0])))
+
+
+_LEFT_OUT: Final = InvalidRecordError(Reason.LEFT_OUT, "a filter of the model's transform leaves it out")
 
 
 class Engine:
@@ -52,11 +66,13 @@ class Engine:
     Args:
         runtime: What runs the model.
         binner: Finds the bins of the rows; None where nobody will audit the answers.
+        preparation: Makes the model's rows of those that are given; None where they are the model's already.
     """
 
-    def __init__(self, runtime: Infers, binner: Binner | None = None) -> None:
+    def __init__(self, runtime: Infers, binner: Binner | None = None, preparation: Preparation | None = None) -> None:
         self._runtime = runtime
         self._binner = binner
+        self._preparation = preparation
 
     def infer(self, columns: FeatureColumns) -> Inference:
         """Score the rows, at least one, and find their bins.
@@ -64,6 +80,30 @@ class Engine:
         Raises:
             FatalError: No row can be scored.
         """
+        if self._preparation is None:
+            return self._infer(columns)
+        prepared = self._preparation.prepare(columns)
+        if not len(prepared.columns):
+            return Inference(prepared.source, _join([]), [], prepared.refused)
+        return _placed(self._infer(prepared.columns), prepared)
+
+    def infer_whole(self, columns: FeatureColumns) -> Inference:
+        """Score the rows, at least one, all that the transform leaves or none: one call of the model at most.
+
+        Raises:
+            InvalidRecordError: The model or its transform refuses some row.
+            FatalError: No row can be scored.
+        """
+        if self._preparation is None:
+            return Inference(np.arange(len(columns)), self._runtime.infer(columns), self._bins(columns))
+        prepared = self._preparation.prepare(columns)
+        if prepared.refused:
+            raise prepared.refused[0][1]
+        if not len(prepared.columns):
+            return Inference(prepared.source, _join([]), [])
+        return Inference(prepared.source, self._runtime.infer(prepared.columns), self._bins(prepared.columns))
+
+    def _infer(self, columns: FeatureColumns) -> Inference:
         reasons: dict[int, InvalidRecordError] = {}
 
         def attempt(rows: slice) -> Outputs | None:
@@ -87,17 +127,15 @@ class Engine:
         bins = self._bins(columns.take(scored))
         return Inference(scored, _join(pieces), bins, tuple(refused))
 
-    def infer_whole(self, columns: FeatureColumns) -> Inference:
-        """Score the rows, at least one, all of them or none: one call of the model, whatever happens.
-
-        Raises:
-            InvalidRecordError: The model refuses some row.
-            FatalError: No row can be scored.
-        """
-        return Inference(np.arange(len(columns)), self._runtime.infer(columns), self._bins(columns))
-
     def _bins(self, columns: FeatureColumns) -> list[bytes]:
         return [] if self._binner is None else self._binner.strings(columns)
+
+
+def _placed(inference: Inference, prepared: Prepared) -> Inference:
+    """What was made of prepared rows, by the numbers of the rows that were given."""
+    refused = [(int(prepared.source[row]), error) for row, error in inference.refused]
+    in_order = tuple(sorted([*prepared.refused, *refused], key=lambda each: each[0])) if refused else prepared.refused
+    return replace(inference, scored=prepared.source[inference.scored], refused=in_order)
 
 
 def _join(pieces: list[Outputs]) -> Outputs:

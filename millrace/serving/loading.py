@@ -15,6 +15,7 @@ from millrace.serving.manifest import Manifest
 from millrace.serving.onnx import OnnxRuntime
 from millrace.serving.python import PythonRuntime, import_function
 from millrace.serving.runtime import Runtime
+from millrace.serving.transforming import Preparation
 from millrace.serving.trial import rows_from_profile
 
 _WARM_UP_ROWS: Final = (1, 64)
@@ -48,8 +49,17 @@ class LoadedModel:
 
     @property
     def signature(self) -> Signature:
-        """What it accepts and answers."""
-        return self.bundle.signature
+        """What records bring and what they are answered: with a transform its input columns, else the features.
+
+        Raises:
+            RequestError: A column of the transform may be missing that a record cannot leave out.
+        """
+        return self.bundle.accepts
+
+    @property
+    def transform(self) -> str:
+        """Fingerprint of its transform; `identity` where it has none."""
+        return self.bundle.manifest.transform or "identity"
 
     @property
     def profile(self) -> ReferenceProfile:
@@ -63,8 +73,10 @@ class LoadedModel:
 
     @property
     def engine(self) -> Engine:
-        """Scores batches and finds their bins."""
-        return Engine(self.runtime, self.binner)
+        """Scores batches of what `signature` says, and finds their bins."""
+        program = self.bundle.program
+        preparation = None if program is None else Preparation(program, self.bundle.signature)
+        return Engine(self.runtime, self.binner, preparation)
 
     def close(self) -> None:
         """Release the model's memory."""

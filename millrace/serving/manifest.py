@@ -178,6 +178,8 @@ class Manifest(BaseModel):
     signature: SignatureDocument
     profile: Digest
     """Id of the reference profile in `profile.json`."""
+    transform: Digest | None = None
+    """Fingerprint of the transform in `transform.json`, which the model was trained with; absent where it has none."""
     metrics: tuple[BaselineMetric, ...] = ()
     environment: Environment
     training: TrainingSource = TrainingSource()

@@ -14,7 +14,7 @@ from millrace.kafka.control import ControlView
 from millrace.kafka.control_writer import CONTROL_TOPICS, MODELS_TOPIC, Applied, Change, ControlWriter, Put, Tables
 from millrace.process.settings import KafkaSettings
 from millrace.serving.admission import TrialBounds, admit, sniff_file
-from millrace.serving.bundle import MANIFEST, Bundle, copy_bundle, open_bundle
+from millrace.serving.bundle import MANIFEST, Bundle, attach_transform, copy_bundle, open_bundle
 from millrace.serving.catalogue import (
     Candidate,
     Entry,
@@ -31,6 +31,8 @@ from millrace.serving.catalogue import (
     versions,
 )
 from millrace.serving.shelf import Shelf
+from millrace.serving.transforms import TransformEntry, add_transform, resolve_transform
+from millrace.transform import Program
 
 
 def _utc_now() -> datetime:
@@ -91,14 +93,20 @@ class Registry:
         entry = self.resolve(reference)
         return entry, self.shelf.take(entry.digest)
 
-    def push(self, path: Path, bounds: TrialBounds | None = None) -> VersionEntry:
+    def push(self, path: Path, bounds: TrialBounds | None = None, *, transform: str | None = None) -> VersionEntry:
         """Admit a bundle, store it and make it the next version of its model. Takes seconds.
 
-        The first version becomes the champion. The same bundle pushed again is the same version.
+        The first version becomes the champion. The same bundle pushed again is the same version. The transform of a
+        bundle becomes a version of its name, unless it is one.
+
+        Args:
+            path: The bundle's folder.
+            bounds: Of the trial.
+            transform: Reference of the transform that the model was trained with, where the bundle does not say it.
 
         Raises:
             ModelRefusedError: The model is not admitted; the reason is from a closed list.
-            RequestError: The path is no bundle.
+            RequestError: The path is no bundle, or there is no such transform, or it does not make the features.
         """
         if path.is_file():
             sniff_file(path)
@@ -106,12 +114,15 @@ class Registry:
                 f"{path} is a model without a manifest",
                 remedy="make a bundle of it: millrace.serving.export.export(onnx.load(path), sample, ...)",
             )
+        program = None if transform is None else resolve_transform(self.table(), transform).open()
         with tempfile.TemporaryDirectory(prefix="millrace-push-") as folder:
-            bundle = _admitted_copy(path, Path(folder), bounds)
+            bundle = _admitted_copy(path, Path(folder), bounds, program)
             self.shelf.put(bundle)
             size = sum(entry.bytes for entry in bundle.files.values())
             candidate = Candidate(bundle.manifest, bundle.digest, size)
-        return self._apply(candidate.manifest.name, "push version", partial(_push, candidate, self._now()))
+        return self._apply(
+            candidate.manifest.name, "push version", partial(_push, candidate, bundle.program, self._now())
+        )
 
     def set_alias(self, alias: str, reference: str) -> VersionEntry:
         """Let an alias of a model name the version that a reference means now; scorers that follow it switch.
@@ -197,9 +208,13 @@ class Registry:
         return applied
 
 
-def _push(candidate: Candidate, pushed_at: datetime, tables: Tables) -> Change[dict[str, Any]]:
+def _push(candidate: Candidate, program: Program | None, pushed_at: datetime, tables: Tables) -> Change[dict[str, Any]]:
     entry, documents = add_version(tables[MODELS_TOPIC], candidate, pushed_at)
-    return Change(_puts(*documents), _document(entry))
+    puts = _puts(*documents)
+    if program is not None:
+        transform, is_new = add_transform(tables[MODELS_TOPIC], program, pushed_at)
+        puts += _puts(transform) if is_new else []
+    return Change(puts, _document(entry))
 
 
 def _alias(alias: str, reference: Reference, tables: Tables) -> Change[dict[str, Any]]:
@@ -209,10 +224,12 @@ def _alias(alias: str, reference: Reference, tables: Tables) -> Change[dict[str,
     return Change(() if unchanged else _puts(moved), _document(resolve(table, reference)))
 
 
-def _admitted_copy(source: Path, folder: Path, bounds: TrialBounds | None) -> Bundle:
-    """A private copy of a bundle, with what admission found written into its manifest."""
+def _admitted_copy(source: Path, folder: Path, bounds: TrialBounds | None, program: Program | None) -> Bundle:
+    """A private copy of a bundle, with its transform, and with what admission found written into its manifest."""
     copy_bundle(source, folder)
     bundle = open_bundle(folder)
+    if program is not None:
+        bundle = attach_transform(bundle, program)
     invariance = admit(bundle, bounds)
     if invariance == bundle.manifest.invariance:
         return bundle
@@ -220,9 +237,9 @@ def _admitted_copy(source: Path, folder: Path, bounds: TrialBounds | None) -> Bu
     return open_bundle(folder)
 
 
-def _puts(*entries: Entry) -> list[Put]:
+def _puts(*entries: Entry | TransformEntry) -> list[Put]:
     return [Put(MODELS_TOPIC, entry.key, _document(entry)) for entry in entries]
 
 
-def _document(entry: Entry) -> dict[str, Any]:
+def _document(entry: Entry | TransformEntry) -> dict[str, Any]:
     return entry.model_dump(mode="json", exclude_none=True)

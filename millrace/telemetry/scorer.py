@@ -51,6 +51,13 @@ RECORDS_DEAD_LETTERED: Final = MetricSpec(
 RECORDS_SHED: Final = MetricSpec(
     "scorer", "shed", Unit.RECORDS, Kind.COUNTER, "Records too old to be scored, committed to the late topic."
 )
+ROWS_LEFT_OUT: Final = MetricSpec(
+    "scorer",
+    "left_out",
+    Unit.RECORDS,
+    Kind.COUNTER,
+    "Rows that a filter of the model's transform left out, in transactions that were committed.",
+)
 RECORDS_DEGRADED: Final = MetricSpec(
     "scorer", "degraded", Unit.RECORDS, Kind.COUNTER, "Predictions committed that the cheaper variant made."
 )
@@ -169,6 +176,7 @@ SCORER: Final = (
     RECORDS_PREDICTED,
     RECORDS_DEAD_LETTERED,
     RECORDS_SHED,
+    ROWS_LEFT_OUT,
     RECORDS_DEGRADED,
     RECORDS_SHADOWED,
     RECORDS_CANARY,

@@ -1,7 +1,6 @@
 """From loaded models to ones that score the records of a deployment's stream."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from millrace.codec.dead_letters import Circumstances
 from millrace.codec.predictions import Identity
@@ -10,16 +9,13 @@ from millrace.core.clock import Clock
 from millrace.core.cost import LatencyCurve
 from millrace.core.resting import Rest
 from millrace.core.rollout import RolloutMode
-from millrace.core.signature import Signature
+from millrace.core.signature import Signature, read_alike
 from millrace.process.deployment import Deployment
 from millrace.serving.loading import LoadedModel
 from millrace.serving.streams import StreamCodec
 from millrace_scorer.logic.lineup import Lineup, Member
 from millrace_scorer.logic.rollout import RolloutScoring, Terms
 from millrace_scorer.logic.scoring import ModelScoring, OutputTopics
-
-_READING: Final = ("features", "inputs", "not_finite", "extra_fields")
-"""The parts of a signature that say how records become rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +29,7 @@ class Compiler:
     def model(self, model: LoadedModel, costs: Costs, *, degraded: bool) -> ModelScoring:
         """Compile decoders and encoders for the model."""
         deployment = self.deployment
-        identity = Identity(deployment.deployment, model.name, model.version, model.digest)
+        identity = Identity(deployment.deployment, model.name, model.version, model.digest, model.transform)
         return ModelScoring(
             identity=identity,
             decoder=self.codec.decoder(model.signature),
@@ -64,7 +60,7 @@ class Compiler:
         return RolloutScoring(
             champion,
             challenger,
-            challenger_decoder=None if _read_alike(*signatures) else challenger.decoder,
+            challenger_decoder=None if read_alike(*signatures) else challenger.decoder,
             shadows=self.codec.shadow_encoder(*pair, of_silent, terms.mode),
             terms=terms,
             costs=_copied(champion.costs),
@@ -75,11 +71,6 @@ class Compiler:
 
 def _member(identity: Identity) -> Member:
     return Member(identity.version, identity.digest)
-
-
-def _read_alike(ours: Signature, theirs: Signature) -> bool:
-    """Whether rows that were decoded for one model are rows of the other."""
-    return all(getattr(ours, part) == getattr(theirs, part) for part in _READING)
 
 
 def _copied(costs: Costs) -> Costs:

@@ -14,6 +14,7 @@ from millrace.core.errors import MillraceError, RequestError, TransientError
 from millrace.core.rollout import RolloutMode
 from millrace.core.signature import Signature
 from millrace.process.deployment import Deployment
+from millrace.serving.agreement import check_transform
 from millrace.serving.catalogue import Table, VersionEntry, curves, names_version, resolve
 from millrace.serving.loading import LoadedModel, LoadOptions, load
 from millrace.serving.registry import Registry
@@ -245,6 +246,7 @@ class ServedModels:
         _close([served for served in (overtaken.members if overtaken else ()) if served not in needed])
 
     def _load(self, table: Table, entry: VersionEntry, *, degraded: bool) -> _Served:
+        check_transform(table, self._deployment, entry)
         runtime = self._deployment.runtime
         options = LoadOptions(runtime.providers, runtime.threads, runtime.python_functions)
         model = load(self._registry.shelf.take(entry.digest), version=entry.version, options=options)

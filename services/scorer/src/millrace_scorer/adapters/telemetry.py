@@ -65,6 +65,7 @@ class Telemetry:
         self._instruments.add(metrics.RECORDS_PREDICTED, tally.predicted)
         self._instruments.add(metrics.RECORDS_DEGRADED, tally.degraded)
         self._instruments.add(metrics.RECORDS_SHED, tally.shed)
+        self._instruments.add(metrics.ROWS_LEFT_OUT, tally.left_out)
         self._instruments.add(metrics.RECORDS_SHADOWED, tally.shadowed)
         self._instruments.add(metrics.RECORDS_CANARY, tally.canary)
         self._instruments.add(metrics.RECORDS_MISSED, tally.missed)

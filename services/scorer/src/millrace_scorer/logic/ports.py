@@ -27,6 +27,7 @@ class Tally:
         shadowed: Predictions beside which another version's answer was written.
         canary: Predictions that the challenger made.
         missed: Predictions that the challenger should have had a part in and had none.
+        left_out: Rows that a filter of the model's transform left out.
     """
 
     consumed: int = 0
@@ -37,6 +38,7 @@ class Tally:
     shadowed: int = 0
     canary: int = 0
     missed: int = 0
+    left_out: int = 0
 
     def __add__(self, other: "Tally") -> "Tally":
         reasons = self.dead_lettered.keys() | other.dead_lettered.keys()
@@ -49,6 +51,7 @@ class Tally:
             self.shadowed + other.shadowed,
             self.canary + other.canary,
             self.missed + other.missed,
+            self.left_out + other.left_out,
         )
 
 
@@ -57,7 +60,8 @@ class Scored:
     """One micro-batch, scored and encoded: what to write, and what to count.
 
     Attributes:
-        outputs: Predictions, dead letters; every input record is in exactly one of them.
+        outputs: Predictions, dead letters; every input record is in exactly one of them, but for those that a filter of
+            the model's transform leaves out.
         tally: What became of the records.
         seconds: Time by stage: decode, infer, encode.
         bisected: Whether the batch failed whole and was scored in parts.

@@ -165,7 +165,8 @@ class RolloutScoring:
         if not len(rows):
             return _NONE, Answers(theirs, NOTHING, [])
         inference = self.challenger.engine.infer_whole(theirs.columns)
-        return rows, Answers(theirs, inference.outputs, inference.bins)
+        answered = _taken(theirs, inference.scored)  # without what its own transform leaves out
+        return rows[inference.scored], Answers(answered, inference.outputs, inference.bins)
 
     def _answered(self, records: RecordBatch, answers: Answers, tried: _Tried, wall_ms: int) -> tuple[OutputBatch, ...]:
         """Predictions, and what the other version said beside them."""

@@ -18,10 +18,12 @@ from millrace.core.errors import InvalidRecordError
 from millrace.core.outputs import Outputs
 from millrace.core.records import OutputBatch, RecordBatch
 from millrace.serving.engine import Engine
+from millrace.serving.transforming import UntransformableError
 from millrace_scorer.logic.lineup import Lineup
 from millrace_scorer.logic.ports import Scored, Tally
 
 DECODE: Final = "decode"
+TRANSFORM: Final = "transform"
 INFER: Final = "infer"
 ENCODE: Final = "encode"
 
@@ -46,12 +48,16 @@ class Answers:
         outputs: One per row.
         bins: One per row.
         refused: Records that the model refuses.
+        untransformed: Records that the model's transform refuses.
+        left_out: How many rows a filter of the transform left out; they come to nothing.
     """
 
     decoded: Decoded
     outputs: Outputs
     bins: Sequence[bytes]
     refused: tuple[Rejection, ...] = ()
+    untransformed: tuple[Rejection, ...] = ()
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.outputs)
@@ -61,7 +67,7 @@ class Answers:
         if len(rows) == len(self):
             return self
         bins = list(map(self.bins.__getitem__, rows.tolist()))
-        return Answers(take_rows(self.decoded, rows), self.outputs.take(rows), bins, self.refused)
+        return replace(self, decoded=take_rows(self.decoded, rows), outputs=self.outputs.take(rows), bins=bins)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +115,18 @@ class ModelScoring:
             return Answers(decoded, NOTHING, [])
         with watch.stage(INFER):
             inference = self.engine.infer(decoded.columns)
-        if not inference.refused:
+        if len(inference.scored) == len(decoded.columns):
             return Answers(decoded, inference.outputs, inference.bins)
         refused = _refused_records(decoded, inference.refused)
         rows, kept = _without_records(decoded, inference.scored, refused)
-        bins = list(map(inference.bins.__getitem__, kept.tolist()))
-        return Answers(take_rows(decoded, rows), inference.outputs.take(kept), bins, refused)
+        return Answers(
+            take_rows(decoded, rows),
+            inference.outputs.take(kept),
+            list(map(inference.bins.__getitem__, kept.tolist())),
+            tuple(each for each in refused if not isinstance(each.error, UntransformableError)),
+            tuple(each for each in refused if isinstance(each.error, UntransformableError)),
+            left_out=len(decoded.columns) - len(inference.scored) - len(inference.refused),
+        )
 
     def encode(self, records: RecordBatch, answers: Answers, *, wall_ms: int) -> list[bytes]:
         """The value of each answer's prediction."""
@@ -138,18 +150,23 @@ class ModelScoring:
                 circumstances=self.circumstances,
                 failed_at_ms=wall_ms,
             )
-            for stage, rejections in ((DECODE, answers.decoded.rejections), (INFER, answers.refused))
+            for stage, rejections in (
+                (DECODE, answers.decoded.rejections),
+                (TRANSFORM, answers.untransformed),
+                (INFER, answers.refused),
+            )
             if rejections
         ]
 
     def tally(self, records: RecordBatch, answers: Answers) -> Tally:
         """What became of the records."""
-        rejections = (*answers.decoded.rejections, *answers.refused)
+        rejections = (*answers.decoded.rejections, *answers.untransformed, *answers.refused)
         return Tally(
             consumed=len(records),
             predicted=len(answers),
             degraded=len(answers) if self.lineup is None else 0,
             dead_lettered=Counter(rejection.error.reason for rejection in rejections),
+            left_out=answers.left_out,
         )
 
 
@@ -170,7 +187,7 @@ class StopWatch:
 
 def was_bisected(answers: Answers) -> bool:
     """Whether some records had to be set apart from the rest."""
-    return bool(answers.refused or answers.decoded.rejections)
+    return bool(answers.refused or answers.untransformed or answers.decoded.rejections)
 
 
 def take_rows(decoded: Decoded, rows: NDArray[np.intp]) -> Decoded:
