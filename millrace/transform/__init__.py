@@ -8,17 +8,20 @@ from millrace.transform.document import Column, Transform, json_schema
 from millrace.transform.frame import Refused
 from millrace.transform.program import Program, Transformed
 from millrace.transform.steps.windows import Aggregate, Function, Window
-from millrace.transform.streaming import Emitted, KeyFold, StreamWindows, WindowedTransform
+from millrace.transform.streaming import Closed, Emitted, Folded, KeyFold, Readings, StreamWindows, WindowedTransform
 from millrace.transform.types import ColumnType
 
 __all__ = [
     "Aggregate",
+    "Closed",
     "Column",
     "ColumnType",
     "Emitted",
+    "Folded",
     "Function",
     "KeyFold",
     "Program",
+    "Readings",
     "Refused",
     "StreamWindows",
     "Transform",

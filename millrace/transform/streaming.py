@@ -17,7 +17,7 @@ from millrace.core.errors import RequestError
 from millrace.transform.document import Column, Transform
 from millrace.transform.exact import as_integer, nearest
 from millrace.transform.frame import Frame, Refused
-from millrace.transform.program import Program
+from millrace.transform.program import Program, Transformed
 from millrace.transform.steps.windows import Function, Window, milliseconds, plain_values
 from millrace.transform.types import ColumnType
 
@@ -78,6 +78,51 @@ class WindowedTransform:
         """The columns of the rows that leave."""
         return self.after.check()
 
+    def read(self, records: pa.Table | pa.RecordBatch) -> "Readings":
+        """What the window must know of records, after the steps before it.
+
+        Raises:
+            RequestError: The table lacks a column of the transform's input, or has one of a type that cannot be read.
+        """
+        made = self.before.apply(records)
+        columns = dict(zip(made.table.schema.names, made.table.columns, strict=True))
+        frame = self.window.usable(Frame(columns, made.source, made.refused, self.number))
+        none = [None] * len(frame)
+        keys = [plain_values(frame.column(name)).to_pylist() for name in self.window.key]
+        wanted = [each.of for each in self.window.aggregates]
+        values = [none if name is None else plain_values(frame.column(name)).to_pylist() for name in wanted]
+        return Readings(
+            list(map(list, zip(*keys, strict=True))),
+            milliseconds(frame.column(self.window.time)).tolist(),
+            list(zip(*values, strict=True)),
+            tuple(sorted(frame.refused, key=lambda refused: refused.row)),
+        )
+
+    def rows(self, closed: Sequence["Closed"]) -> Transformed:
+        """The rows of windows that closed, after the steps behind the window."""
+        given, size_ms = self.after.transform.input, self.window.size_ms
+        cells = [[*each.key, each.start_ms, each.start_ms + size_ms, *each.values] for each in closed]
+        columns = list(zip(*cells, strict=True)) or [()] * len(given)
+        arrays = [_array(values, column) for values, column in zip(columns, given, strict=True)]
+        return self.after.apply(pa.table(dict(zip([column.name for column in given], arrays, strict=True))))
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What a window must know of records, in their order.
+
+    Attributes:
+        keys: Of each record the values of the key columns.
+        times_ms: Of each record its event time, milliseconds since 1970.
+        values: Of each record a value for each aggregate, None where there is none.
+        refused: Records that are in none of these, because they cannot be transformed.
+    """
+
+    keys: list[list[Any]]
+    times_ms: list[int]
+    values: list[tuple[Any, ...]]
+    refused: tuple[Refused, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Emitted:
@@ -115,17 +160,15 @@ class StreamWindows:
         Raises:
             RequestError: The table lacks a column of the transform's input, or has one of a type that cannot be read.
         """
-        made = self._parts.before.apply(records)
-        columns = dict(zip(made.table.schema.names, made.table.columns, strict=True))
-        frame = self._parts.window.usable(Frame(columns, made.source, made.refused, self._parts.number))
+        readings = self._parts.read(records)
         closed, late = list[Closed](), 0
-        for key, time_ms, values in zip(*self._rows(frame), strict=True):
+        for key, time_ms, values in zip(readings.keys, readings.times_ms, readings.values, strict=True):
             name = json.dumps(key)
             folded = self._fold.add(self._states.get(name), key, time_ms, values)
             self._states[name] = folded.state
             closed += folded.closed
             late += folded.is_late
-        return self._emit(closed, late, tuple(sorted(frame.refused, key=lambda refused: refused.row)))
+        return self._emit(closed, late, readings.refused)
 
     def advance(self, to_ms: int) -> Emitted:
         """Give the rows of the windows that would close if every key had a record of this time.
@@ -145,21 +188,8 @@ class StreamWindows:
         closed = [each for name in list(self._states) for each in self._fold.close(self._states.pop(name))]
         return self._emit(closed)
 
-    def _rows(self, frame: Frame) -> tuple[list[list[Any]], list[int], list[tuple[Any, ...]]]:
-        window = self._parts.window
-        keys = [plain_values(frame.column(name)).to_pylist() for name in window.key]
-        wanted = [each.of for each in window.aggregates]
-        none = [None] * len(frame)
-        values = [none if name is None else plain_values(frame.column(name)).to_pylist() for name in wanted]
-        times = milliseconds(frame.column(window.time)).tolist()
-        return list(map(list, zip(*keys, strict=True))), times, list(zip(*values, strict=True))
-
     def _emit(self, closed: Sequence["Closed"], late: int = 0, refused: tuple[Refused, ...] = ()) -> Emitted:
-        window, given = self._parts.window, self._parts.after.transform.input
-        rows = [[*each.key, each.start_ms, each.start_ms + window.size_ms, *each.values] for each in closed]
-        columns = list(zip(*rows, strict=True)) or [()] * len(given)
-        arrays = [_array(values, column) for values, column in zip(columns, given, strict=True)]
-        made = self._parts.after.apply(pa.table(dict(zip([column.name for column in given], arrays, strict=True))))
+        made = self._parts.rows(closed)
         return Emitted(made.table, late, refused, made.refused)
 
 
