@@ -2,13 +2,15 @@
 
 import io
 import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import fastavro
 from fastavro.schema import SchemaParseException
 
-from millrace.codec.schema_source import SchemaSource
-from millrace.core.errors import InvalidRecordError, Reason
+from millrace.codec.schema_source import GivenSchemas, SchemaSource
+from millrace.core.errors import InvalidRecordError, Reason, RequestError
 
 MAGIC: Final = 0
 HEADER_BYTES: Final = 5
@@ -44,6 +46,24 @@ def parse_schema(text: str) -> Any:  # noqa: ANN401 - fastavro's own form of a s
         return fastavro.parse_schema(json.loads(text))
     except (SchemaParseException, *BROKEN) as error:
         raise InvalidRecordError(Reason.SCHEMA_MISMATCH, f"the schema cannot be parsed: {error}") from None
+
+
+def read_schemas(files: Mapping[int, Path]) -> GivenSchemas:
+    """The schemas that a deployment brings with it, by their ids.
+
+    Raises:
+        RequestError: A file cannot be read, or holds no Avro schema.
+    """
+    given = GivenSchemas.read(files)
+    for number, text in given.texts.items():
+        try:
+            parse_schema(text)
+        except InvalidRecordError as error:
+            raise RequestError(
+                f"schema {number} in {files[number]} is none: {error.detail}",
+                remedy="correct the file, or the path in source.schemas",
+            ) from None
+    return given
 
 
 def read_record(body: bytes, schema: Any, wanted: Any = None) -> dict[str, Any]:  # noqa: ANN401 - fastavro's own form

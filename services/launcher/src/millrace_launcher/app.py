@@ -24,6 +24,7 @@ from millrace.service import Surroundings, Watched, run_service, watched
 from millrace.telemetry import launcher as metrics
 from millrace_launcher.adapters.agent import Agent
 from millrace_launcher.adapters.controller import OFFICE, Controller
+from millrace_launcher.adapters.examining import Examiner
 from millrace_launcher.adapters.heart import Heart
 from millrace_launcher.adapters.inventory import take_inventory
 from millrace_launcher.adapters.local import LocalRunner
@@ -98,8 +99,18 @@ class Daemon:
             election = stack.enter_context(Election(self.kafka, ASSIGNMENTS_TOPIC, group=OFFICE))
             controller = Controller(election, view, RestartPolicy(), self.clock)
             token = self.own.token.get_secret_value() if self.own.token else own_token(self.settings.home)
+            examiner = stack.enter_context(Examiner(self.kafka, is_heard=lambda: heart.is_heard))
             desk = stack.enter_context(
-                Desk(self.kafka, view, kinds, node=folder.node, runner=runner, token=token, clock=self.clock)
+                Desk(
+                    self.kafka,
+                    view,
+                    kinds,
+                    node=folder.node,
+                    runner=runner,
+                    token=token,
+                    clock=self.clock,
+                    examiner=examiner,
+                )
             )
             known = stack.enter_context(KeyView(self.kafka))
             self._check_openness(known)

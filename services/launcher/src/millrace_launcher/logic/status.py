@@ -1,6 +1,6 @@
 """How a deployment fares, and why something does not run, in words."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -64,6 +64,11 @@ class Status:
     desired: int
     slots: tuple[SlotStatus, ...]
 
+    @property
+    def since_ms(self) -> int:
+        """When the oldest of its processes was started, milliseconds since 1970; 0 where none was."""
+        return min((found.process.started_ms for found in self.slots if found.process), default=0)
+
 
 def status_of(name: str, fleet: Fleet, desired: Desired) -> Status:
     """How a deployment fares; one that is deleted is stopped when its last process has ended."""
@@ -80,9 +85,16 @@ def status_of(name: str, fleet: Fleet, desired: Desired) -> Status:
     return Status(name, worst.state, why, ready, len(wanted), slots)
 
 
-def explain(status: Status) -> list[str]:
-    """Why a deployment is as it is: the cause first, then every slot from decision to process, a line each."""
-    lines = [status.why or f"{status.name} is {status.state}: {status.ready} of {status.desired} processes are ready"]
+def explain(status: Status, *, before: str = "", findings: Sequence[str] = ()) -> list[str]:
+    """Why a deployment is as it is: the cause first, then every slot from decision to process, a line each.
+
+    Args:
+        status: How it fares.
+        before: What makes everything else old news; empty where there is nothing of the kind.
+        findings: What hurts it though its processes are all well.
+    """
+    summary = status.why or f"{status.name} is {status.state}: {status.ready} of {status.desired} processes are ready"
+    lines = [*filter(None, [before]), *findings, summary]
     for found in status.slots:
         lines.append(f"{found.slot}: {found.state}")
         if found.assignment is not None:
@@ -128,7 +140,11 @@ def _judge_running(assignment: Assignment, process: Process | None, fleet: Fleet
     if fleet.is_lost(assignment.node):
         return State.WAITING, f"node {assignment.node} was lost"
     if process is None or process.launch != assignment.launch:
+        if assignment.crashes:
+            return State.STARTING, f"{assignment.why}; about to be started again"
         return State.STARTING, f"node {assignment.node} has not started it yet ({assignment.why})"
     if process.state is ProcessState.READY:
         return State.READY, process.why
+    if assignment.crashes and process.ready_ms is None:
+        return State.STARTING, f"{assignment.why}; started again, and {process.state}: {process.why}"
     return State.STARTING, f"{process.state}: {process.why}"

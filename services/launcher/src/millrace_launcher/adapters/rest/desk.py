@@ -13,10 +13,8 @@ from millrace.core.clock import Clock
 from millrace.core.control.fleet import Slot
 from millrace.core.errors import MillraceError, RequestError, TransientError
 from millrace.kafka.admin import Admin
-from millrace.kafka.control import ControlView
 from millrace.kafka.control_writer import (
     DEPLOYMENTS_TOPIC,
-    MODELS_TOPIC,
     Change,
     ControlWriter,
     Decide,
@@ -28,14 +26,14 @@ from millrace.kafka.history import read_history, verify
 from millrace.process.deployment import Deployment
 from millrace.process.fleet import ASSIGNMENTS, HEARTBEATS, PROCESSES
 from millrace.process.settings import KafkaSettings
-from millrace.serving.catalogue import resolve
+from millrace_launcher.adapters.examining import Examiner
 from millrace_launcher.adapters.view import FleetView
 from millrace_launcher.logic.kinds import Kind
 from millrace_launcher.logic.looking_back import REFUSALS, Search
 from millrace_launcher.logic.plan import Plan, make_plan
 from millrace_launcher.logic.ports import Runner
 from millrace_launcher.logic.standing import standing
-from millrace_launcher.logic.status import SlotStatus, Status, explain, status_of
+from millrace_launcher.logic.status import SlotStatus, State, Status, explain, status_of
 
 Document: TypeAlias = dict[str, Any]
 """A JSON object."""
@@ -57,6 +55,7 @@ class Desk:
         runner: This node's processes.
         token: What other nodes want to be shown.
         clock: The system's.
+        examiner: Knows what is wrong with deployments.
     """
 
     def __init__(
@@ -69,6 +68,7 @@ class Desk:
         runner: Runner,
         token: str,
         clock: Clock,
+        examiner: Examiner,
     ) -> None:
         self._kafka = kafka
         self._view = view
@@ -77,13 +77,13 @@ class Desk:
         self._runner = runner
         self._token = token
         self._clock = clock
+        self._examiner = examiner
         self._admin = Admin(kafka)
-        self._writing, self._asking = Lock(), Lock()  # Of the writer and of the models, which know no threads.
+        self._writing = Lock()  # The writer knows no threads.
         with ExitStack() as stack:
             self._writer = stack.enter_context(
                 ControlWriter(kafka, who=f"launcher/{node}", topics=(DEPLOYMENTS_TOPIC,))
             )
-            self._models = stack.enter_context(ControlView(kafka, MODELS_TOPIC))
             self._stack = stack.pop_all()
 
     def nodes(self) -> list[Document]:
@@ -193,7 +193,13 @@ class Desk:
 
     def why(self, name: str) -> list[str]:
         """Why a deployment is as it is: the cause in the first line, then what led to it."""
-        return explain(self._status(name))
+        status = self._status(name)
+        if silence := self._examiner.silence():
+            return explain(status, before=silence)
+        deployment = self._view.desired().deployments.get(name)
+        if status.state is not State.READY or deployment is None:
+            return explain(status)
+        return explain(status, findings=self._examiner.findings(deployment, since_ms=status.since_ms))
 
     def close(self) -> None:
         """Release everything."""
@@ -220,26 +226,9 @@ class Desk:
             self._kinds.values(),
             before=self._view.desired().deployments.get(wanted.deployment),
             after=wanted,
-            faults=self._faults(wanted),
+            faults=self._examiner.faults(wanted),
             now_ms=self._clock.wall_ms(),
         )
-
-    def _faults(self, wanted: Deployment) -> list[str]:
-        """What the cluster knows to be wrong with a document."""
-        faults = []
-        for check in (self._check_source, self._check_model):
-            try:
-                check(wanted)
-            except RequestError as error:
-                faults.append(str(error))
-        return faults
-
-    def _check_source(self, wanted: Deployment) -> None:
-        self._admin.partition_counts([wanted.source.topic])
-
-    def _check_model(self, wanted: Deployment) -> None:
-        with self._asking:
-            resolve(self._models.refresh(), wanted.model)
 
     def _bound(self, name: str, counts: Mapping[str, int]) -> str:
         """What to know about a number of scorers: of a consumer group, no more than there are partitions have work."""
