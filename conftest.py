@@ -3,11 +3,16 @@
 from pathlib import Path
 from typing import Final
 
+import hypothesis
 import pytest
 
 _ROOT: Final = Path(__file__).parent
-_KINDS: Final = ("unit", "property", "contract", "simulation", "integration", "e2e", "frameworks")
+_KINDS: Final = ("unit", "property", "contract", "simulation", "integration", "e2e", "frameworks", "engine")
 _MARKERS: Final = {**dict(zip(_KINDS, _KINDS, strict=True)), "architecture": "contract"}
+
+# The machines that run the tests are shared: how long an example takes says nothing about the code.
+hypothesis.settings.register_profile("shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("shared")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
