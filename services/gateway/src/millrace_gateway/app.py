@@ -20,6 +20,8 @@ from millrace.core.errors import RequestError
 from millrace.kafka.admin import Admin
 from millrace.kafka.connection import Link
 from millrace.kafka.finding import read_deployment
+from millrace.kafka.keys import KeyView
+from millrace.process.admission import Doorkeeper
 from millrace.process.clock import SystemClock
 from millrace.process.deployment import Deployment, LogMode
 from millrace.process.lifecycle import DRAIN, ExitCode, Phase, Shutdown
@@ -36,6 +38,7 @@ from millrace_gateway.adapters.answering import Answering, event_id_source
 from millrace_gateway.adapters.balancing import behind_haproxy
 from millrace_gateway.adapters.compiling import Compiler
 from millrace_gateway.adapters.depositing import Depositor
+from millrace_gateway.adapters.entrance import Entrance
 from millrace_gateway.adapters.grpc.doors import Calls
 from millrace_gateway.adapters.grpc.inference import inference_service
 from millrace_gateway.adapters.grpc.predictions import predictions_service
@@ -62,7 +65,7 @@ from millrace_gateway.adapters.subscriptions import Hub
 from millrace_gateway.adapters.telemetry import JournalTelemetry
 from millrace_gateway.adapters.topics import ensure_online_topics
 from millrace_gateway.adapters.uploads import Uploads
-from millrace_gateway.settings import GatewaySettings, Grpc, Rest
+from millrace_gateway.settings import GatewaySettings, Grpc, KeyRule, Rest
 
 log = structlog.get_logger()
 
@@ -130,7 +133,9 @@ class Gateway:
         async with AsyncExitStack() as stack:
             parts = await self._open(told, stack)
             options = self.options
-            app = Guard(application(parts.rest_doors()), parts.rates, partial(_count, told.instruments, DoorName.REST))
+            app = Guard(
+                application(parts.rest_doors()), parts.entrance, partial(_count, told.instruments, DoorName.REST)
+            )
             rest_at, grpc_at, place = self._addresses()
             rest = await stack.enter_async_context(RestServer(app, rest_at, options.limits, drain=DRAIN))
             rpc = await stack.enter_async_context(GrpcServer(parts.grpc_doors(), grpc_at, options.limits, drain=DRAIN))
@@ -164,11 +169,16 @@ class Gateway:
         depositor.start()
         stack.push_async_callback(asyncio.to_thread, depositor.close)
         intake = StreamIntake(Topics(Admin(self.kafka), self.clock), depositor, self.options.limits, told.instruments)
-        rates = RateLimiter(self.options.limits.requests_per_sec)
+        entrance = Entrance(RateLimiter(self.options.limits.requests_per_sec), self._doorkeeper(stack))
         online = SoughtOnlineStore(self.settings, wanted="online features and newest predictions lie in a store")
         stack.callback(online.close)
         repository, answering = await self._open_inference(told, online, stack)
-        return _Parts(self, told, streams, intake, repository, answering, rates, online)
+        return _Parts(self, told, streams, intake, repository, answering, entrance, online)
+
+    def _doorkeeper(self, stack: AsyncExitStack) -> Doorkeeper | None:
+        if self.options.keys is KeyRule.NONE:
+            return None
+        return Doorkeeper(stack.enter_context(KeyView(self.kafka)), clock=self.clock)
 
     async def _open_inference(
         self, told: Watched, online: SoughtOnlineStore, stack: AsyncExitStack
@@ -213,7 +223,7 @@ class _Parts:
     intake: StreamIntake
     repository: Repository
     answering: Answering
-    rates: RateLimiter
+    entrance: Entrance
     online: SoughtOnlineStore
 
     def obstacle(self) -> str | None:
@@ -236,7 +246,7 @@ class _Parts:
 
     def grpc_doors(self) -> Sequence[grpc.GenericRpcHandler]:
         """Every door over gRPC."""
-        calls = Calls(self.rates, partial(_count, self.told.instruments, DoorName.GRPC))
+        calls = Calls(self.entrance, partial(_count, self.told.instruments, DoorName.GRPC))
         elements = self.gateway.options.limits.elements
         return (
             inference_service(self.answering, self.repository, self.told.health, calls, elements=elements),

@@ -1,5 +1,6 @@
 """What the environment says to a gateway, beside what it says to every process: `MILLRACE_GATEWAY__*`."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -16,13 +17,22 @@ Bytes = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
+class KeyRule(StrEnum):
+    """Whether callers need a key."""
+
+    NONE = "none"
+    """Whoever reaches the doors may use them."""
+    REQUIRED = "required"
+    """Asking takes a key of the role viewer; sending events, labels and files, and loading models, one of operator."""
+
+
 class Rest(BaseModel):
     """Where HTTP is served."""
 
     model_config = FROZEN
 
     host: str = "127.0.0.1"
-    """Address to listen on. Loopback by default, because nothing asks who is calling."""
+    """Address to listen on. Loopback by default; before you choose another one, see `keys`."""
     port: Port = 8000
     """Port to listen on; several gateways of one machine may share it. 0 takes a free one."""
 
@@ -129,6 +139,9 @@ class GatewaySettings(BaseSettings):
         env_ignore_empty=True,
     )
 
+    keys: KeyRule = KeyRule.NONE
+    """`required`: callers show a key of `millrace keys`, as `Authorization: Bearer KEY` or `X-API-Key: KEY`, over gRPC
+    as metadata of these names. Keys travel in clear: put TLS before the doors."""
     rest: Rest = Rest()
     """Where HTTP is served."""
     grpc: Grpc = Grpc()

@@ -6,6 +6,7 @@ import grpc
 import orjson
 import pytest
 
+from millrace.core.control.keys import ForbiddenError, TooManyAttemptsError, UnknownCallerError
 from millrace.core.errors import FatalError, InvalidRecordError, MillraceError, Reason, RequestError, TransientError
 from millrace_gateway.adapters.grpc.refusals import status_of
 from millrace_gateway.adapters.rest.refusals import refuse
@@ -19,12 +20,17 @@ from millrace_gateway.logic.errors import (
     TooLargeError,
 )
 
+TOO_MANY = TooManyAttemptsError("x", remedy="", retry_after=timedelta(seconds=60))
+
 
 @pytest.mark.parametrize(
     ("error", "http", "code", "status"),
     [
         (RequestError("x"), 400, "invalid", grpc.StatusCode.INVALID_ARGUMENT),
         (InvalidRecordError(Reason.MODEL_ERROR, "x"), 400, "invalid", grpc.StatusCode.INVALID_ARGUMENT),
+        (UnknownCallerError("x"), 401, "unknown_caller", grpc.StatusCode.UNAUTHENTICATED),
+        (ForbiddenError("x"), 403, "forbidden", grpc.StatusCode.PERMISSION_DENIED),
+        (TOO_MANY, 429, "rate_limited", grpc.StatusCode.RESOURCE_EXHAUSTED),
         (NotFoundError("x"), 404, "not_found", grpc.StatusCode.NOT_FOUND),
         (SlowRequestError("x"), 408, "slow", grpc.StatusCode.DEADLINE_EXCEEDED),
         (LengthRequiredError("x"), 411, "length_required", grpc.StatusCode.INVALID_ARGUMENT),

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from millrace.core.control.keys import Role
 from millrace.core.errors import MillraceError, RequestError
+from millrace_gateway.adapters.entrance import Entrance
 from millrace_gateway.adapters.grpc.refusals import refuse, status_of
-from millrace_gateway.adapters.rates import RateLimiter
 
 if TYPE_CHECKING:
     Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
@@ -28,21 +29,24 @@ class Calls:
     `MillraceError` in the status that `refusals` has for them.
 
     Attributes:
-        rates: How often a client may call, by the metadata that are headers over HTTP.
+        entrance: Lets calls in, by the metadata that are headers over HTTP.
         observe: Told of every call that ended.
     """
 
-    rates: RateLimiter
+    entrance: Entrance
     observe: Observe
 
     def unary(
-        self, kind: type[Asked], handle: "Callable[[Asked, Context], Awaitable[Message]]"
+        self,
+        kind: type[Asked],
+        handle: "Callable[[Asked, Context], Awaitable[Message]]",
+        needs: Role = Role.VIEWER,
     ) -> "grpc.RpcMethodHandler[bytes, bytes]":
-        """A call of one message and one answer."""
+        """A call of one message and one answer, and the role that it takes."""
 
         async def call(content: bytes, context: "Context") -> bytes:
             try:
-                self._check_rate(context)
+                self._admit(context, needs)
                 answer = await handle(_parse(kind, content), context)
             except MillraceError as error:
                 self.observe(status_of(error).name)
@@ -60,7 +64,7 @@ class Calls:
         async def call(contents: AsyncIterator[bytes], context: "Context") -> AsyncIterator[bytes]:
             try:
                 async for content in contents:
-                    self._check_rate(context)
+                    self._admit(context, Role.VIEWER)
                     answer = await handle(_parse(kind, content), context)
                     yield answer.SerializeToString()
             except MillraceError as error:
@@ -77,7 +81,7 @@ class Calls:
 
         async def call(content: bytes, context: "Context") -> None:
             try:
-                self._check_rate(context)
+                self._admit(context, Role.VIEWER)
                 await handle(_parse(kind, content), context)
             except MillraceError as error:
                 self.observe(status_of(error).name)
@@ -86,9 +90,9 @@ class Calls:
 
         return grpc.unary_stream_rpc_method_handler(call)
 
-    def _check_rate(self, context: "Context") -> None:
+    def _admit(self, context: "Context", needs: Role) -> None:
         metadata = {str(key): str(value) for key, value in context.invocation_metadata() or ()}
-        self.rates.check(metadata, context.peer().rpartition(":")[0])
+        self.entrance.check(metadata, context.peer().rpartition(":")[0], needs)
 
 
 def service(name: str, calls: "Mapping[str, grpc.RpcMethodHandler[bytes, bytes]]") -> grpc.GenericRpcHandler:

@@ -7,6 +7,7 @@ import grpc
 from google.protobuf.json_format import ParseDict
 
 from millrace import __version__
+from millrace.core.control.keys import Role
 from millrace.core.errors import MillraceError
 from millrace.process.health import Health
 from millrace_gateway.adapters.answering import Answering
@@ -41,8 +42,8 @@ def inference_service(
             "ModelConfig": calls.unary(messages.ModelConfigRequest, servicer.model_config),
             "ModelStatistics": calls.unary(messages.ModelStatisticsRequest, servicer.model_statistics),
             "RepositoryIndex": calls.unary(messages.RepositoryIndexRequest, servicer.index),
-            "RepositoryModelLoad": calls.unary(messages.RepositoryModelLoadRequest, servicer.load),
-            "RepositoryModelUnload": calls.unary(messages.RepositoryModelUnloadRequest, servicer.unload),
+            "RepositoryModelLoad": calls.unary(messages.RepositoryModelLoadRequest, servicer.load, Role.OPERATOR),
+            "RepositoryModelUnload": calls.unary(messages.RepositoryModelUnloadRequest, servicer.unload, Role.OPERATOR),
         },
     )
 

@@ -5,6 +5,7 @@ from typing import Final, NoReturn
 
 import grpc
 
+from millrace.core.control.keys import ForbiddenError, TooManyAttemptsError, UnknownCallerError
 from millrace.core.errors import InvalidRecordError, MillraceError, RequestError, TransientError
 from millrace_gateway.logic.errors import (
     BusyError,
@@ -18,6 +19,9 @@ from millrace_gateway.logic.errors import (
 Status = grpc.StatusCode
 
 _STATUSES: Final[tuple[tuple[type[MillraceError], grpc.StatusCode], ...]] = (
+    (UnknownCallerError, Status.UNAUTHENTICATED),
+    (ForbiddenError, Status.PERMISSION_DENIED),
+    (TooManyAttemptsError, Status.RESOURCE_EXHAUSTED),
     (NotFoundError, Status.NOT_FOUND),
     (TooLargeError, Status.RESOURCE_EXHAUSTED),
     (RateLimitedError, Status.RESOURCE_EXHAUSTED),
@@ -38,6 +42,6 @@ def status_of(error: MillraceError) -> grpc.StatusCode:
 
 async def refuse(context: "grpc.aio.ServicerContext[bytes, bytes]", error: MillraceError) -> NoReturn:
     """End a call; the trailing metadata `retry-after` says in seconds when to come back, where that is known."""
-    if isinstance(error, BusyError):
+    if isinstance(error, BusyError | TooManyAttemptsError):
         context.set_trailing_metadata((("retry-after", str(max(1, ceil(error.retry_after.total_seconds())))),))
     await context.abort(status_of(error), str(error))

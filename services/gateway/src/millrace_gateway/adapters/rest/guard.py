@@ -1,14 +1,16 @@
-"""What stands before every route: how often a client may ask, and the count of what became of its requests."""
+"""What stands before every route: the entrance, and the count of what became of requests."""
 
 from collections.abc import Callable
 from typing import TypeAlias
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
-from millrace_gateway.adapters.rates import RateLimiter
+from millrace.core.errors import MillraceError
+from millrace_gateway.adapters.entrance import Entrance
 from millrace_gateway.adapters.rest.refusals import refuse
-from millrace_gateway.logic.errors import RateLimitedError
+from millrace_gateway.logic.roles import role_for
 
 Observe: TypeAlias = Callable[[str], None]
 """Told the status of every answer when it begins."""
@@ -19,18 +21,18 @@ class Guard:
 
     Args:
         app: What answers.
-        rates: How often a client may ask.
+        entrance: Lets requests in.
         observe: Told of every answer.
     """
 
-    def __init__(self, app: ASGIApp, rates: RateLimiter, observe: Observe) -> None:
+    def __init__(self, app: ASGIApp, entrance: Entrance, observe: Observe) -> None:
         self._app = app
-        self._rates = rates
+        self._entrance = entrance
         self._observe = observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or let it be answered."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
 
@@ -41,8 +43,12 @@ class Guard:
 
         try:
             address = scope["client"][0] if scope["client"] else ""
-            self._rates.check(Headers(scope=scope), address)
-        except RateLimitedError as error:
-            await refuse(error)(scope, receive, observed)
+            needs = role_for(scope.get("method", "GET"), scope["path"])
+            self._entrance.check(Headers(scope=scope), address, needs)
+        except MillraceError as error:
+            if scope["type"] == "websocket":
+                await WebSocket(scope, receive, send).send_denial_response(refuse(error))
+            else:
+                await refuse(error)(scope, receive, observed)
             return
         await self._app(scope, receive, observed)

@@ -9,6 +9,7 @@ from typing import Final
 import orjson
 from starlette.responses import Response
 
+from millrace.core.control.keys import ForbiddenError, TooManyAttemptsError, UnknownCallerError
 from millrace.core.errors import InvalidRecordError, MillraceError, RequestError, TransientError
 from millrace_gateway.logic.errors import (
     RETRY_AFTER,
@@ -29,6 +30,8 @@ class Code(StrEnum):
     """What kind of refusal it is, for programs. A closed list."""
 
     INVALID = "invalid"
+    UNKNOWN_CALLER = "unknown_caller"
+    FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
     NOT_ALLOWED = "not_allowed"
     SLOW = "slow"
@@ -42,6 +45,9 @@ class Code(StrEnum):
 
 
 _KINDS: Final[tuple[tuple[type[MillraceError], HTTPStatus, Code], ...]] = (
+    (UnknownCallerError, HTTPStatus.UNAUTHORIZED, Code.UNKNOWN_CALLER),
+    (ForbiddenError, HTTPStatus.FORBIDDEN, Code.FORBIDDEN),
+    (TooManyAttemptsError, HTTPStatus.TOO_MANY_REQUESTS, Code.RATE_LIMITED),
     (NotFoundError, HTTPStatus.NOT_FOUND, Code.NOT_FOUND),
     (TooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, Code.TOO_LARGE),
     (ConflictError, HTTPStatus.CONFLICT, Code.CONFLICT),
@@ -66,9 +72,9 @@ _CODES: Final[Mapping[int, Code]] = {
 def refuse(error: MillraceError) -> Response:
     """The answer to a request that ended in this error."""
     status, code = next((status, code) for kind, status, code in _KINDS if isinstance(error, kind))
-    headers = {}
+    headers = {"www-authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else {}
     if status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
-        wait = error.retry_after if isinstance(error, BusyError) else RETRY_AFTER
+        wait = error.retry_after if isinstance(error, BusyError | TooManyAttemptsError) else RETRY_AFTER
         headers["retry-after"] = str(max(1, ceil(wait.total_seconds())))
     return _response(status, code, error.message, error.remedy, headers)
 
