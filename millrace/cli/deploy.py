@@ -5,12 +5,14 @@ from datetime import timedelta
 from typing import Annotated, Any, Final
 
 import typer
+import yaml
 from rich.text import Text
 
-from millrace.cli.options import Json, Launcher, examples
+from millrace.cli.options import Bootstrap, Json, Launcher, examples
 from millrace.cli.output import listing, print_json, remark, say, stdout
 from millrace.client.control import ControlClient
 from millrace.client.documents import deployment_document
+from millrace.client.keda import scaled_object
 from millrace.core.errors import RequestError
 
 app = typer.Typer()
@@ -79,23 +81,46 @@ def deploy(
         ("millrace scale rain scorers=3", "three scorers"),
         ("millrace scale rain scorers=0", "none, and keep the deployment"),
         ("millrace scale rain scorers=2 auditors=1", "several kinds at once"),
+        ("millrace scale rain --auto", "as many scorers as the latency goal takes"),
+        ("millrace scale rain --replicas 4", "four scorers, whatever comes"),
+        ("millrace scale rain --keda > scaled-object.yaml", "the same for KEDA on Kubernetes"),
     ),
     rich_help_panel=PANEL,
 )
 def scale(
     name: Name,
-    counts: Annotated[list[str], typer.Argument(metavar="KINDS=COUNT...", help="scorers=3, auditors=1, ...")],
+    counts: Annotated[
+        list[str] | None, typer.Argument(metavar="[KINDS=COUNT]...", help="scorers=3, auditors=1, ...")
+    ] = None,
     *,
+    auto: Annotated[bool, typer.Option("--auto", help="Let the number of scorers follow the load.")] = False,
+    replicas: Annotated[
+        int | None, typer.Option(min=0, metavar="COUNT", help="So many scorers, and no longer as the load asks.")
+    ] = None,
+    keda: Annotated[
+        bool, typer.Option("--keda", help="Change nothing: print a ScaledObject that says the same.")
+    ] = False,
+    bootstrap: Bootstrap = None,
     launcher: Launcher = None,
     json: Json = False,
 ) -> None:
     """Change how many processes there shall be. Those that stay are not restarted."""
+    wanted: dict[str, bool | int] = dict(map(_count, counts or ()))
+    if auto or replicas is not None:
+        wanted["auto"] = auto
+    if replicas is not None:
+        wanted["scorers"] = replicas
+    if sum((auto, replicas is not None, keda)) > 1 or bool(wanted) is keda:
+        raise RequestError("it is not clear what to do", remedy="say one of scorers=3, --auto, --replicas 3, --keda")
     with ControlClient(launcher) as control:
-        done = control.scale(name, dict(map(_count, counts)))
+        if keda:
+            _show_scaled_object(control.deployment(name)["document"], bootstrap=bootstrap, json=json)
+            return
+        done = control.scale(name, wanted)
     if json:
         print_json(done)
         return
-    say(f"{name}: {', '.join(f'{kind} {count}' for kind, count in done['scale'].items())}")
+    say(f"{name}: {', '.join(f'{kind} {_setting(count)}' for kind, count in done['scale'].items())}")
     if done["remark"]:
         remark(done["remark"])
 
@@ -182,6 +207,15 @@ def _section(title: str, lines: Sequence[str], *, style: str) -> None:
         stdout().print(Text(title, style=style))
         for line in lines:
             say(f"  {line}")
+
+
+def _show_scaled_object(document: Mapping[str, Any], *, bootstrap: str | None, json: bool) -> None:
+    scaled = scaled_object(document, bootstrap=bootstrap)
+    print_json(scaled) if json else typer.echo(yaml.safe_dump(scaled, sort_keys=False), nl=False)
+
+
+def _setting(value: bool | int) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
 def _count(text: str) -> tuple[str, int]:

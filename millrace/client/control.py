@@ -78,7 +78,7 @@ class ControlClient:
         """What `put` would do, and what will not work: `changes`, `decisions`, `faults`."""
         return self._object("POST", f"/v1/deployments/{_part(name)}/plan", json=document)
 
-    def scale(self, name: str, counts: Mapping[str, int]) -> Json:
+    def scale(self, name: str, counts: Mapping[str, bool | int]) -> Json:
         """Change how many processes there shall be: `{"scorers": 3}`."""
         return self._object("POST", f"/v1/deployments/{_part(name)}/scale", json=counts)
 

@@ -15,7 +15,7 @@ _KEDA: Final = ConfigDict(**FROZEN, alias_generator=to_camel, serialize_by_alias
 
 
 class AutoScale(BaseModel):
-    """Bounds in which the number of scorers follows latency and lag; `millrace scale NAME --keda` shows them to KEDA."""
+    """Bounds in which the number of scorers follows latency and lag; `millrace scale NAME --keda` tells KEDA."""
 
     model_config = _KEDA
 

@@ -28,6 +28,7 @@ from millrace_launcher.adapters.examining import Examiner
 from millrace_launcher.adapters.heart import Heart
 from millrace_launcher.adapters.inventory import take_inventory
 from millrace_launcher.adapters.local import LocalRunner
+from millrace_launcher.adapters.measuring import Meter
 from millrace_launcher.adapters.place import NodeFolder, own_token
 from millrace_launcher.adapters.plugins import installed, load_kinds
 from millrace_launcher.adapters.probing import Prober
@@ -39,6 +40,7 @@ from millrace_launcher.adapters.rest.insights import Insights
 from millrace_launcher.adapters.rest.keys import KeyDesk
 from millrace_launcher.adapters.rest.server import RestServer, is_loopback, listen
 from millrace_launcher.adapters.sampling import Sampler
+from millrace_launcher.adapters.scaling import Scaler
 from millrace_launcher.adapters.telemetry import Telemetry
 from millrace_launcher.adapters.view import FleetView
 from millrace_launcher.logic.kinds import Kind
@@ -122,8 +124,11 @@ class Daemon:
                 Insights(self.kafka, self.settings, view, sampler, node=folder.node, token=token, clock=self.clock)
             )
             stack.enter_context(RestServer(make_api(desk, keys, insights, guard), socket))
+            meter = stack.enter_context(Meter(runner, view, heart))
+            stack.enter_context(_repeated(meter.turn, BEAT, name="meter"))
+            scaler = stack.enter_context(Scaler(self.kafka, view, lambda: controller.is_elected, self.clock))
             folder.announce(url)
-            self._work(agent, heart, controller, told, shutdown)
+            self._work(agent, heart, controller, scaler, told=told, shutdown=shutdown)
 
     def _check_openness(self, known: KeyView) -> None:
         """Refuse an address that others reach as long as nobody has a key: the owner's file is not for other machines.
@@ -165,15 +170,18 @@ class Daemon:
             clock=self.clock,
         )
 
-    def _work(self, agent: Agent, heart: Heart, controller: Controller, told: Watched, shutdown: Shutdown) -> None:
+    def _work(
+        self, agent: Agent, heart: Heart, controller: Controller, scaler: Scaler, *, told: Watched, shutdown: Shutdown
+    ) -> None:
         telemetry = Telemetry(told.instruments, told.health)
         with ExitStack() as stack:
             leaving = Event()
             beating = stack.enter_context(_repeated(heart.beat, BEAT, name="heart"))
             deciding = stack.enter_context(_repeated(controller.turn, timedelta(0), name="controller", until=leaving))
+            scaling = stack.enter_context(_repeated(scaler.turn, _TURN, name="scaler", until=leaving))
             while shutdown.phase() is Phase.RUNNING:
-                beating.check()
-                deciding.check()
+                for repeated in (beating, deciding, scaling):
+                    repeated.check()
                 agent.turn()
                 heart.decides = controller.is_elected
                 telemetry.turn(agent.told, is_elected=controller.is_elected, is_heard=heart.is_heard)

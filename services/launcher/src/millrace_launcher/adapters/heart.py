@@ -8,7 +8,7 @@ from datetime import timedelta
 import structlog
 
 from millrace.core.clock import Clock
-from millrace.core.control.fleet import Heartbeat, Inventory, NodeState
+from millrace.core.control.fleet import Heartbeat, Inventory, Latencies, NodeState
 from millrace.core.errors import TransientError
 from millrace_launcher.adapters.place import NodeFolder, boot_seconds
 from millrace_launcher.adapters.reporting import Reporter
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Heart:
-    """Beats for one node. Its `beat` is called by one thread; `state` and `decides` may be set by another.
+    """Beats for one node. Its `beat` is called by one thread; `state`, `decides` and `latencies` may be set by others.
 
     Attributes:
         folder: Where the lease lies.
@@ -30,6 +30,7 @@ class Heart:
         clock: The system's.
         state: What it says about itself.
         decides: Whether it says that it is the controller.
+        latencies: What it says of its scorers.
         is_heard: Whether the last beat was acknowledged.
     """
 
@@ -42,6 +43,7 @@ class Heart:
     clock: Clock
     state: NodeState = NodeState.UP
     decides: bool = False
+    latencies: tuple[Latencies, ...] = ()
     is_heard: bool = field(default=False, init=False)
 
     def beat(self) -> None:
@@ -62,6 +64,7 @@ class Heart:
             pid=os.getpid(),
             inventory=self.inventory,
             decides=self.decides,
+            latencies=self.latencies,
         )
         try:
             self.reporter.beat(heartbeat)

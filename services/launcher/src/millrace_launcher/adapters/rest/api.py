@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 from fastapi import Body, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import StrictBool
 
 from millrace import __version__
 from millrace.core.control.fleet import Slot
@@ -93,7 +94,7 @@ def _add_reading(api: FastAPI, desk: Desk) -> None:
     @api.get("/v1/deployments/{name}/why", operation_id="why", openapi_extra=LOOKING)
     def why(name: str) -> list[str]:
         """Why a deployment is as it is, the cause first."""
-        return desk.why(name)
+        return [*desk.why(name), *desk.scaling(name)]
 
     @api.get("/v1/processes", operation_id="processes", openapi_extra=LOOKING)
     def processes() -> list[Document]:
@@ -135,8 +136,11 @@ def _add_writing(api: FastAPI, desk: Desk) -> None:
         return desk.plan(name, document)
 
     @api.post("/v1/deployments/{name}/scale", operation_id="scale", openapi_extra=CHANGING)
-    def scale(name: str, counts: Annotated[dict[str, int], Body()], who: Who) -> Document:
-        """Change how many processes there shall be, by the names of the document's section `scale`."""
+    def scale(name: str, counts: Annotated[dict[str, StrictBool | int], Body()], who: Who) -> Document:
+        """Change how many processes there shall be, by the names of the document's section `scale`.
+
+        `auto`: whether the number of scorers follows the load.
+        """
         return desk.scale(name, counts, who=who)
 
     @api.delete("/v1/deployments/{name}", operation_id="delete", openapi_extra=CHANGING)

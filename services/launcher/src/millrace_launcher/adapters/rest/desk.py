@@ -32,6 +32,7 @@ from millrace_launcher.logic.kinds import Kind
 from millrace_launcher.logic.looking_back import REFUSALS, Search
 from millrace_launcher.logic.plan import Plan, make_plan
 from millrace_launcher.logic.ports import Runner
+from millrace_launcher.logic.scaling import SCALED, Wanted, last_scaling, rescaled
 from millrace_launcher.logic.standing import standing
 from millrace_launcher.logic.status import SlotStatus, State, Status, explain, status_of
 
@@ -133,17 +134,19 @@ class Desk:
         result = self._apply(name, "put deployment", decide, who=who)
         return {"deployment": name, "result": result}
 
-    def scale(self, name: str, counts: Mapping[str, int], *, who: str) -> Document:
-        """Change how many processes of some kinds there shall be: `{"scorers": 3}`."""
+    def scale(self, name: str, counts: Wanted, *, who: str) -> Document:
+        """Change how many processes of some kinds there shall be: `{"scorers": 3}`.
+
+        `{"auto": true}` lets the number of scorers follow the load, `{"auto": false}` ends that.
+        """
 
         def decide(tables: Tables) -> Change[Document]:
             document = _existing(tables, name)
-            scale = {**document.get("scale", {}), **counts}
-            wanted = _read(name, {**document, "scale": scale}).document()
+            wanted = _read(name, rescaled(document, counts)).document()
             puts = [Put(DEPLOYMENTS_TOPIC, name, wanted)] if wanted != document else []
-            return Change(puts, {"scale": {kind: scale[kind] for kind in counts}})
+            return Change(puts, {"scale": dict(counts)})
 
-        result = self._apply(name, "scale deployment", decide, who=who)
+        result = self._apply(name, SCALED, decide, who=who)
         return {"deployment": name, **result, "remark": self._bound(name, counts)}
 
     def delete(self, name: str, *, who: str) -> Document:
@@ -201,6 +204,11 @@ class Desk:
             return explain(status)
         return explain(status, findings=self._examiner.findings(deployment, since_ms=status.since_ms))
 
+    def scaling(self, name: str) -> list[str]:
+        """When, by whom and why the number of a deployment's processes changed last, in one line; none if never."""
+        subject = _subject(name)
+        return last_scaling((record.entry for record in read_history(self._kafka, subject=subject)), name)
+
     def close(self) -> None:
         """Release everything."""
         self._stack.close()
@@ -230,7 +238,7 @@ class Desk:
             now_ms=self._clock.wall_ms(),
         )
 
-    def _bound(self, name: str, counts: Mapping[str, int]) -> str:
+    def _bound(self, name: str, counts: Wanted) -> str:
         """What to know about a number of scorers: of a consumer group, no more than there are partitions have work."""
         deployment = self._view.desired().deployments.get(name)
         scorers = counts.get("scorers")

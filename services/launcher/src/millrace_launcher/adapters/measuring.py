@@ -1,0 +1,66 @@
+"""How late the predictions of this node's scorers are, asked of each every second."""
+
+import logging
+from datetime import timedelta
+from types import TracebackType
+from typing import Final, Self
+
+import httpx
+
+from millrace.core.control.fleet import Latencies
+from millrace_launcher.adapters.heart import Heart
+from millrace_launcher.adapters.view import FleetView
+from millrace_launcher.logic.observing import SCORER, latency_counts
+from millrace_launcher.logic.ports import Runner, Running
+
+_PATIENCE: Final = timedelta(milliseconds=500)
+
+
+class Meter:
+    """Asks the scorers of this node whose number follows the load, and lets the heart tell everybody.
+
+    Its `turn` is called by one thread; close it, or use it in a `with`.
+
+    Args:
+        runner: This node's processes.
+        view: Tells which deployments are meant.
+        heart: Tells what was found with its next beat.
+    """
+
+    def __init__(self, runner: Runner, view: FleetView, heart: Heart) -> None:
+        self._runner = runner
+        self._view = view
+        self._heart = heart
+        self._client = httpx.Client(timeout=_PATIENCE.total_seconds(), trust_env=False)
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # It would log every question.
+
+    def turn(self) -> None:
+        """Ask each of them; one that does not answer is left out."""
+        meant = {name for name, found in self._view.desired().deployments.items() if found.scale.auto is not None}
+        asked = (
+            self._ask(process)
+            for process in (self._runner.processes() if meant else ())
+            if process.slot.deployment in meant and process.slot.kind == SCORER and process.url
+            if not process.has_ended
+        )
+        self._heart.latencies = tuple(found for found in asked if found is not None)
+
+    def close(self) -> None:
+        """Release everything."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, process: Running) -> Latencies | None:
+        try:
+            said = self._client.get(f"{process.url}/metrics").raise_for_status().text
+        except httpx.HTTPError:
+            return None  # Whether it does its work is the prober's question.
+        counts = latency_counts(said)
+        return Latencies(process.slot, process.launch, counts) if counts else None
