@@ -31,12 +31,16 @@ Reference = Annotated[str, typer.Argument(help="NAME (its champion), NAME@ALIAS 
     epilog=examples(
         ("millrace model push ./weather-bundle", "the next version; the first one becomes the champion"),
         ("millrace model push ./weather-bundle --alias challenger", "and name it"),
+        ("millrace model push ./weather-bundle --transform weather/3", "records are transformed first, everywhere"),
     )
 )
 def push(
     bundle: Annotated[Path, typer.Argument(help="Folder of a bundle, as millrace.serving.export writes it.")],
     *,
     alias: Annotated[str | None, typer.Option(metavar="NAME", help="A name that shall mean this version.")] = None,
+    transform: Annotated[
+        str | None, typer.Option(metavar="NAME[/VERSION]", help="The transform that the model was trained with.")
+    ] = None,
     bootstrap: Bootstrap = None,
     json: Json = False,
 ) -> None:
@@ -48,7 +52,7 @@ def push(
     """
     client = Client(bootstrap)
     with stderr().status("trying the model in a guarded process"):
-        version = client.models.push(bundle, alias=alias)
+        version = client.models.push(bundle, alias=alias, transform=transform)
     _say(version, json=json)
 
 
@@ -232,6 +236,7 @@ def details_view(details: ModelDetails) -> RenderableType:
             "classes": ", ".join(manifest.signature.classes) or "none",
             "runtime": entry.runtime.value,
             "digest": entry.digest,
+            "transform": entry.transform or "none",
             "size": human_bytes(entry.bytes),
             "made": f"{entry.created_at:%Y-%m-%d %H:%M} UTC with Python {manifest.environment.python}",
             "pushed": f"{entry.pushed_at:%Y-%m-%d %H:%M} UTC",

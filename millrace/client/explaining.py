@@ -133,7 +133,8 @@ def explain(
     if letter is not None:
         remark = f"{letter.story.reason}: {letter.story.message}"
         return Explanation(source, record, Verdict.DEAD_LETTER, remark, dead_letter=letter)
-    remark = f"neither {deployment.predictions_topic} nor {deployment.dead_letters_topic} names it: not scored yet?"
+    topics = f"neither {deployment.predictions_topic} nor {deployment.dead_letters_topic}"
+    remark = f"{topics} names it: not scored yet, or left out by its transform?"
     return Explanation(source, record, Verdict.NO_OUTCOME, remark)
 
 
@@ -220,7 +221,7 @@ def score_again(
     if not len(found):
         raise RequestError(f"{record.coordinates(0)} has {len(decoded.rows)} rows and no row {row}", remedy=_ROW_REMEDY)
     columns = decoded.columns.take(found)
-    inference = model.engine.infer(columns)
+    inference = model.engine.infer(columns).answering(1)
     if inference.refused:
         raise inference.refused[0][1]
     outputs, classes = inference.outputs, model.signature.classes

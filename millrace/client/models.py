@@ -72,7 +72,7 @@ class Models:
         self._settings = settings
         self._who = who
 
-    def push(self, bundle: Path, *, alias: str | None = None) -> ModelVersion:
+    def push(self, bundle: Path, *, alias: str | None = None, transform: str | None = None) -> ModelVersion:
         """Admit a bundle and make it the next version of its model. Blocks for seconds, while the model is tried.
 
         The first version becomes the champion. The same bundle pushed again is the same version.
@@ -80,12 +80,14 @@ class Models:
         Args:
             bundle: The bundle's folder.
             alias: A name that shall mean the new version, such as `challenger`.
+            transform: `name/3`, or `name` for its newest version: what the model was trained with, which all doors will
+                apply to records; not needed for a bundle that has its own.
 
         Raises:
-            RequestError: The path is no bundle, or the model is refused; says why.
+            RequestError: The path is no bundle, the model is refused, or the transform does not make its features.
         """
         with self._registry() as registry:
-            entry = registry.push(bundle)
+            entry = registry.push(bundle, transform=transform)
             if alias is not None:
                 entry = registry.set_alias(alias, entry.key)
             return _named(registry, entry)

@@ -88,6 +88,21 @@ class Bundle:
         """
         return self.signature if self.program is None else accepted_signature(self.program, self.signature)
 
+    def program_for(self, given: Program | None) -> Program | None:
+        """The transform to score with: the model's own, or where it has none the one that is given.
+
+        Raises:
+            RequestError: Another one is given than the model was trained with.
+        """
+        own = self.program
+        if own is not None and given is not None and own.fingerprint != given.fingerprint:
+            raise RequestError(
+                f"the transform that is given is {given.fingerprint}, and {self.manifest.name} was trained with "
+                f"{own.fingerprint}",
+                remedy="give none: the model has its own",
+            )
+        return given if own is None else own
+
     @property
     def digest(self) -> str:
         """`sha256:` and the sha256 of the listing."""

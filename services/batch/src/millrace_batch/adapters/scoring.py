@@ -51,15 +51,19 @@ class TableScoring:
 
     Args:
         model: The model.
-        program: Makes the model's features of the file's columns; None where the file has them.
+        program: Makes the model's features of the file's columns, where the model has no transform of its own; None
+            where the file has them.
         keep: Columns of the file that are copied.
+
+    Raises:
+        RequestError: The model was trained with another transform.
     """
 
     def __init__(self, model: LoadedModel, program: Program | None, keep: Sequence[str]) -> None:
         self._engine = Engine(model.runtime)  # nobody audits files: their bins are not looked for
-        self._signature = model.signature
-        self._program = program
-        self._texts = None if program else _reading_texts(model.signature)
+        self._signature = model.bundle.signature
+        self._program = model.bundle.program_for(program)
+        self._texts = None if self._program else _reading_texts(self._signature)
         self._keep = tuple(keep)
 
     def columns(self) -> dict[str, pa.DataType | None]:

@@ -124,10 +124,7 @@ class Materialiser:
             EVENT_TIME: pa.array(records.timestamps_ms[decoded.source][known]),
             LABEL: _labels([truths[row] for row in known], self.signature.task),
         }
-        rows = decoded.columns.take(known)
-        for feature in self.signature.features:
-            columns[feature.name] = _to_arrow(rows.column(feature.name))
-        return pa.table(columns)
+        return pa.table({**columns, **feature_arrays(decoded.columns.take(known))})
 
 
 @dataclass(slots=True)
@@ -159,6 +156,11 @@ def event_ids(records: RecordBatch, decoded: Decoded) -> list[str]:
     )
     named = decoded.event_ids or repeat(None)
     return [own or str(place) for own, place in zip(named, places, strict=False)]
+
+
+def feature_arrays(columns: FeatureColumns) -> dict[str, pa.Array]:
+    """The features as columns of a table, from which `feature_values` reads them."""
+    return {feature.name: _to_arrow(columns.column(feature.name)) for feature in columns.signature.features}
 
 
 def feature_values(table: pa.Table, signature: Signature) -> dict[str, NDArray[np.generic]]:

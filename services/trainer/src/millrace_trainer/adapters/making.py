@@ -10,12 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from millrace.core.errors import RequestError
-from millrace.core.signature import Task
-from millrace.serving.bundle import MANIFEST, copy_bundle, open_bundle
+from millrace.core.signature import Signature, Task
+from millrace.serving.bundle import MANIFEST, attach_transform, copy_bundle, open_bundle
 from millrace.serving.export import Origin, export
 from millrace.serving.manifest import Manifest, SignatureDocument, TrainingSource
-from millrace.serving.training import EVENT_TIME, LABEL, TrainingContext
-from millrace_trainer.adapters.dataset import feature_values
+from millrace.serving.training import EVENT_ID, EVENT_TIME, LABEL, TrainingContext
+from millrace.serving.transforming import Preparation, check_fits
+from millrace.transform import Program, Transform
+from millrace_trainer.adapters.dataset import feature_arrays, feature_values
 
 
 def make_candidate(task: Mapping[str, Any]) -> None:
@@ -29,6 +31,8 @@ def make_candidate(task: Mapping[str, Any]) -> None:
     function = find_function(task["function"])
     # The function's own output must not mix with held-out rows: it sees the earlier file alone.
     table = pq.read_table(task["train"]).sort_by(EVENT_TIME)
+    preparation = _fitted(task["transform"], table, signature)
+    table = _prepared(table, preparation)
     scratch = Path(task["scratch"])
     scratch.mkdir()
     context = TrainingContext(
@@ -45,8 +49,9 @@ def make_candidate(task: Mapping[str, Any]) -> None:
     target = Path(task["bundle"])
     if isinstance(made, str | Path):
         take_bundle(Path(made), target, origin)
+        _attach(target, preparation)
         return
-    held_out = pq.read_table(task["holdout"]).sort_by(EVENT_TIME)
+    held_out = _prepared(pq.read_table(task["holdout"]).sort_by(EVENT_TIME), preparation)
     labels = held_out[LABEL].to_pylist()
     export(
         made,
@@ -57,6 +62,32 @@ def make_candidate(task: Mapping[str, Any]) -> None:
         # Of the few held-out rows the next ones would soon look different, if only because the season is another one.
         reference=feature_values(pa.concat_tables([table, held_out]), signature),
     )
+    _attach(target, preparation)
+
+
+def _fitted(document: Mapping[str, Any] | None, table: pa.Table, signature: Signature) -> Preparation | None:
+    """The transform of the model, learnt anew from the rows that the candidate learns from."""
+    if document is None:
+        return None
+    program = Program.fit(Transform.parse(document, subject="the champion's transform"), table)
+    check_fits(program, signature)
+    return Preparation(program, signature)
+
+
+def _prepared(table: pa.Table, preparation: Preparation | None) -> pa.Table:
+    """The rows as the model has them, with ids, times and labels; without those that its transform does not pass."""
+    if preparation is None:
+        return table
+    made = preparation.prepare_table(table)
+    if not len(made.columns):
+        raise RequestError("the transform passes no record to learn from", remedy="train on a longer history")
+    kept = table.select([EVENT_ID, EVENT_TIME, LABEL]).take(pa.array(made.source))
+    return pa.table({**dict(zip(kept.column_names, kept.columns, strict=True)), **feature_arrays(made.columns)})
+
+
+def _attach(target: Path, preparation: Preparation | None) -> None:
+    if preparation is not None:
+        attach_transform(open_bundle(target), preparation.program)
 
 
 def find_function(name: str) -> Callable[[Any, TrainingContext], object]:

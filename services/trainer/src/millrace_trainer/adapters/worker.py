@@ -166,8 +166,8 @@ class Worker:
     def _materialise(self, champion: Bundle, accepted: Accepted, folder: Path) -> Materialised:
         materialiser = Materialiser(
             kafka=self.kafka,
-            decoder=self.codec.decoder(champion.signature),
-            signature=champion.signature,
+            decoder=self.codec.decoder(champion.accepts),
+            signature=champion.accepts,
             window=self.plan.window,
             label_events=self.plan.label_events,
             keep_alive=self.keep_alive,
@@ -181,6 +181,7 @@ class Worker:
             "model": request.model,
             "task": champion.signature.task.value,
             "signature": SignatureDocument.of(champion.signature).model_dump_json(),
+            "transform": None if champion.program is None else champion.program.transform.document(),
             "training": training.model_dump_json(),
             # Not the time now: a training that is repeated after a crash shall give the same bundle.
             "created_at": accepted.at.isoformat(),
