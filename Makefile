@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 SERVICES := $(patsubst %/pyproject.toml,-e %,$(wildcard services/*/pyproject.toml))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test lint fmt test-fast test-integration test-frameworks test-faust test-gpu simulate chaos bench figures proto docs lock clean
+.PHONY: help setup demo up down test lint fmt test-fast test-integration test-frameworks test-faust test-spark test-gpu simulate chaos bench figures proto docs lock clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test-frameworks: ## Export from PyTorch, Keras and XGBoost, in an environment of
 
 test-faust: $(READY) ## Kill the judge's shell in Faust ten times, in an environment of its own
 	bash topologies/faust/run.sh
+
+test-spark: $(READY) ## Batch scoring and topics to tables on a real Spark, in an environment of its own
+	bash topologies/spark/run.sh
 
 test-gpu: $(READY) ## The tests that need an accelerator
 	$(BIN)/python -m pytest -m gpu

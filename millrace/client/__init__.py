@@ -22,9 +22,9 @@ from millrace.client.local import (
 from millrace.client.models import ModelDetails, Models, ModelVersion
 from millrace.client.predictions import Prediction
 from millrace.client.sending import SendOptions, Sent
-from millrace.client.sources import FileFormat
 from millrace.client.starts import parse_start
 from millrace.client.transforms import AppliedTransform, apply_transform, fit_transform, read_program
+from millrace.codec.file_formats import FileFormat
 from millrace.kafka.connection import Link
 from millrace.kafka.reading import Position, Start, Until
 from millrace.process.retraining import LoopAnswer, Requested

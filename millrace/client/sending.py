@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from millrace.client.encoding import Encoder, JsonEncoder, keys_of, timestamps_of
-from millrace.client.sources import CHUNK_ROWS, Chunk, FileFormat, Source, chunks, name_of
+from millrace.client.sources import CHUNK_ROWS, Chunk, Source, chunks, name_of
+from millrace.codec.file_formats import FileFormat
 from millrace.core.errors import RequestError
 from millrace.core.records import OutputBatch
 from millrace.kafka.admin import Admin, TopicSpec

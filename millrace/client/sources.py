@@ -7,7 +7,6 @@ it was: the scorer's dead letters tell what is wrong with it, and the sender doe
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias, cast
@@ -16,8 +15,10 @@ import fastavro
 import orjson
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.orc
 import pyarrow.parquet
 
+from millrace.codec.file_formats import FileFormat, format_of
 from millrace.core.errors import RequestError
 
 Row: TypeAlias = Mapping[str, Any]
@@ -30,35 +31,6 @@ _PIECE_BYTES: Final = 256 * 1024
 
 _CSV: Final = pyarrow.csv.ReadOptions(block_size=8 * 1024 * 1024)
 """The first block decides the types of the columns, so it had better be a large one."""
-
-
-class FileFormat(StrEnum):
-    """How a file is written."""
-
-    JSON = "json"
-    """One object, or an array of objects."""
-    JSONL = "jsonl"
-    """One object a line."""
-    CSV = "csv"
-    """With a line of column names; types are found by looking."""
-    PARQUET = "parquet"
-    ARROW = "arrow"
-    """Arrow IPC, file or stream."""
-    AVRO = "avro"
-    """Avro's container file."""
-
-
-SUFFIXES: Final[Mapping[str, FileFormat]] = {
-    ".json": FileFormat.JSON,
-    ".jsonl": FileFormat.JSONL,
-    ".ndjson": FileFormat.JSONL,
-    ".csv": FileFormat.CSV,
-    ".parquet": FileFormat.PARQUET,
-    ".arrow": FileFormat.ARROW,
-    ".arrows": FileFormat.ARROW,
-    ".feather": FileFormat.ARROW,
-    ".avro": FileFormat.AVRO,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,21 +63,6 @@ class Chunk:
         return self.rows or [_parse(text, number, place) for number, text in enumerate(self.texts, self.first)]
 
 
-def format_of(path: Path) -> FileFormat:
-    """The format that a file's name says.
-
-    Raises:
-        RequestError: The name's ending is none that is known.
-    """
-    try:
-        return SUFFIXES[path.suffix.lower()]
-    except KeyError:
-        raise RequestError(
-            f"{path}: the ending {path.suffix!r} says no format",
-            remedy=f"name the format; known are {', '.join(FileFormat)}",
-        ) from None
-
-
 def name_of(source: Source) -> str:
     """What errors call a source."""
     if isinstance(source, Path):
@@ -133,7 +90,8 @@ def chunks(source: Source, *, file_format: FileFormat | None = None, chunk_rows:
             kind = file_format or FileFormat.JSONL
             opened = cast("IO[bytes]", source)
             # Parquet and Arrow files are read from their ends, which a pipe does not have yet.
-            stream = opened if kind in {FileFormat.JSONL, FileFormat.CSV} else io.BytesIO(opened.read())
+            comes = kind in {FileFormat.JSONL, FileFormat.CSV} or opened.seekable()
+            stream = opened if comes else io.BytesIO(opened.read())
             yield from _stream(stream, kind, None, name_of(source), chunk_rows)
         case _:
             yield from _number(_slices(iter(source), chunk_rows), lambda rows: rows, _length(source))
@@ -183,6 +141,10 @@ def _stream(stream: IO[bytes], kind: FileFormat, size: int | None, place: str, c
                 yield from _number(batches_of_rows(batches), lambda done: done, parquet.metadata.num_rows)
             case FileFormat.ARROW:
                 yield from _number(batches_of_rows(_arrow_batches(stream)), bytes_read, size)
+            case FileFormat.ORC:
+                orc = _orc(stream)
+                stripes = map(orc.read_stripe, range(orc.nstripes))
+                yield from _number(batches_of_rows(stripes), lambda done: done, orc.nrows)
             case FileFormat.AVRO:
                 yield from _number(_slices(iter(fastavro.reader(stream)), chunk_rows), bytes_read, size)
     except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, EOFError, UnicodeDecodeError) as error:
@@ -236,6 +198,13 @@ def _arrow_batches(stream: IO[bytes]) -> Iterator[pa.RecordBatch]:
         file = pa.ipc.open_file(stream)
         return (file.get_batch(number) for number in range(file.num_record_batches))
     return iter(pa.ipc.open_stream(stream))
+
+
+def _orc(stream: IO[bytes]) -> pyarrow.orc.ORCFile:
+    try:
+        return pyarrow.orc.ORCFile(stream)
+    except OSError as error:  # what ORC's reader calls a file that is none
+        raise ValueError(str(error)) from error
 
 
 def _json_rows(text: bytes, place: str) -> list[Row]:

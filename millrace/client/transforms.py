@@ -14,7 +14,7 @@ import pyarrow.dataset
 import pyarrow.parquet
 
 from millrace.client.models import who_am_i
-from millrace.client.sources import FileFormat, format_of
+from millrace.codec.file_formats import FileFormat, format_of
 from millrace.core.errors import RequestError
 from millrace.process.document import read_document
 from millrace.process.settings import KafkaSettings

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import fastavro
 import pyarrow as pa
+import pyarrow.orc
 import pyarrow.parquet
 import pytest
 
-from millrace.client.sources import Chunk, FileFormat, Source, chunks, format_of
+from millrace.client.sources import Chunk, Source, chunks
+from millrace.codec.file_formats import FileFormat, format_of
 from millrace.core.errors import RequestError
 
 ROWS = [{"station": "omaha", "wind": 1.5}, {"station": "lincoln", "wind": None}, {"station": "omaha", "wind": 2.0}]
@@ -33,6 +35,8 @@ def written(folder: Path, kind: FileFormat) -> Path:
         case FileFormat.ARROW:
             with pa.ipc.new_file(str(path), table.schema) as writer:
                 writer.write_table(table)
+        case FileFormat.ORC:
+            pyarrow.orc.write_table(table, path)
         case FileFormat.AVRO:
             fields = [{"name": "station", "type": "string"}, {"name": "wind", "type": ["null", "double"]}]
             with path.open("wb") as file:

@@ -2,19 +2,20 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
 from millrace.core.errors import FatalError, MillraceError, RequestError
+from millrace.store.places import STAGING, File, Place
 from millrace.transform import Program
-from millrace_batch.adapters.places import STAGING, File, Place
-from millrace_batch.adapters.pool import Died, Pool
+from millrace_batch.adapters.pool import Pool
 from millrace_batch.adapters.reading import plan_file
+from millrace_batch.adapters.spark import Cluster, SparkPool
 from millrace_batch.adapters.staging import DONE, MANIFEST, PARTS, REFUSED, part_name, refused_name
-from millrace_batch.adapters.worker import Assignment, Rows
+from millrace_batch.adapters.worker import Assignment, Died, Rows
 from millrace_batch.logic.job import Job
 from millrace_batch.logic.ledger import Ledger
 from millrace_batch.logic.progress import Progress
@@ -39,6 +40,7 @@ class Resources:
         input_options: Options of the input's driver, credentials among them.
         output_options: Options of the output's driver.
         python_functions: Whether the model may be a Python function.
+        cluster: The Spark cluster that does it in the place of processes of this machine; None for these.
     """
 
     bundle: Path
@@ -47,6 +49,7 @@ class Resources:
     input_options: Mapping[str, Any] | None = None
     output_options: Mapping[str, Any] | None = None
     python_functions: bool = False
+    cluster: Cluster | None = None
 
 
 def run_job(
@@ -75,6 +78,19 @@ def run_job(
     if manifest is not None:
         return _finished(job, manifest)
     _claim(job, target)
+    with _pool(job, resources, source, target) as pool:  # workers load the model while the files are counted
+        return _run(job, pool, (source, target), on_progress=on_progress, on_start=on_start)
+
+
+def _run(
+    job: Job,
+    pool: Pool | SparkPool,
+    places: tuple[Place, Place],
+    *,
+    on_progress: Callable[[Progress], None],
+    on_start: Callable[[list[int]], None],
+) -> Progress:
+    source, target = places
     files = source.files()
     counted = list(islice(files, _COUNTED_FILES))
     if not counted:
@@ -88,7 +104,7 @@ def run_job(
     for each in done.values():
         ledger.totals += each
     watch = _Watch(target.read_json(*_PROGRESS), ledger, total)
-    _score(job, resources, ledger, target, _Told(watch, target, on_progress, on_start))
+    _score(ledger, pool, target, _Told(watch, target, on_progress, on_start))
     return _publish(job, target, watch)
 
 
@@ -192,46 +208,50 @@ class _Told:
             self.saved_at = progress.updated_at
 
 
-def _score(job: Job, resources: Resources, ledger: Ledger, target: Place, told: _Told) -> None:
+def _pool(job: Job, resources: Resources, source: Place, target: Place) -> Pool | SparkPool:
     program = None if resources.program is None else resources.program.document()
     options = (resources.input_options or {}, resources.output_options or {})
-    assignment = Assignment(job, resources.bundle, program, options, resources.python_functions)
+    placed = replace(job, input=source.address, output=target.address)  # other machines have other working folders
+    assignment = Assignment(placed, resources.bundle, program, options, resources.python_functions)
+    if resources.cluster is None:
+        return Pool(assignment, resources.workers)
+    return SparkPool(assignment, resources.cluster)
+
+
+def _score(ledger: Ledger, pool: Pool | SparkPool, target: Place, told: _Told) -> None:
     reading: dict[int, int] = {}
-    with Pool(assignment, resources.workers) as pool:
-        told.on_start(pool.pids)
-        busy = {number for number in range(resources.workers) if _hand_out(ledger, pool, number)}
-        while busy:
-            for number, said in pool.listen(_TURN):
-                match said:
-                    case Rows(count):
-                        reading[number] = reading.get(number, 0) + count
-                        told.watch.read(count)
-                    case Done():
-                        told.watch.settle(reading.pop(number, 0))
-                        target.write_json(said.document(), *DONE, said.id)
-                        ledger.done(number, said)
-                        if not _hand_out(ledger, pool, number):
-                            busy.discard(number)
-                    case Died(exit_code):
-                        told.watch.settle(reading.pop(number, 0))
-                        if ledger.died(number) is None and number in busy:
-                            raise FatalError(
-                                f"a worker ended by itself with exit code {exit_code}", remedy="see its log"
-                            )
-                        _replace(ledger, pool, number, busy, told)
-                    case MillraceError():
-                        raise said
-            told.progress()
+    told.on_start(pool.pids)
+    busy = {number for number in range(pool.size) if _hand_out(ledger, pool, number)}
+    while busy:
+        for number, said in pool.listen(_TURN):
+            match said:
+                case Rows(count):
+                    reading[number] = reading.get(number, 0) + count
+                    told.watch.read(count)
+                case Done():
+                    told.watch.settle(reading.pop(number, 0))
+                    target.write_json(said.document(), *DONE, said.id)
+                    ledger.done(number, said)
+                    if not _hand_out(ledger, pool, number):
+                        busy.discard(number)
+                case Died(exit_code):
+                    told.watch.settle(reading.pop(number, 0))
+                    if ledger.died(number) is None and number in busy:
+                        raise FatalError(f"a worker ended by itself with exit code {exit_code}", remedy="see its log")
+                    _replace(ledger, pool, number, busy, told)
+                case MillraceError():
+                    raise said
+        told.progress()
 
 
-def _hand_out(ledger: Ledger, pool: Pool, number: int) -> bool:
+def _hand_out(ledger: Ledger, pool: Pool | SparkPool, number: int) -> bool:
     split = ledger.next_for(number)
     if split is not None:
         pool.send(number, split)
     return split is not None
 
 
-def _replace(ledger: Ledger, pool: Pool, number: int, busy: set[int], told: _Told) -> None:
+def _replace(ledger: Ledger, pool: Pool | SparkPool, number: int, busy: set[int], told: _Told) -> None:
     """Start another worker in the place of one that died, if there is something left to do."""
     pool.start(number)
     told.on_start(pool.pids)

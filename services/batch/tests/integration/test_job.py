@@ -194,7 +194,7 @@ def test_what_cannot_work_is_said_before_anything_is_published(bundle: Bundle, t
     cases = [
         (tmp_path / "none", "there is nothing at"),
         (write(table.drop_columns(["a"]), tmp_path / "narrow.parquet"), "there is no column 'a'"),
-        (tmp_path / "text.txt", "its ending says no format"),
+        (tmp_path / "text.txt", "says no format"),
         (tmp_path / "broken.parquet", "broken.parquet is not parquet"),
     ]
     (tmp_path / "text.txt").write_text("a")

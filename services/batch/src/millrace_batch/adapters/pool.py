@@ -5,24 +5,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerProcess
+from multiprocessing.forkserver import ensure_running
+from typing import Final
 
-from millrace_batch.adapters.worker import Assignment, Told, work
+from millrace_batch.adapters.worker import Assignment, Died, Told, work
 from millrace_batch.logic.splits import Split
 
-_SPAWN = multiprocessing.get_context("spawn")  # a fork would copy threads of ONNX Runtime that then hang
+_FORKS: Final = multiprocessing.get_context("forkserver")
+"""A process that has imported everything and started no thread is copied: importing takes a second, a copy no time. A
+copy of this one would copy threads of Kafka's and ONNX Runtime's libraries that then hang."""
+
+_FORKS.set_forkserver_preload(["millrace_batch.adapters.worker"])
 
 
-@dataclass(frozen=True, slots=True)
-class Died:
-    """A worker process is gone, with this exit code; below zero the signal that killed it."""
-
-    exit_code: int | None
+def prepare() -> None:
+    """Begin to import what workers need, in a process beside this one. Returns at once; `Pool` does it, too."""
+    ensure_running()
 
 
 @dataclass(frozen=True, slots=True)
 class _Worker:
-    process: SpawnProcess
+    process: ForkServerProcess
     connection: Connection
 
 
@@ -35,6 +39,7 @@ class Pool:
     """
 
     def __init__(self, assignment: Assignment, workers: int) -> None:
+        self.size: Final = workers
         self._assignment = assignment
         self._workers: dict[int, _Worker] = {}
         for number in range(workers):
@@ -47,9 +52,9 @@ class Pool:
 
     def start(self, number: int) -> None:
         """Start a worker under a number that no other one has."""
-        ours, theirs = _SPAWN.Pipe()
+        ours, theirs = _FORKS.Pipe()
         name = f"millrace-batch-{number}"
-        process = _SPAWN.Process(target=work, args=(self._assignment, theirs), name=name, daemon=True)
+        process = _FORKS.Process(target=work, args=(self._assignment, theirs), name=name, daemon=True)
         process.start()
         theirs.close()
         self._workers[number] = _Worker(process, ours)

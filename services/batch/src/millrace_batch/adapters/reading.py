@@ -9,6 +9,7 @@ from typing import IO, Any, Final
 
 import fastavro
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.json
@@ -16,10 +17,10 @@ import pyarrow.orc
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from millrace.codec.file_formats import FileFormat, format_of
 from millrace.core.bisection import split_good
 from millrace.core.errors import Reason, RequestError
-from millrace_batch.adapters.places import File, Place
-from millrace_batch.logic.job import Format, format_of
+from millrace.store.places import File, Place
 from millrace_batch.logic.splits import Split
 
 BATCH_ROWS: Final = 65_536
@@ -51,8 +52,8 @@ def plan_file(place: Place, file: File, *, kind: str, split_rows: int) -> Iterat
     Raises:
         RequestError: The file is not of its format.
     """
-    chosen = Format(kind) if kind else format_of(file.path)
-    if chosen not in {Format.PARQUET, Format.ORC, Format.ARROW} or not file.bytes:
+    chosen = FileFormat(kind) if kind else format_of(file.path)
+    if chosen not in {FileFormat.PARQUET, FileFormat.ORC, FileFormat.ARROW} or not file.bytes:
         yield Split(file.path, 0, None, file.bytes, file.stamp)
         return
     with _opened(place, file.path, chosen) as source:
@@ -82,7 +83,7 @@ def read_split(place: Place, split: Split, *, kind: str, columns: Mapping[str, p
     Raises:
         RequestError: The file is not of its format, or was changed since the job was planned.
     """
-    chosen = Format(kind) if kind else format_of(split.path)
+    chosen = FileFormat(kind) if kind else format_of(split.path)
     with _opened(place, split.path, chosen) as source:
         first_row = split.first_row
         for piece in _READERS[chosen](source, split, columns):
@@ -98,7 +99,7 @@ def read_split(place: Place, split: Split, *, kind: str, columns: Mapping[str, p
 class _opened:  # noqa: N801 -- used like a function
     """A file of a format, opened; what is wrong with it is said with its name."""
 
-    def __init__(self, place: Place, path: str, kind: Format) -> None:
+    def __init__(self, place: Place, path: str, kind: FileFormat) -> None:
         self._place = place
         self._path = path
         self._kind = kind
@@ -138,10 +139,10 @@ def _arrow_groups(source: IO[bytes]) -> list[int] | None:
     return [file.get_batch(number).num_rows for number in range(file.num_record_batches)]
 
 
-_GROUPS: Final[Mapping[Format, Callable[[IO[bytes]], list[int] | None]]] = {
-    Format.PARQUET: _parquet_groups,
-    Format.ORC: _orc_groups,
-    Format.ARROW: _arrow_groups,
+_GROUPS: Final[Mapping[FileFormat, Callable[[IO[bytes]], list[int] | None]]] = {
+    FileFormat.PARQUET: _parquet_groups,
+    FileFormat.ORC: _orc_groups,
+    FileFormat.ARROW: _arrow_groups,
 }
 
 _Columns = Mapping[str, pa.DataType | None]
@@ -181,9 +182,7 @@ def _read_csv(source: IO[bytes], split: Split, columns: _Columns) -> Iterator[Pi
     if not split.bytes:
         return
     # Everything is read as text and cast later, row by row: a word among numbers refuses its row and not the file.
-    names = next(iter(pa.csv.open_csv(source))).schema.names if columns else []
-    source.seek(0)
-    wanted = [name for name in columns if name in names]
+    wanted = [name for name in columns if name in _csv_header(source)]
     options = pa.csv.ConvertOptions(
         include_columns=wanted,
         column_types=dict.fromkeys(wanted, pa.string()),
@@ -193,6 +192,20 @@ def _read_csv(source: IO[bytes], split: Split, columns: _Columns) -> Iterator[Pi
     )
     reading = pa.csv.ReadOptions(block_size=_TEXT_BLOCK, use_threads=False)
     yield from map(_whole, pa.csv.open_csv(source, read_options=reading, convert_options=options))
+
+
+def _csv_header(source: IO[bytes]) -> list[str]:
+    """The names of the columns, of the first line alone: a name with a line break in it is not looked for."""
+    names: list[str] = pa.csv.read_csv(io.BytesIO(source.readline())).column_names
+    source.seek(0)
+    return names
+
+
+def _read_json(source: IO[bytes], split: Split, columns: _Columns) -> Iterator[Piece]:
+    """A document is read whole: who has much writes lines."""
+    document = orjson.loads(source.read())
+    rows = document if isinstance(document, list) else [document]
+    yield from _read_jsonl(io.BytesIO(b"".join(orjson.dumps(row) + b"\n" for row in rows)), split, columns)
 
 
 def _read_jsonl(source: IO[bytes], split: Split, columns: _Columns) -> Iterator[Piece]:
@@ -246,11 +259,12 @@ def _read_avro(source: IO[bytes], split: Split, columns: _Columns) -> Iterator[P
         yield _whole(table.select([name for name in columns if name in table.column_names]))
 
 
-_READERS: Final[Mapping[Format, Callable[[IO[bytes], Split, _Columns], Iterator[Piece]]]] = {
-    Format.PARQUET: _read_parquet,
-    Format.ORC: _read_orc,
-    Format.ARROW: _read_arrow,
-    Format.CSV: _read_csv,
-    Format.JSONL: _read_jsonl,
-    Format.AVRO: _read_avro,
+_READERS: Final[Mapping[FileFormat, Callable[[IO[bytes], Split, _Columns], Iterator[Piece]]]] = {
+    FileFormat.PARQUET: _read_parquet,
+    FileFormat.ORC: _read_orc,
+    FileFormat.ARROW: _read_arrow,
+    FileFormat.CSV: _read_csv,
+    FileFormat.JSON: _read_json,
+    FileFormat.JSONL: _read_jsonl,
+    FileFormat.AVRO: _read_avro,
 }

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from millrace.core.errors import RequestError
-from millrace_batch.adapters.places import STAGING, Place
+from millrace.store.places import STAGING, Place
 from millrace_batch.adapters.scoring import RefusedRow, ScoredPiece
 from millrace_batch.logic.splits import Done, Split
 

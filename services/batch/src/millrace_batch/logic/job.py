@@ -3,46 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from enum import StrEnum
-from typing import Any, Final
-
-from millrace.core.errors import RequestError
-
-
-class Format(StrEnum):
-    """How files are written."""
-
-    PARQUET = "parquet"
-    ARROW = "arrow"
-    CSV = "csv"
-    JSONL = "jsonl"
-    ORC = "orc"
-    AVRO = "avro"
-
-
-_BY_SUFFIX: Final = {
-    ".parquet": Format.PARQUET,
-    ".pq": Format.PARQUET,
-    ".arrow": Format.ARROW,
-    ".feather": Format.ARROW,
-    ".csv": Format.CSV,
-    ".jsonl": Format.JSONL,
-    ".ndjson": Format.JSONL,
-    ".orc": Format.ORC,
-    ".avro": Format.AVRO,
-}
-
-
-def format_of(path: str) -> Format:
-    """The format that a file's name says.
-
-    Raises:
-        RequestError: The ending is none that is known.
-    """
-    for suffix, kind in _BY_SUFFIX.items():
-        if path.lower().endswith(suffix):
-            return kind
-    raise RequestError(f"{path}: its ending says no format", remedy=f"name it: --format {'|'.join(Format)}")
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,11 @@ class Place:
         self.fs: Final[AbstractFileSystem] = fs
         self.root: Final[str] = root.rstrip("/")
 
+    @property
+    def address(self) -> str:
+        """The URI as every process understands it, whatever its working folder."""
+        return str(self.fs.unstrip_protocol(self.root))
+
     def open(self, path: str) -> IO[bytes]:
         """Open a file that `files` found.
 

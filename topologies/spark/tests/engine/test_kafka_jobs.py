@@ -1,0 +1,75 @@
+"""Topics to tables and back, on a real broker and a real Spark."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet
+import pytest
+
+from millrace.client import Client, SendOptions
+from millrace.kafka.jars import fetch
+from millrace.testing.broker import Broker
+from millrace.testing.plugin import TopicFactory
+
+KEYED = SendOptions(key_field="id")
+JOBS = Path(__file__).parents[2] / "jobs"
+PYTHON = Path(os.environ["MILLRACE_SPARK_PYTHON"])
+
+CONNECTOR = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"
+"""The newest that Maven has; Spark 4.3 takes it."""
+
+_NOT_IN_SPARK = ("spark-sql-kafka", "spark-token-provider", "kafka-clients", "commons-pool2")
+
+
+@pytest.fixture(scope="module")
+def jars() -> str:
+    return ",".join(str(jar) for jar in fetch([CONNECTOR]) if any(name in jar.name for name in _NOT_IN_SPARK))
+
+
+def submit(job: str, jars: str, *arguments: str) -> None:
+    command = [
+        str(PYTHON.with_name("spark-submit")),
+        *("--master", "local[2]", "--conf", "spark.ui.enabled=false", "--conf", "spark.sql.shuffle.partitions=2"),
+        *("--jars", jars, str(JOBS / job), *arguments),
+    ]
+    done = subprocess.run(
+        command, env={**os.environ, "PYSPARK_PYTHON": str(PYTHON)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-4_000:]
+
+
+def test_a_topic_becomes_a_table_that_grows_by_what_is_new(
+    broker: Broker, topic: TopicFactory, jars: str, tmp_path: Path
+) -> None:
+    name = topic("days", partitions=2)
+    client = Client(broker.kafka)
+    arguments = ("--bootstrap", broker.kafka.bootstrap, "--topic", name, "--schema", "id bigint, score double")
+    for first in (0, 500):
+        client.send(name, [{"id": number, "score": number / 7} for number in range(first, first + 500)], KEYED)
+        submit("kafka_to_table.py", jars, *arguments, "--table", str(tmp_path / "table"))
+        log = (tmp_path / "table" / "_spark_metadata").glob("[0-9]*")
+        files = [json.loads(line)["path"] for each in log for line in each.read_text().splitlines()[1:]]
+        table = pa.dataset.dataset([file.removeprefix("file://") for file in files]).to_table().sort_by("id")
+        assert table.column("id").to_pylist() == list(range(first + 500))
+    assert table.column("key").to_pylist() == [str(number) for number in range(1_000)]
+    assert table.column("score").to_pylist() == [number / 7 for number in range(1_000)]
+
+
+def test_a_table_becomes_records_with_an_identity(
+    broker: Broker, topic: TopicFactory, jars: str, tmp_path: Path
+) -> None:
+    name = topic("days", partitions=2)
+    pa.parquet.write_table(pa.table({"id": np.arange(300), "score": np.arange(300) / 7}), tmp_path / "days.parquet")
+    arguments = ("--bootstrap", broker.kafka.bootstrap, "--topic", name, "--table", str(tmp_path / "days.parquet"))
+    submit("table_to_kafka.py", jars, *arguments, "--key", "id")
+    submit(
+        "kafka_to_table.py", jars, *arguments[:4], "--schema", "id bigint, score double", "--table", f"{tmp_path}/out"
+    )
+    table = pa.dataset.dataset(sorted((tmp_path / "out").glob("*.parquet"))).to_table().sort_by("id")
+    assert table.column("id").to_pylist() == list(range(300))
+    assert table.column("score").to_pylist() == [number / 7 for number in range(300)]
