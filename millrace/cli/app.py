@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from millrace.cli import (
+    answers,
     audit,
     batch,
     broker,
@@ -46,6 +47,7 @@ for room in (
     broker,
     fleet,
     deploy,
+    answers,
     history,
     keys,
     send,

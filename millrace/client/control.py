@@ -91,6 +91,10 @@ class ControlClient:
         lines: list[str] = self._ask("GET", f"/v1/deployments/{_part(name)}/why")
         return lines
 
+    def answers(self, name: str) -> list[Json]:
+        """The four questions about a deployment: `question`, `light`, `says`, `numbers`, `evidence`."""
+        return self._list("GET", f"/v1/deployments/{_part(name)}/answers")
+
     def processes(self) -> list[Json]:
         """What runs, and what ended last."""
         return self._list("GET", "/v1/processes")

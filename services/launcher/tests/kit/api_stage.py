@@ -43,6 +43,7 @@ class Operation:
     method: str
     path: str
     role: str | None
+    has_list: bool
 
 
 def guarded_api(desk: object, keys: object, admission: Admission, refusals: RefusalLog | None = None) -> FastAPI:
@@ -61,4 +62,6 @@ def operations(api: FastAPI) -> Iterator[Operation]:
     paths: Mapping[str, Mapping[str, Any]] = api.openapi()["paths"]
     for path, methods in paths.items():
         for method, operation in methods.items():
-            yield Operation(operation["operationId"], method.upper(), path, operation.get(ROLE))
+            answered = operation["responses"]["200"]["content"]["application/json"]["schema"]
+            has_list = answered.get("type") == "array"
+            yield Operation(operation["operationId"], method.upper(), path, operation.get(ROLE), has_list)

@@ -20,6 +20,7 @@ from millrace_launcher.adapters.rest.server import is_loopback, listen
 from millrace_launcher.settings import LauncherSettings
 
 OPERATIONS = list(operations(described_api()))
+LISTS = {operation.name for operation in OPERATIONS if operation.has_list}
 OWNER = "the owner's secret"
 NOW = ManualClock().wall_ms()
 BODIES: Mapping[str, Any] = {
@@ -54,8 +55,7 @@ class Anything:
     """A desk that has an answer to everything."""
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        lists = {"nodes", "deployments", "why", "processes", "logs", "history", "keys", "dead_letters", "models"}
-        return lambda *_, **__: [] if name in lists else {}
+        return lambda *_, **__: [] if name in LISTS else {}
 
 
 KNOWN = Known.of(

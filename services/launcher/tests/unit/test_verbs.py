@@ -66,6 +66,9 @@ ANSWERS: dict[str, Any] = {
     "plan": {"changes": [], "decisions": [], "faults": []},
     "scale": {"scale": {"scorers": 2}, "remark": ""},
     "delete": {"result": "deleted"},
+    "answers": [
+        {"question": "Is the load balanced?", "light": "green", "says": "yes", "numbers": {}, "evidence": ["rain.dlq"]}
+    ],
     "caller": {"who": "key/ci", "role": "viewer"},
     "keys": [KEY],
     "create_key": {**KEY, "key": "mr_ci_secret"},
@@ -93,6 +96,7 @@ COMMANDS = {
     "plan": ["deploy", "rain", "--from", "rain.features", "--plan"],
     "scale": ["scale", "rain", "scorers=2"],
     "delete": ["delete", "rain"],
+    "answers": ["answers", "rain"],
     "caller": ["whoami"],
     "keys": ["keys", "list"],
     "create_key": ["keys", "create", "ci", "--lasts", "90d"],

@@ -28,6 +28,11 @@ def add_insights(api: FastAPI, insights: Insights) -> None:
         """The newest report of each of the last windows, oldest first, and the alerts that are open."""
         return insights.audits(name, last=last)
 
+    @api.get("/v1/deployments/{name}/answers", operation_id="answers", openapi_extra=_LOOKING)
+    def answers(name: str) -> list[Document]:
+        """How it is observed, how one knows if it fails, whether there is a feedback loop, if the load is balanced."""
+        return insights.answers(name)
+
     @api.get("/v1/deployments/{name}/dead-letters", operation_id="dead_letters", openapi_extra=_LOOKING)
     def dead_letters(name: str, most: Annotated[int, Query(ge=1, le=_MOST)] = 20) -> list[Document]:
         """The newest records that could not be scored, and why."""

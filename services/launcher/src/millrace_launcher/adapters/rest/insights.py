@@ -1,6 +1,7 @@
 """What the log and the processes tell about how well things go: figures, reports, dead letters, models."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from heapq import nlargest
 from threading import Lock
 from types import TracebackType
@@ -20,8 +21,10 @@ from millrace.kafka.control import ControlView
 from millrace.kafka.control_writer import MODELS_TOPIC
 from millrace.process.settings import KafkaSettings, Settings
 from millrace.serving.catalogue import aliases, versions
+from millrace_launcher.adapters.rest.findings import findings_on
 from millrace_launcher.adapters.sampling import Sampler
 from millrace_launcher.adapters.view import FleetView
+from millrace_launcher.logic.answers import answer
 
 Document: TypeAlias = dict[str, Any]
 """A JSON object."""
@@ -91,6 +94,10 @@ class Insights:
         """The newest reports of the last windows, oldest first, and the alerts that are open."""
         found = self._reports(deployment)
         return {**found, "windows": found["windows"][-last:]}
+
+    def answers(self, deployment: str) -> list[Document]:
+        """The four questions about a deployment: is it observed, does it fail, does it learn, is it balanced?"""
+        return [asdict(each) for each in answer(findings_on(deployment, self._view, self))]
 
     def dead_letters(self, deployment: str, *, most: int) -> list[Document]:
         """The newest dead letters, the newest first; none where no scorer made the topic yet."""
