@@ -132,7 +132,7 @@ class StreamCodec:
     def shadow_encoder(
         self, silent: Identity, answering: Identity, signature: Signature, mode: RolloutMode
     ) -> ShadowEncoder:
-        """Writes what a version that does not answer says, and what was fetched for it; the signature is that version's."""
+        """Writes what a version says that does not answer, and what was fetched for it; `signature` is its own."""
         enriched = self._enriched(signature) if self._online else ()
         return ShadowEncoder(silent, answering, signature, mode, enriched=enriched)
 

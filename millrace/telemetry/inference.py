@@ -81,6 +81,32 @@ UNLOGGED: Final = MetricSpec(
     Kind.COUNTER,
     "Rows whose request or prediction could not be written; where the log is best effort, they were answered.",
 )
+PAIRED: Final = MetricSpec(
+    "gateway",
+    "paired",
+    Unit.RECORDS,
+    Kind.COUNTER,
+    "Rows that champion and challenger both scored, one of them answering.",
+    (_DEPLOYMENT,),
+)
+CHALLENGER_MISSED: Final = MetricSpec(
+    "gateway",
+    "challenger_missed",
+    Unit.RECORDS,
+    Kind.COUNTER,
+    "Rows that the challenger was to score and did not: it refused some of the micro-batch, failed, or rests.",
+    (_DEPLOYMENT,),
+)
 
-INFERENCE: Final = (ANSWERED, BATCH_ROWS, BATCH_REQUESTS, STAGE_DURATION, LATE, LOGGED, UNLOGGED)
+INFERENCE: Final = (
+    ANSWERED,
+    BATCH_ROWS,
+    BATCH_REQUESTS,
+    STAGE_DURATION,
+    LATE,
+    LOGGED,
+    UNLOGGED,
+    PAIRED,
+    CHALLENGER_MISSED,
+)
 """Every metric of inference."""

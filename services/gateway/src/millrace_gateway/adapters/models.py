@@ -1,24 +1,22 @@
 """The models of a gateway's deployments: which one a name means now, loaded, warm, followed where it is an alias."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, NewType, Protocol
+from typing import Final, NewType
 
 import structlog
 
-from millrace.core.batching import Costs
 from millrace.core.cost import backoff
 from millrace.core.errors import MillraceError, RequestError, TransientError
+from millrace.core.rollout import RolloutMode
 from millrace.process.deployment import Deployment
-from millrace.serving.catalogue import Reference, Table, VersionEntry, resolve, versions
-from millrace.serving.loading import LoadedModel
+from millrace.serving.catalogue import Reference, Table, VersionEntry, names_version, resolve, versions
 from millrace.serving.registry import Registry
-from millrace_gateway.adapters.batching import MicroBatcher
-from millrace_gateway.adapters.pages import Pages
+from millrace_gateway.adapters.served import Compile, Opened, Served
 from millrace_gateway.logic.errors import NotFoundError
 from millrace_gateway.logic.statistics import ModelStatistics
 
@@ -29,44 +27,6 @@ _LONGEST_RETRY: Final = timedelta(seconds=30)
 
 Place = NewType("Place", tuple[str, str])
 """A deployment's name, and a reference to a version of its model."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Served:
-    """One model version at work for one deployment."""
-
-    deployment: Deployment
-    entry: VersionEntry
-    model: LoadedModel
-    batcher: MicroBatcher
-    statistics: ModelStatistics
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """One model version in memory, and what it needs to be put to work."""
-
-    entry: VersionEntry
-    model: LoadedModel
-    costs: Costs
-    pages: Pages
-
-
-class Compile(Protocol):
-    """Opens models and puts them to work."""
-
-    def open(self, table: Table, deployment: Deployment, entry: VersionEntry) -> Opened:
-        """Fetch, load and warm a version. Blocks; called on a thread.
-
-        Raises:
-            RequestError: It does not fit the deployment.
-            TransientError: The blob store or a schema registry is away.
-        """
-        ...
-
-    def put_to_work(self, deployment: Deployment, opened: Opened) -> Served:
-        """Let an opened version answer. Called on the event loop."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +53,8 @@ class Repository:
 
     A name is a deployment's, which means the model that it declares; or a model's (the same), or a model's with an
     alias. With a version it means that one. A reference that is an alias is followed: when the alias moves, the new
-    version is loaded and warmed while the old one answers, and then takes its place.
+    version is loaded and warmed while the old one answers, and then takes its place. Where the deployment has a
+    rollout, its challenger is tried on those who name no version.
 
     Args:
         registry: Where models are; outlives this object.
@@ -122,8 +83,11 @@ class Repository:
         self._names: dict[tuple[str, str], Place] = {}
         self._at: dict[Place, Served] = {}
         self._unloaded: set[Place] = set()
+        self._refused: set[tuple[str, tuple[int, str], tuple[int, str]]] = set()
+        self._held: list[Opened] = []
         self._loading = asyncio.Lock()
         self._news = asyncio.Event()
+        self._draining: set[Served] = set()
         self._retiring: set[asyncio.Task[None]] = set()
         self._follower: asyncio.Task[None] | None = None
 
@@ -137,7 +101,8 @@ class Repository:
         loop = asyncio.get_running_loop()
         self._table = await loop.run_in_executor(self._threads, self._registry.table)
         for place, deployment in self._declared.items():
-            await self._load(place, deployment, resolve(self._table, place[1]))
+            async with self._changing():
+                await self._load(place, deployment, resolve(self._table, place[1]))
 
         def heard(table: Table) -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody wants to know any more
@@ -167,7 +132,7 @@ class Repository:
                 f"{place[1]} was unloaded", remedy="load it again: POST /v2/repository/models/NAME/load"
             )
         entry = self._resolve(place)
-        async with self._loading:
+        async with self._changing():
             if place not in self._at:
                 await self._load(place, deployment, entry)
                 self._shrink(place)
@@ -194,7 +159,7 @@ class Repository:
     def index(self) -> list[IndexEntry]:
         """Every version of the served deployments' models."""
         names = sorted({Reference.parse(each.model).name for each in self._deployments.values()})
-        loaded = {(served.entry.name, served.entry.version) for served in self._at.values()}
+        loaded = {(each.entry.name, each.entry.version) for served in self._at.values() for each in served.members}
         return [
             IndexEntry(entry.name, str(entry.version), (entry.name, entry.version) in loaded)
             for name in names
@@ -246,24 +211,91 @@ class Repository:
         except RequestError as error:
             raise NotFoundError(error.message, remedy=error.remedy) from None
 
+    @asynccontextmanager
+    async def _changing(self) -> AsyncIterator[None]:
+        """One change at a time; what it opened and put nowhere is released at its end."""
+        async with self._loading:
+            try:
+                yield
+            finally:
+                held, self._held = self._held, []
+                self._release(held)
+
     async def _load(self, place: Place, deployment: Deployment, entry: VersionEntry) -> None:
-        """Let a version stand at a place, loaded unless another place of the deployment has it."""
+        """Let a version stand at a place, and with it the one that is tried beside it.
+
+        Raises:
+            RequestError: The version does not fit the deployment.
+            TransientError: It cannot be loaded now; or the challenger cannot, and the version stands alone.
+        """
+        champion = await self._obtain(deployment, entry)
+        try:
+            challenger = await self._challenger(place, deployment, champion)
+        except TransientError:
+            self._stand(place, deployment, champion, None)
+            raise
+        self._stand(place, deployment, champion, challenger)
+
+    async def _challenger(self, place: Place, deployment: Deployment, champion: Opened) -> Opened | None:
+        """The version that is tried at this place; None without a rollout, or for one that does not fit."""
+        is_on = place in self._declared and deployment.rollout.mode is not RolloutMode.NONE
+        if not is_on or not names_version(self._table, deployment.challenger):
+            return None
+        entry = resolve(self._table, deployment.challenger)
+        pair = deployment.deployment, champion.identity, (entry.version, entry.digest)
+        if entry.version == champion.entry.version or pair in self._refused:
+            return None
+        try:
+            challenger = await self._obtain(deployment, entry)
+            self._compiler.check_pair(champion, challenger)
+        except TransientError:
+            raise
+        except MillraceError as error:
+            self._refused.add(pair)
+            log.error("challenger refused; the champion answers alone", reason=error.message, remedy=error.remedy)
+            return None
+        return challenger
+
+    async def _obtain(self, deployment: Deployment, entry: VersionEntry) -> Opened:
+        """The version in memory, loaded unless it is there for the deployment already."""
         for (name, _), served in self._at.items():
-            if (name, served.entry.version, served.entry.digest) == (
-                deployment.deployment,
-                entry.version,
-                entry.digest,
-            ):
-                self._at[place] = served
-                return
+            for member in served.members:
+                if (name, *member.identity) == (deployment.deployment, entry.version, entry.digest):
+                    self._held.append(member)
+                    return member
         loop = asyncio.get_running_loop()
         opened = await loop.run_in_executor(self._threads, self._compiler.open, self._table, deployment, entry)
-        served = self._compiler.put_to_work(deployment, opened)
+        self._held.append(opened)
+        log.info("model loaded", name=deployment.deployment, model=entry.name, version=entry.version)
+        return opened
+
+    def _stand(self, place: Place, deployment: Deployment, champion: Opened, challenger: Opened | None) -> None:
+        """From now on these versions answer at this place; who asked before is answered by those before."""
         before = self._at.get(place)
-        self._at[place] = served
-        log.info("model loaded", name=place[0], model=entry.name, version=entry.version, digest=entry.digest)
+        if before is not None and (before.champion, before.challenger) == (champion, challenger):
+            return
+        self._at[place] = self._shared(champion, challenger) or self._compiler.put_to_work(
+            deployment,
+            champion,
+            challenger,
+            before.statistics if before is not None and before.champion is champion else ModelStatistics(),
+        )
+        log.info(
+            "version answers",
+            name=place[0],
+            version=champion.entry.version,
+            digest=champion.entry.digest,
+            challenger=challenger and challenger.entry.version,
+        )
         if before is not None:
             self._retire_unused(before)
+
+    def _shared(self, champion: Opened, challenger: Opened | None) -> Served | None:
+        """The same versions at work at another place."""
+        for served in self._at.values():
+            if (served.champion, served.challenger) == (champion, challenger):
+                return served
+        return None
 
     def _shrink(self, newest: Place) -> None:
         """Let go of the version that was loaded on demand the longest ago, where there are too many."""
@@ -280,43 +312,53 @@ class Repository:
     def _retire_unused(self, served: Served) -> None:
         if served in self._at.values():
             return
+        self._draining.add(served)
 
         async def retire() -> None:
             await served.batcher.drained()
-            served.model.close()
+            self._draining.discard(served)
+            self._release(served.members)
 
         task = asyncio.create_task(retire(), name=f"retire {served.entry.key}")
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
+
+    def _release(self, members: Iterable[Opened]) -> None:
+        """Let the memory of those go that are nowhere at work."""
+        needed = {each for served in (*self._at.values(), *self._draining) for each in served.members}
+        for member in {*members} - needed - {*self._held}:
+            member.model.close()
 
     def _changed(self, table: Table) -> None:
         self._table = table
         self._news.set()
 
     async def _follow(self) -> None:
-        """Let every place have the version that its reference means now; again after transient failures."""
+        """Let every place have the versions that its references mean now; again after transient failures."""
         attempt = 0
         while True:
             if not attempt:
                 await self._news.wait()
             self._news.clear()
-            try:
-                for place in list(self._at):
-                    await self._take_over(place)
+            hindered = [place for place in list(self._at) if not await self._has_taken_over(place)]
+            if not hindered:
                 attempt = 0
-            except TransientError as error:
-                attempt += 1
-                log.warning("new model version not loaded yet", reason=error.message, attempt=attempt)
-                await asyncio.sleep(backoff(attempt, first=_FIRST_RETRY, longest=_LONGEST_RETRY).total_seconds())
-            except MillraceError as error:
-                log.error("new model version refused; the old one goes on", reason=error.message, remedy=error.remedy)
+                continue
+            attempt += 1
+            await asyncio.sleep(backoff(attempt, first=_FIRST_RETRY, longest=_LONGEST_RETRY).total_seconds())
 
-    async def _take_over(self, place: Place) -> None:
-        entry = resolve(self._table, place[1])
-        async with self._loading:
-            served = self._at.get(place)
-            if served is not None and (served.entry.version, served.entry.digest) != (entry.version, entry.digest):
-                await self._load(place, self._deployments[place[0]], entry)
+    async def _has_taken_over(self, place: Place) -> bool:
+        """Let a place have what its reference means now. False where trying again may help."""
+        try:
+            async with self._changing():
+                if place in self._at:
+                    await self._load(place, self._deployments[place[0]], resolve(self._table, place[1]))
+        except TransientError as error:
+            log.warning("new model version not loaded yet", reason=error.message)
+            return False
+        except MillraceError as error:
+            log.error("new model version refused; the old one goes on", reason=error.message, remedy=error.remedy)
+        return True
 
 
 def _declared(deployment: Deployment) -> Place:

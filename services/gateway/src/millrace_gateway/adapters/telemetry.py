@@ -42,6 +42,27 @@ class BatchTelemetry:
         self.instruments.add(metrics.LATE, requests, deployment=self.deployment)
 
 
+class RolloutTelemetry:
+    """Told what a challenger does. See `millrace_gateway.logic.rollout.OnTried`."""
+
+    def __init__(self, instruments: Instruments, deployment: str) -> None:
+        self._instruments = instruments
+        self._deployment = deployment
+        self._trouble: str | None = None
+
+    def __call__(self, *, paired: int, missed: int, trouble: str | None) -> None:
+        """It scored rows, and missed others. What is wrong with it is logged when it begins and when it ends."""
+        if paired:
+            self._instruments.add(metrics.PAIRED, paired, deployment=self._deployment)
+        if missed:
+            self._instruments.add(metrics.CHALLENGER_MISSED, missed, deployment=self._deployment)
+        if trouble is not None and self._trouble is None:
+            log.warning("the challenger does not answer", deployment=self._deployment, reason=trouble)
+        if trouble is None and self._trouble is not None:
+            log.info("the challenger answers again", deployment=self._deployment)
+        self._trouble = trouble
+
+
 @dataclass(frozen=True, slots=True)
 class JournalTelemetry:
     """Told by the journal's thread. See `millrace_gateway.adapters.journal.Observer`."""

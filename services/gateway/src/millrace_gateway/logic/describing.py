@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any, Final
 
+from millrace.core.signature import Signature
 from millrace.process.deployment import Deployment
 from millrace.serving.loading import LoadedModel
 from millrace.serving.manifest import RuntimeKind
@@ -26,14 +27,16 @@ def platform_of(kind: RuntimeKind) -> str:
     return "onnxruntime_onnx" if kind is RuntimeKind.ONNX else "python"
 
 
-def describe_model(name: str, versions: list[str], deployment: Deployment, model: LoadedModel) -> dict[str, Any]:
-    """The metadata of a model."""
+def describe_model(
+    name: str, versions: list[str], deployment: Deployment, model: LoadedModel, *, asked: Signature
+) -> dict[str, Any]:
+    """The metadata of a model; `asked` is what a request brings, which may be less than the model takes."""
     signature = model.signature
     return {
         "name": name,
         "versions": versions,
         "platform": platform_of(model.manifest.runtime),
-        "inputs": [_tensor(spec) for spec in input_specs(signature)],
+        "inputs": [_tensor(spec) for spec in input_specs(asked)],
         "outputs": [_tensor(spec) for spec in output_specs(signature)],
         "properties": describe_properties(deployment, model),
     }
@@ -53,14 +56,14 @@ def describe_properties(deployment: Deployment, model: LoadedModel) -> dict[str,
     }
 
 
-def describe_config(name: str, deployment: Deployment, model: LoadedModel) -> dict[str, Any]:
-    """How a model is served."""
+def describe_config(name: str, deployment: Deployment, model: LoadedModel, *, asked: Signature) -> dict[str, Any]:
+    """How a model is served; see `describe_model`."""
     parameters = describe_properties(deployment, model).items()
     return {
         "name": name,
         "platform": platform_of(model.manifest.runtime),
         "max_batch_size": deployment.batch.max_records,
-        "input": _config_tensors(input_specs(model.signature)),
+        "input": _config_tensors(input_specs(asked)),
         "output": _config_tensors(output_specs(model.signature)),
         "dynamic_batching": {"max_queue_delay_microseconds": deployment.online.max_wait // timedelta(microseconds=1)},
         "parameters": {key: {"string_value": value} for key, value in parameters},

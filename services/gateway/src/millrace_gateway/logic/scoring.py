@@ -5,15 +5,17 @@ A request is answered whole and by one version, or refused whole for the reason 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from itertools import chain, compress, repeat
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from millrace.core.columns import FeatureColumns
-from millrace.core.errors import InvalidRecordError
+from millrace.core.errors import InvalidRecordError, MillraceError
 from millrace.core.outputs import Outputs
 from millrace.serving.engine import Engine, Inference
+from millrace.serving.given import Completion, GivenRows
 from millrace_gateway.logic.tensors import concatenated
 
 
@@ -43,18 +45,37 @@ class Part:
     Attributes:
         version: The version's number.
         requests: Their numbers in the micro-batch, ascending.
+        sizes: How many rows each of them has.
         asked: Their rows in order, as they were asked.
         columns: The same rows as the model had them.
         outputs: One per row.
         bins: One per row.
+        silent: What another version, which does not answer, says of the same rows; None where none was asked.
     """
 
     version: int
     requests: Sequence[int]
+    sizes: Sequence[int]
     asked: FeatureColumns
     columns: FeatureColumns
     outputs: Outputs
     bins: Sequence[bytes]
+    silent: "Part | None" = None
+
+    def only(self, wanted: NDArray[np.bool_]) -> "Part":
+        """Some of the requests: those of these places."""
+        if wanted.all():
+            return self
+        rows = np.flatnonzero(np.repeat(wanted, self.sizes))
+        return Part(
+            self.version,
+            tuple(compress(self.requests, wanted.tolist())),
+            tuple(compress(self.sizes, wanted.tolist())),
+            self.asked.take(rows),
+            self.columns.take(rows),
+            self.outputs.take(rows),
+            list(map(self.bins.__getitem__, rows.tolist())),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +88,7 @@ class Scored:
     """
 
     parts: Sequence[Part]
-    refused: Mapping[int, InvalidRecordError] = field(default_factory=dict)
+    refused: Mapping[int, MillraceError] = field(default_factory=dict)
 
 
 class Scoring(Protocol):
@@ -90,43 +111,94 @@ class Scoring(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelScoring:
-    """One version that takes rows as they were asked. See `Scoring`."""
+    """One version at work. See `Scoring`.
+
+    Attributes:
+        version: The version's number.
+        engine: The model.
+        completion: Fetches what requests do not bring, in one round trip for a micro-batch; None where they bring the
+            model's rows.
+    """
 
     version: int
     engine: Engine
+    completion: Completion | None = None
 
     @property
     def may_wait(self) -> bool:
-        """Never."""
-        return False
+        """Where something is fetched."""
+        return self.completion is not None
 
     def score(self, requests: Sequence[Request]) -> Scored:
-        """One call of the model for all rows."""
-        columns = concatenated([request.columns for request in requests])
-        inference = self.engine.infer(columns)
-        if not inference.refused:
-            everybody = range(len(requests))
-            return Scored([Part(self.version, everybody, columns, columns, inference.outputs, inference.bins)])
-        return _without_refused(self.version, requests, columns, inference)
+        """Complete the rows, and one call of the model for all that could be.
+
+        Raises:
+            TransientError: The online store or the blob store is away, or a table is being filled.
+            FatalError: No row can be scored.
+        """
+        asked = concatenated([request.columns for request in requests])
+        sizes = [len(request.columns) for request in requests]
+        rows = self.complete(asked, () if self.completion is None else keys_of(requests, sizes))
+        inference = self.engine.infer(rows.columns) if len(rows.columns) else _NO_INFERENCE
+        return _scored(self.version, sizes, rows, inference)
+
+    def complete(self, asked: FeatureColumns, keys: Sequence[bytes | None]) -> "Completed":
+        """The rows as the model wants them; `keys` are needed where something is fetched. Raises as `score`."""
+        if self.completion is None:
+            return Completed(asked, asked, np.arange(len(asked)))
+        decoded = self.completion.decoder.decode(GivenRows.of(asked, keys))
+        errors = {rejection.row: rejection.error for rejection in decoded.rejections}
+        return Completed(asked, decoded.columns, decoded.source, errors)
 
 
-def request_of_row(requests: Sequence[Request]) -> NDArray[np.intp]:
-    """The number of the request that each row of a micro-batch belongs to."""
-    return np.repeat(np.arange(len(requests)), [len(request.columns) for request in requests])
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The rows of a micro-batch as a model wants them.
+
+    Attributes:
+        asked: All rows, as they were asked.
+        columns: Those that could be completed.
+        source: intp, where these are in `asked`, ascending.
+        errors: Why others could not be, by their place in `asked`.
+    """
+
+    asked: FeatureColumns
+    columns: FeatureColumns
+    source: NDArray[np.intp]
+    errors: Mapping[int, InvalidRecordError] = field(default_factory=dict)
 
 
-def _without_refused(
-    version: int, requests: Sequence[Request], columns: FeatureColumns, inference: Inference
-) -> Scored:
-    """Refuse the requests with a row that the model refuses; keep the others."""
-    of_row = request_of_row(requests)
-    reasons: dict[int, InvalidRecordError] = {}
-    for row, error in inference.refused:
-        reasons.setdefault(int(of_row[row]), error)
-    kept = np.flatnonzero(~np.isin(of_row[inference.scored], list(reasons)))
-    if not len(kept):
+def keys_of(requests: Sequence[Request], sizes: Sequence[int]) -> list[bytes | None]:
+    """The key of every row; a request without one is about no entity, whatever its records are keyed by."""
+    keys = (None if request.key is None else request.key.encode() for request in requests)
+    return list(chain.from_iterable(map(repeat, keys, sizes)))
+
+
+_NO_INFERENCE: Final = Inference(np.empty(0, np.intp), Outputs(np.empty((0, 0), np.float32), None), [])
+
+
+def _scored(version: int, sizes: Sequence[int], rows: Completed, inference: Inference) -> Scored:
+    """What becomes of requests of these sizes: those with a refused row are refused, the others answered."""
+    if not rows.errors and not inference.refused:
+        everybody = range(len(sizes))
+        return Scored([Part(version, everybody, sizes, rows.asked, rows.columns, inference.outputs, inference.bins)])
+    errors = {**rows.errors, **{int(rows.source[row]): error for row, error in inference.refused}}
+    of_row = np.repeat(np.arange(len(sizes)), sizes)
+    reasons: dict[int, MillraceError] = {}
+    for row in sorted(errors):
+        reasons.setdefault(int(of_row[row]), errors[row])
+    good = [number for number in range(len(sizes)) if number not in reasons]
+    if not good:
         return Scored((), reasons)
-    rows = columns.take(inference.scored[kept])
-    bins = list(map(inference.bins.__getitem__, kept.tolist()))
-    good = [number for number in range(len(requests)) if number not in reasons]
-    return Scored([Part(version, good, rows, rows, inference.outputs.take(kept), bins)], reasons)
+    places = rows.source[inference.scored]
+    kept = np.flatnonzero(~np.isin(of_row[places], list(reasons)))
+    part = Part(
+        version,
+        good,
+        [sizes[number] for number in good],
+        rows.asked.take(places[kept]),
+        rows.columns.take(inference.scored[kept]),
+        inference.outputs.take(kept),
+        list(map(inference.bins.__getitem__, kept.tolist())),
+    )
+    return Scored([part], reasons)

@@ -14,7 +14,8 @@ from millrace_gateway.adapters.answering import Answering
 from millrace_gateway.adapters.grpc.doors import Calls, service
 from millrace_gateway.adapters.grpc.generated import inference_pb2 as messages
 from millrace_gateway.adapters.grpc.tensors import read_ask, write_answer
-from millrace_gateway.adapters.models import Repository, Served
+from millrace_gateway.adapters.models import Repository
+from millrace_gateway.adapters.served import Served
 from millrace_gateway.logic.describing import EXTENSIONS, describe_config, describe_model, describe_statistics
 from millrace_gateway.logic.errors import NotFoundError
 
@@ -82,7 +83,7 @@ class _Servicer:
     ) -> messages.ModelMetadataResponse:
         served = await self._repository.find(asked.name, asked.version)
         versions = self._repository.version_numbers(served)
-        described = describe_model(asked.name, versions, served.deployment, served.model)
+        described = describe_model(asked.name, versions, served.deployment, served.model, asked=served.asked)
         return ParseDict(described, messages.ModelMetadataResponse())
 
     async def infer(self, asked: messages.ModelInferRequest, context: "Context") -> messages.ModelInferResponse:
@@ -106,7 +107,7 @@ class _Servicer:
         self, asked: messages.ModelConfigRequest, context: "Context"
     ) -> messages.ModelConfigResponse:
         served = await self._repository.find(asked.name, asked.version)
-        config = describe_config(asked.name, served.deployment, served.model)
+        config = describe_config(asked.name, served.deployment, served.model, asked=served.asked)
         return ParseDict({"config": config}, messages.ModelConfigResponse())
 
     async def model_statistics(

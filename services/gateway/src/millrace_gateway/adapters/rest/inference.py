@@ -7,12 +7,13 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from millrace_gateway.adapters.answering import Answering
-from millrace_gateway.adapters.models import Repository, Served
+from millrace_gateway.adapters.models import Repository
 from millrace_gateway.adapters.rest.bodies import BodyLimits, read_body
 from millrace_gateway.adapters.rest.doors import RestDoor, Shortcut
 from millrace_gateway.adapters.rest.inference_schema import PATHS, SCHEMAS
 from millrace_gateway.adapters.rest.refusals import JSON
 from millrace_gateway.adapters.rest.tensors import HEADER_LENGTH, TensorLimits, read_ask, write_answer
+from millrace_gateway.adapters.served import Served
 from millrace_gateway.logic.describing import describe_config, describe_model, describe_statistics
 
 _MODEL: Final = "/v2/models/{model}"
@@ -53,7 +54,9 @@ def inference_door(answering: Answering, repository: Repository, limits: BodyLim
     async def metadata(model: str, version: str = "") -> dict[str, Any]:
         """Inputs and outputs of a model."""
         served = await repository.find(model, version)
-        return describe_model(model, repository.version_numbers(served), served.deployment, served.model)
+        return describe_model(
+            model, repository.version_numbers(served), served.deployment, served.model, asked=served.asked
+        )
 
     @router.get(f"{_MODEL}/ready", response_model=None)
     @router.get(f"{_VERSION}/ready", response_model=None)
@@ -67,7 +70,7 @@ def inference_door(answering: Answering, repository: Repository, limits: BodyLim
     async def config(model: str, version: str = "") -> dict[str, Any]:
         """How the model is served, as Triton's clients want to read it."""
         served = await repository.find(model, version)
-        return describe_config(model, served.deployment, served.model)
+        return describe_config(model, served.deployment, served.model, asked=served.asked)
 
     @router.get(f"{_MODEL}/stats")
     @router.get(f"{_VERSION}/stats")
