@@ -1,12 +1,13 @@
 """Tables of features as columns: each row stands or falls alone."""
 
 import numpy as np
+import orjson
 import pyarrow as pa
 
 from millrace.codec.arrow_columns import check_columns, read_tensors
 from millrace.codec.rows import Rows, assemble
 from millrace.core.bisection import split_good
-from millrace.core.columns import Decoded, Rejection
+from millrace.core.columns import Decoded, FeatureColumns, Rejection
 from millrace.core.errors import InvalidRecordError, RequestError
 from millrace.core.signature import Signature
 
@@ -44,3 +45,23 @@ def decode_table(table: pa.Table, signature: Signature) -> Decoded:
             pieces.append(made)
     source = np.delete(np.arange(len(table)), [rejection.row for rejection in refused])
     return assemble(signature, pieces, source, refused)
+
+
+def table_of(columns: FeatureColumns) -> pa.Table:
+    """Scalar features as a table, in the order of the signature."""
+    return pa.table({feature.name: _as_array(columns, feature.name) for feature in columns.signature.features})
+
+
+def rows_as_json(table: pa.Table | pa.RecordBatch) -> list[bytes]:
+    """Each row as a JSON object: times as whole milliseconds since 1970, NaN and infinities as null."""
+    columns = [
+        column.cast(pa.timestamp("ms")).cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
+        for column in table.columns
+    ]
+    rows = pa.Table.from_arrays(columns, names=table.schema.names).to_pylist()
+    return list(map(orjson.dumps, rows))
+
+
+def _as_array(columns: FeatureColumns, name: str) -> pa.Array:
+    values = columns.column(name)
+    return pa.array(values, pa.string()) if values.dtype == np.object_ else pa.array(np.ascontiguousarray(values))

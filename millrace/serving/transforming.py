@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from millrace.codec.tables import decode_table
+from millrace.codec.tables import decode_table, table_of
 from millrace.core.columns import FeatureColumns
 from millrace.core.errors import InvalidRecordError, Reason, RequestError
 from millrace.core.signature import DType, Feature, ModelInput, NotFinite, Signature
@@ -59,7 +59,7 @@ class Preparation:
 
     def prepare(self, columns: FeatureColumns) -> Prepared:
         """Transform rows of the signature that `accepted_signature` gives."""
-        return self.prepare_table(pa.table({name: _to_arrow(columns, name) for name in self._names}))
+        return self.prepare_table(table_of(columns))
 
     def prepare_table(self, table: pa.Table) -> Prepared:
         """Transform rows of a table.
@@ -79,10 +79,6 @@ class Preparation:
             detail = f"{self._place(last)}: {error.detail}"
             refused.append((int(made.source[rejection.row]), UntransformableError(error.reason, detail, step=last)))
         return Prepared(decoded.columns, made.source[decoded.source], tuple(sorted(refused, key=lambda each: each[0])))
-
-    @property
-    def _names(self) -> list[str]:
-        return [column.name for column in self.program.transform.input]
 
     def _place(self, step: int) -> str:
         steps = self.program.transform.steps
@@ -148,11 +144,6 @@ def _feature(program: Program, column: Column) -> Feature:
             remedy="declare it float64 and cast it in a step, or not nullable",
         )
     return Feature(column.name, dtype, nullable=column.nullable)
-
-
-def _to_arrow(columns: FeatureColumns, name: str) -> pa.Array:
-    values = columns.column(name)
-    return pa.array(values, pa.string()) if values.dtype == np.object_ else pa.array(np.ascontiguousarray(values))
 
 
 def _is_readable(made: ColumnType, wanted: DType) -> bool:
