@@ -8,7 +8,7 @@ import pytest
 
 _ROOT: Final = Path(__file__).parent
 _KINDS: Final = ("unit", "property", "contract", "simulation", "integration", "e2e", "frameworks", "engine")
-_MARKERS: Final = {**dict(zip(_KINDS, _KINDS, strict=True)), "architecture": "contract"}
+_MARKERS: Final = {**dict(zip(_KINDS, _KINDS, strict=True)), "architecture": "contract", "acceptance": "integration"}
 
 # The machines that run the tests are shared: how long an example takes says nothing about the code.
 hypothesis.settings.register_profile("shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
