@@ -54,7 +54,7 @@ class _Watch:
 
     policy: ScalePolicy
     topic: str
-    history: deque[Observation] = field(default_factory=deque)
+    history: list[Observation] = field(default_factory=list)
     counts: deque[tuple[int, Counts]] = field(default_factory=deque)
     due: float = 0.0
     said: str = ""
@@ -69,9 +69,8 @@ class _Watch:
 
     def note(self, observation: Observation) -> None:
         """Remember an observation, and forget what counts no more."""
-        self.history.append(observation)
-        while self.history[0].at_ms < observation.at_ms - memory(self.policy) / _MS:
-            self.history.popleft()
+        since = observation.at_ms - memory(self.policy) // _MS
+        self.history = [*(found for found in self.history if found.at_ms >= since), observation]
 
 
 class Scaler:
