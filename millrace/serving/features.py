@@ -32,11 +32,13 @@ class Read:
 
     Attributes:
         readings: What the window must know of those that can be read, in their order.
+        source: Of each reading the number of its record among the n, ascending.
         decode: Records that cannot be decoded.
         transform: Records that the steps before the window refuse.
     """
 
     readings: Readings
+    source: Sequence[int]
     decode: Sequence[Rejection]
     transform: Sequence[Rejection]
 
@@ -49,11 +51,13 @@ class FeatureRecords:
         keys: The key column as text, or a JSON array of them where there are several or it is no text.
         values: JSON objects; times as whole milliseconds since 1970.
         timestamps_ms: The ends of the windows.
+        source: Of each record the number of its window among those that closed.
     """
 
     keys: Sequence[bytes]
     values: Sequence[bytes]
     timestamps_ms: Sequence[int]
+    source: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +100,18 @@ class FeatureStream:
             Rejection(int(decoded.source[each.row]), UntransformableError(each.reason, each.detail, step=each.step))
             for each in readings.refused
         ]
-        return Read(readings, decoded.rejections, refused)
+        return Read(readings, decoded.source[readings.rows].tolist(), decoded.rejections, refused)
 
     def write(self, closed: Sequence[Closed]) -> FeatureRecords:
         """The records of windows that closed; none of a window whose row the steps after it refuse or leave out."""
         made = self.parts.rows(closed)
-        kept = [closed[row] for row in made.source.tolist()]
+        source: list[int] = made.source.tolist()
+        kept = [closed[number] for number in source]
         return FeatureRecords(
             keys=[_key(each.key) for each in kept],
             values=rows_as_json(made.table),
             timestamps_ms=[each.start_ms + self.parts.window.size_ms for each in kept],
+            source=source,
         )
 
 

@@ -8,7 +8,16 @@ from millrace.transform.document import Column, Transform, json_schema
 from millrace.transform.frame import Refused
 from millrace.transform.program import Program, Transformed
 from millrace.transform.steps.windows import Aggregate, Function, Window
-from millrace.transform.streaming import Closed, Emitted, Folded, KeyFold, Readings, StreamWindows, WindowedTransform
+from millrace.transform.streaming import (
+    Closed,
+    Emitted,
+    Folded,
+    KeyFold,
+    Readings,
+    State,
+    StreamWindows,
+    WindowedTransform,
+)
 from millrace.transform.types import ColumnType
 
 __all__ = [
@@ -23,6 +32,7 @@ __all__ = [
     "Program",
     "Readings",
     "Refused",
+    "State",
     "StreamWindows",
     "Transform",
     "Transformed",

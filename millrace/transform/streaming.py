@@ -95,6 +95,7 @@ class WindowedTransform:
             list(map(list, zip(*keys, strict=True))),
             milliseconds(frame.column(self.window.time)).tolist(),
             list(zip(*values, strict=True)),
+            frame.rows.tolist(),
             tuple(sorted(frame.refused, key=lambda refused: refused.row)),
         )
 
@@ -115,12 +116,14 @@ class Readings:
         keys: Of each record the values of the key columns.
         times_ms: Of each record its event time, milliseconds since 1970.
         values: Of each record a value for each aggregate, None where there is none.
+        rows: Of each record its number in the given table.
         refused: Records that are in none of these, because they cannot be transformed.
     """
 
     keys: list[list[Any]]
     times_ms: list[int]
     values: list[tuple[Any, ...]]
+    rows: list[int]
     refused: tuple[Refused, ...]
 
 
@@ -263,6 +266,10 @@ class KeyFold:
     def close(self, state: State) -> list[Closed]:
         """All windows that are open, ascending by their start."""
         return [self._closed(state, start) for start in sorted(map(int, state["open"]))]
+
+    def next_due(self, state: State) -> int | None:
+        """The time by which the first of a key's open windows closes; None where none is open."""
+        return min((self._due(int(start)) for start in state["open"]), default=None)
 
     def _due(self, start: int) -> int:
         """The time by which a window closes."""
