@@ -99,13 +99,10 @@ def _run(
     total = sum(file.bytes for file in counted) if following is None else None
     rest = files if following is None else chain([following], files)
     plan = _plan(job, source, chain(counted, rest))
-    done = _read_done(target)
-    ledger = Ledger(plan, done.keys())
-    for each in done.values():
-        ledger.totals += each
+    ledger = Ledger(plan, _read_done(target))
     watch = _Watch(target.read_json(*_PROGRESS), ledger, total)
     _score(ledger, pool, target, _Told(watch, target, on_progress, on_start))
-    return _publish(job, target, watch)
+    return _publish(job, target, ledger, watch)
 
 
 def read_progress(output: str, options: Mapping[str, Any] | None = None) -> Progress:
@@ -259,9 +256,9 @@ def _replace(ledger: Ledger, pool: Pool | SparkPool, number: int, busy: set[int]
         busy.discard(number)
 
 
-def _publish(job: Job, target: Place, watch: _Watch) -> Progress:
+def _publish(job: Job, target: Place, ledger: Ledger, watch: _Watch) -> Progress:
     """Move the parts to where readers look, and then write the manifest: it is there when everything is there."""
-    done = sorted(_read_done(target).values(), key=lambda each: (each.path, each.first_row))
+    done = sorted(ledger.finished, key=lambda each: (each.path, each.first_row))
     for each in done:
         if each.scored:
             target.move((*PARTS, part_name(each.id)), (part_name(each.id),))

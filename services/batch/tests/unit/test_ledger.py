@@ -24,19 +24,22 @@ def test_splits_are_handed_out_once_and_read_on_demand() -> None:
             taken.append(number)
             yield split(number)
 
-    ledger = Ledger(plan(), set())
+    ledger = Ledger(plan(), {})
     assert [ledger.next_for(worker) for worker in range(2)] == [split(0), split(1)]
     assert taken == [0, 1]
 
 
 def test_what_an_earlier_run_finished_is_not_done_again() -> None:
-    ledger = Ledger(iter([split(0), split(1)]), {split(0).id})
+    changed = split(7)
+    ledger = Ledger(iter([split(0), split(1)]), {each.id: done(each) for each in (split(0), changed)})
     assert ledger.next_for(0) == split(1)
     assert ledger.next_for(1) is None
+    assert ledger.finished == [done(split(0))]
+    assert ledger.totals.read == 10
 
 
 def test_the_split_of_a_dead_worker_goes_to_another() -> None:
-    ledger = Ledger(iter([split(0), split(1)]), set())
+    ledger = Ledger(iter([split(0), split(1)]), {})
     ledger.next_for(0)
     assert ledger.died(0) == split(0)
     assert ledger.next_for(1) == split(0)
@@ -46,7 +49,7 @@ def test_the_split_of_a_dead_worker_goes_to_another() -> None:
 
 
 def test_a_split_that_kills_whoever_takes_it_ends_the_job_with_its_name() -> None:
-    ledger = Ledger(iter([split(4)]), set())
+    ledger = Ledger(iter([split(4)]), {})
     for death in range(MOST_DEATHS):
         ledger.next_for(death)
         if death < MOST_DEATHS - 1:
@@ -56,7 +59,7 @@ def test_a_split_that_kills_whoever_takes_it_ends_the_job_with_its_name() -> Non
 
 
 def test_a_worker_that_died_idle_had_nothing() -> None:
-    assert Ledger(iter([]), set()).died(0) is None
+    assert Ledger(iter([]), {}).died(0) is None
 
 
 def test_the_same_rows_have_the_same_part_and_a_changed_file_has_another() -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet
 
 from millrace.core.errors import RequestError
 from millrace.store.places import STAGING, Place
-from millrace_batch.adapters.scoring import RefusedRow, ScoredPiece
+from millrace_batch.adapters.scoring import ROW, RefusedRow, ScoredPiece
 from millrace_batch.logic.splits import Done, Split
 
 PARTS: Final = (STAGING, "parts")
@@ -94,7 +94,11 @@ class PartWriter:
             file = self._stack.enter_context(self._place.writing(*PARTS, part_name(self._split.id)))
             described = schema.with_metadata({f"millrace.{name}": text for name, text in self._metadata.items()})
             sink = pa.PythonFile(_Summing(file, self._sum), mode="w")
-            self._parquet = pa.parquet.ParquetWriter(sink, described)
+            texts = [field.name for field in schema if pa.types.is_string(field.type)]
+            # Scores and numbers of rows do not repeat: looking for repetitions takes longer than writing them.
+            self._parquet = pa.parquet.ParquetWriter(
+                sink, described, use_dictionary=texts, column_encoding={ROW: "DELTA_BINARY_PACKED"}
+            )
         return self._parquet
 
     def _write_refused(self, refused: Iterable[RefusedRow]) -> None:

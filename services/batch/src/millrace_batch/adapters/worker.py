@@ -1,7 +1,8 @@
 """A worker process: takes splits from a pipe, scores them, says what became of them."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -14,7 +15,7 @@ from millrace.serving.bundle import open_bundle
 from millrace.serving.loading import LoadOptions, load
 from millrace.store.places import Place
 from millrace.transform import Program
-from millrace_batch.adapters.reading import read_split
+from millrace_batch.adapters.reading import Piece, read_split
 from millrace_batch.adapters.scoring import TableScoring
 from millrace_batch.adapters.staging import PartWriter
 from millrace_batch.logic.job import Job
@@ -101,7 +102,7 @@ class SplitScoring:
         """
         columns = self._scoring.columns()
         with PartWriter(self._target, split, self._metadata) as part:
-            for piece in read_split(self._source, split, kind=self._format, columns=columns):
+            for piece in _ahead(read_split(self._source, split, kind=self._format, columns=columns)):
                 part.write(self._scoring.score(piece, path=split.path), read=piece.read)
                 on_rows(piece.read)
             return part.finish()
@@ -109,6 +110,15 @@ class SplitScoring:
     def close(self) -> None:
         """Release the model's memory."""
         self._model.close()
+
+
+def _ahead(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """The pieces, the next of which is read while one is scored."""
+    with ThreadPoolExecutor(1, thread_name_prefix="reader") as reader:
+        following = reader.submit(next, pieces, None)
+        while (piece := following.result()) is not None:
+            following = reader.submit(next, pieces, None)
+            yield piece
 
 
 def work(assignment: Assignment, connection: Connection) -> None:

@@ -1,7 +1,7 @@
 """Who works on which split, what is done, and when to give up: a value with methods, without clock or processes."""
 
 from collections import Counter, deque
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from millrace.core.errors import FatalError
@@ -38,15 +38,17 @@ class Ledger:
 
     Args:
         plan: All splits, in any order; read on as workers ask.
-        finished: Ids of splits that an earlier run finished.
+        earlier: What an earlier run finished, by the split's id. It counts when the plan comes to it: what became of a
+            file that was changed meanwhile does not.
     """
 
-    def __init__(self, plan: Iterator[Split], finished: Set[str]) -> None:
+    def __init__(self, plan: Iterator[Split], earlier: Mapping[str, Done]) -> None:
         self._plan = plan
-        self._finished = finished
+        self._earlier = earlier
         self._again: deque[Split] = deque()
         self._deaths: Counter[str] = Counter()
         self._at_work: dict[int, Split] = {}
+        self.finished: list[Done] = []
         self.totals = Totals()
 
     def next_for(self, worker: int) -> Split | None:
@@ -59,7 +61,7 @@ class Ledger:
     def done(self, worker: int, done: Done) -> None:
         """A worker finished its split."""
         del self._at_work[worker]
-        self.totals += done
+        self._finish(done)
 
     def died(self, worker: int) -> Split | None:
         """A worker is gone; the split that it had, which another one gets. None where it had none.
@@ -80,4 +82,13 @@ class Ledger:
         return split
 
     def _from_plan(self) -> Split | None:
-        return next((split for split in self._plan if split.id not in self._finished), None)
+        for split in self._plan:
+            done = self._earlier.get(split.id)
+            if done is None:
+                return split
+            self._finish(done)
+        return None
+
+    def _finish(self, done: Done) -> None:
+        self.finished.append(done)
+        self.totals += done
