@@ -1,49 +1,16 @@
 """Features from a real online store: fetched, missing, lost with everything, and repeated by an explanation."""
 
 import json
-import socket
-from collections.abc import Mapping
-from contextlib import closing
-from dataclasses import replace
 
 import httpx
+from online_stations import enriched, table_of, write_table
 from scorer_stream import MakeStream, Stream
 
 from millrace.client.explaining import Verdict, explain
 from millrace.core.errors import Reason
-from millrace.process.deployment import Deployment
-from millrace.process.settings import HealthSettings, RedisSettings
 from millrace.serving.shelf import Shelf
 from millrace.store.local_redis import LocalRedis
-from millrace.store.online_table import OnlineTable, Upsert
-from millrace.testing.records import record_batch
 from millrace.testing.waiting import eventually
-
-
-def table_of(s: Stream) -> str:
-    return f"{s.name}.stations"
-
-
-def write_table(s: Stream, redis: RedisSettings, values: Mapping[bytes, bytes], *, at: int = 0) -> int:
-    """Do what a materializer does. Returns where the table is then."""
-    records = record_batch(list(values.values()), topic=table_of(s), first_offset=at, keys=list(values))
-    with closing(OnlineTable(redis, table_of(s), topic_id="one")) as table:
-        table.open({0: (0, 0)}, partitions=1)
-        place = table.apply([Upsert(0, at, at + len(records), records)])[0]
-    assert place == at + len(records)
-    return place
-
-
-def enriched(s: Stream, redis: RedisSettings, **changes: object) -> tuple[Stream, Deployment]:
-    """The stream with an online store, and a deployment that takes the feature c from it."""
-    health = HealthSettings(port=free_port())
-    connected = replace(s, settings=s.settings.model_copy(update={"redis": redis, "health": health}))
-    return connected, connected.deployment(enrich=[{"table": table_of(s), "features": ["c"], **changes}])
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def readiness(s: Stream) -> str:
