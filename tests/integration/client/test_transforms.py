@@ -60,7 +60,7 @@ def test_what_there_is_not_is_said(broker: LocalBroker, name: str) -> None:
         transforms.show(f"{name}/9")
 
 
-def test_export_import_export_is_the_same_text(
+def test_s45_export_import_export_is_the_same_text(
     broker: LocalBroker, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setenv("MILLRACE_KAFKA__BOOTSTRAP", broker.kafka.bootstrap)

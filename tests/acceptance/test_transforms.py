@@ -1,0 +1,284 @@
+"""One transform for training, live, batch and requests: rows S43 to S45."""
+
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+from scorer_stream import Stream
+
+from millrace.client.models import Models
+from millrace.client.transforms import Transforms, fit_transform
+from millrace.core.columns import FeatureColumns
+from millrace.core.errors import Reason, RequestError
+from millrace.core.outputs import Outputs
+from millrace.core.signature import Signature
+from millrace.process.settings import Settings
+from millrace.serving.bundle import open_bundle
+from millrace.serving.loading import LoadedModel, load
+from millrace.serving.manifest import SignatureDocument, TrainingSource
+from millrace.serving.rows import columns_from_values
+from millrace.serving.training import EVENT_ID, EVENT_TIME, LABEL
+from millrace.testing.broker import Broker
+from millrace.testing.models import linear_bundle
+from millrace.transform import Program, Transform
+from millrace_batch.adapters.reading import Piece
+from millrace_batch.adapters.scoring import TableScoring
+from millrace_trainer.adapters.making import make_candidate
+
+ROWS: Final = 10_000
+
+WEATHER: Final[dict[str, Any]] = {
+    "transform": "weather",
+    "input": [
+        {"name": "temp_f", "type": "float64", "nullable": True},
+        {"name": "wind", "type": "float32", "nullable": True},
+        {"name": "rain", "type": "string"},
+        {"name": "sky", "type": "string"},
+        {"name": "time", "type": "timestamp"},
+        {"name": "sensor", "type": "int64"},
+    ],
+    "steps": [
+        {"step": "compute", "into": "temp", "expression": "(temp_f - 32) / 1.8"},
+        {"step": "fill", "columns": ["temp"], "learn_value": "mean"},
+        {"step": "clip", "columns": ["temp"], "quantiles": [0.01, 0.99]},
+        {"step": "to_number", "columns": ["rain"], "decimal": ",", "missing": ["", "-"]},
+        {"step": "fill", "columns": ["rain", "wind"], "value": 0.0},
+        {"step": "date_parts", "column": "time", "parts": ["hour", "day_of_year"], "timezone": "Europe/Berlin"},
+        {"step": "compute", "into": "season", "expression": "cos(time_day_of_year / 58.1) + exp(-wind * wind / 100)"},
+        {"step": "one_hot", "column": "sky", "most": 3},
+        {"step": "bucket", "column": "temp", "into": "warmth", "quantiles": 5},
+        {"step": "scale", "columns": ["temp", "wind", "rain"], "by": "standard"},
+        {"step": "filter", "where": "sensor != 3 or time_hour < 12"},
+        {"step": "compute", "into": "a", "expression": "temp * season + sky_clear"},
+        {"step": "compute", "into": "b", "expression": "log1p(abs(rain)) - warmth / 5"},
+        {"step": "compute", "into": "c", "expression": "wind / (1 + time_hour)"},
+        {"step": "cast", "columns": {"a": "float32"}},
+    ],
+    "output": [{"name": "a", "type": "float32"}, {"name": "b"}, {"name": "c", "nullable": True}],
+}
+"""A document of more than a dozen steps, some of which learn, leave rows out, or refuse them."""
+
+
+def random_rows(count: int, *, seed: int) -> pa.Table:
+    """Rows such as weather stations send: some values are missing, some cannot be read."""
+    random = np.random.default_rng(seed)
+    temp = np.where(random.random(count) < 0.1, np.nan, random.normal(60, 25, count))
+    wind = np.where(random.random(count) < 0.1, np.nan, random.gamma(2, 3, count)).astype(np.float32)
+    rain = np.array([f"{value:.2f}".replace(".", ",") for value in random.gamma(0.5, 4, count)], object)
+    rain[random.random(count) < 0.1] = "-"
+    rain[random.random(count) < 0.02] = "much"
+    return pa.table(
+        {
+            "temp_f": pa.array(temp, from_pandas=True),
+            "wind": pa.array(wind, from_pandas=True),
+            "rain": pa.array(rain.tolist(), pa.string()),
+            "sky": pa.array(random.choice(["clear", "rain", "fog", "snow", ""], count).tolist(), pa.string()),
+            "time": pa.array(random.integers(0, 2**41, count), pa.int64()).cast(pa.timestamp("ms")),
+            "sensor": pa.array(random.integers(-5, 6, count)),
+        }
+    )
+
+
+def as_json(table: pa.Table) -> list[bytes]:
+    plain = table.set_column(table.schema.get_field_index("time"), "time", table.column("time").cast(pa.int64()))
+    return [json.dumps(row).encode() for row in plain.to_pylist()]
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """A deployment whose model was trained with the transform, the rows of its stream, and the transform's version."""
+
+    stream: Stream
+    table: pa.Table
+    program: Program
+    reference: str
+    folder: Path
+
+    @property
+    def models(self) -> Models:
+        return Models(self.stream.broker.kafka, self.stream.settings)
+
+
+@pytest.fixture
+def weather(broker: Broker, tmp_path: Path) -> Weather:
+    settings = Settings(home=tmp_path / "home")
+    stream = Stream(broker, settings, f"s-{uuid.uuid4().hex[:10]}")
+    table = random_rows(ROWS, seed=44)
+    data, document = tmp_path / "rows.parquet", tmp_path / "weather.json"
+    pq.write_table(table, data)
+    document.write_text(json.dumps({**WEATHER, "transform": stream.name}))
+    program = fit_transform(Transform.load(document), data)
+    entry = Transforms(broker.kafka).push(program)
+    linear_bundle(tmp_path / "bundle", name=stream.model, weights=(1, -1, 0.5))
+    Models(broker.kafka, settings).push(tmp_path / "bundle", transform=entry.reference)
+    return Weather(stream, table, program, entry.reference, tmp_path)
+
+
+@pytest.fixture
+def model(weather: Weather) -> Iterator[LoadedModel]:
+    with weather.stream.registry() as registry:
+        entry, bundle = registry.open(weather.stream.model)
+    loaded = load(bundle, version=entry.version)
+    yield loaded
+    loaded.close()
+
+
+def yes_scores(outputs: Outputs) -> NDArray[np.float32]:
+    return np.ascontiguousarray(outputs.scores[:, 1])
+
+
+def live(weather: Weather) -> dict[int, bytes]:
+    """Bits of the answer to each row, by a scorer on the broker."""
+    stream = weather.stream
+    stream.send(as_json(weather.table))
+    expected = weather.program.apply(weather.table)
+    with stream.running(stream.deployment(transform=weather.reference, batch={"max_records": 700})):
+        stream.wait_for(len(expected.source))
+        stream.wait_for(len(expected.refused), f"{stream.name}.dlq")
+    predictions = stream.predictions()
+    assert {each["transform"] for each in predictions} == {weather.program.fingerprint}
+    return {each["source"]["offset"]: np.float32(each["outputs"]["scores"]["yes"]).tobytes() for each in predictions}
+
+
+def by_batch(weather: Weather, model: LoadedModel) -> dict[int, bytes]:
+    """The same by the batch scorer, in splits of a file."""
+    scoring, found = TableScoring(model, None, ()), {}
+    for start in range(0, ROWS, 3_333):
+        piece = weather.table.slice(start, 3_333)
+        scored = scoring.score(Piece(piece, np.arange(start, start + len(piece)), len(piece)), path="rows")
+        assert scored.table is not None
+        rows, scores = scored.table.column("source_row").to_pylist(), scored.table.column("score_yes").to_numpy()
+        found |= {row: score.tobytes() for row, score in zip(rows, scores, strict=True)}
+    return found
+
+
+def by_training(weather: Weather, model: LoadedModel) -> dict[int, bytes]:
+    """The same by the model on the rows that a training function is given."""
+    module, learned_from = weather.folder / "learning.py", weather.folder / "learned_from.parquet"
+    module.write_text(
+        "import pyarrow.parquet as pq\n"
+        "def train(table, context):\n"
+        f"    pq.write_table(table, {str(learned_from)!r})\n"
+        f"    return {str(weather.folder / 'again')!r}\n"
+    )
+    linear_bundle(weather.folder / "again", name=weather.stream.model, weights=(1, -1, 0.5))
+    meta = {
+        EVENT_ID: pa.array(list(map(str, range(ROWS)))),
+        EVENT_TIME: pa.array(np.arange(ROWS)),
+        LABEL: pa.array(["yes", "no"] * (ROWS // 2)),
+    }
+    rows = dict(zip(weather.table.column_names, weather.table.columns, strict=True))
+    pq.write_table(pa.table({**meta, **rows}), weather.folder / "train.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(weather.folder))
+        make_candidate(task(weather, model))
+    assert open_bundle(weather.folder / "candidate").manifest.transform == weather.program.fingerprint
+    table = pq.read_table(learned_from)
+    features = {name: table.column(name).to_numpy() for name in "abc"}
+    scores = yes_scores(model.runtime.infer(columns_from_values(model.bundle.signature, features)))
+    ids = map(int, table.column(EVENT_ID).to_pylist())
+    return {row: score.tobytes() for row, score in zip(ids, scores, strict=True)}
+
+
+def task(weather: Weather, model: LoadedModel) -> dict[str, Any]:
+    folder = weather.folder
+    return {
+        "model": weather.stream.model,
+        "task": model.signature.task.value,
+        "signature": SignatureDocument.of(model.bundle.signature).model_dump_json(),
+        "transform": weather.program.transform.document(),
+        "training": TrainingSource().model_dump_json(),
+        "created_at": datetime.now(UTC).isoformat(),
+        "seed": 1,
+        "request": {},
+        "train": str(folder / "train.parquet"),
+        "holdout": str(folder / "train.parquet"),
+        "function": "learning:train",
+        "scratch": str(folder / "scratch"),
+        "bundle": str(folder / "candidate"),
+    }
+
+
+def by_request(weather: Weather, model: LoadedModel) -> dict[int, bytes]:
+    """The same by a gateway's engine, whose rows come as tensors, in requests of various sizes."""
+    columns, found = tensors(model.signature, weather.table), {}
+    edges = np.unique(np.random.default_rng(5).integers(0, ROWS, 40))
+    for begin, end in zip([0, *edges], [*edges, ROWS], strict=True):
+        if begin == end:
+            continue
+        inference = model.engine.infer(columns.take(slice(begin, end))).answering(end - begin)
+        assert len(inference.scored) + len(inference.refused) == end - begin
+        scores = yes_scores(inference.outputs)
+        found |= {begin + row: score.tobytes() for row, score in zip(inference.scored.tolist(), scores, strict=True)}
+    return found
+
+
+def tensors(signature: Signature, table: pa.Table) -> FeatureColumns:
+    values: dict[str, Sequence[Any] | NDArray[Any]] = {}
+    for feature in signature.features:
+        column = table.column(feature.name)
+        column = column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
+        values[feature.name] = column.to_numpy() if not pa.types.is_string(column.type) else column.to_pylist()
+    return columns_from_values(signature, values)
+
+
+def test_s44_ten_thousand_rows_have_equal_bits_live_in_training_in_batch_and_by_request(
+    weather: Weather, model: LoadedModel
+) -> None:
+    answers = live(weather)
+    assert len(answers) > ROWS // 2
+    assert by_training(weather, model) == answers
+    assert by_batch(weather, model) == answers
+    assert by_request(weather, model) == answers
+
+
+def test_s44_a_row_that_cannot_be_transformed_is_a_dead_letter_and_one_that_is_filtered_is_nothing(
+    weather: Weather,
+) -> None:
+    stream = weather.stream
+    noon = {"temp_f": 50.0, "wind": 1.0, "rain": "0,5", "sky": "rain", "time": 43_200_000, "sensor": 1}
+    bad, filtered, null, good = {**noon, "rain": "much"}, {**noon, "sensor": 3}, {**noon, "sky": None}, noon
+    stream.send([json.dumps(each).encode() for each in (bad, filtered, null, good)])
+    with stream.running():
+        stream.wait_for(1)
+    assert [each["source"]["offset"] for each in stream.predictions()] == [3]
+    first, second = sorted(stream.dead_letters(), key=lambda letter: letter.source.offset)
+    assert (first.source.offset, first.stage, first.reason) == (0, "transform", Reason.WRONG_TYPE)
+    assert first.message == "step 4 (to_number): rain has no equal in float64"
+    assert (second.source.offset, second.stage) == (2, "decode")
+    with stream.running():  # what was left out is committed like the rest: it does not come again
+        stream.send([json.dumps(good).encode()])
+        stream.wait_for(2)
+    assert len(stream.dead_letters()) == 2
+
+
+def test_s44_a_deployment_that_counts_on_another_transform_is_refused(weather: Weather) -> None:
+    stream = weather.stream
+    other = Transform.parse({**WEATHER, "transform": stream.name, "steps": WEATHER["steps"][:-1]}, subject="other")
+    pushed = Transforms(stream.broker.kafka).push(Program.fit(other, weather.table))
+    error = stream.refuses(stream.deployment(transform=pushed.reference))
+    assert isinstance(error, RequestError)
+    assert pushed.fingerprint in error.message
+    assert weather.program.fingerprint in error.message
+    assert f"trained with {pushed.reference}" in error.remedy
+
+
+def test_s43_one_version_of_the_transform_is_named_by_the_model_a_training_and_live(weather: Weather) -> None:
+    stream = weather.stream
+    [version] = weather.models.list(stream.model)
+    shown = Transforms(stream.broker.kafka).show(weather.reference)
+    assert version.entry.transform == shown.fingerprint == weather.program.fingerprint
+    stream.send(as_json(weather.table.slice(0, 50)))
+    with stream.running(stream.deployment(transform=stream.name)):
+        stream.wait_for(len(weather.program.apply(weather.table.slice(0, 50)).source))
+    assert {each["transform"] for each in stream.predictions()} == {shown.fingerprint}
+    assert weather.models.push(weather.folder / "bundle", transform=weather.reference).entry.version == 1
