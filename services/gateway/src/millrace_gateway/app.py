@@ -3,12 +3,11 @@
 import asyncio
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +32,6 @@ from millrace.serving.streams import StreamCodec
 from millrace.store.finding import SoughtOnlineStore
 from millrace.telemetry import gateway as metrics
 from millrace.telemetry.inference import ANSWERED, DoorName
-from millrace.telemetry.metrics import Instruments
 from millrace_gateway.adapters.answering import Answering, event_id_source
 from millrace_gateway.adapters.balancing import behind_haproxy
 from millrace_gateway.adapters.compiling import Compiler
@@ -50,6 +48,7 @@ from millrace_gateway.adapters.prediction_streams import PredictionStreams
 from millrace_gateway.adapters.rates import RateLimiter
 from millrace_gateway.adapters.readiness import Readiness
 from millrace_gateway.adapters.rest.bodies import BodyLimits
+from millrace_gateway.adapters.rest.direct import DirectInference
 from millrace_gateway.adapters.rest.doors import RestDoor, application
 from millrace_gateway.adapters.rest.entities import Entities, entities_door
 from millrace_gateway.adapters.rest.guard import Guard
@@ -133,11 +132,11 @@ class Gateway:
         async with AsyncExitStack() as stack:
             parts = await self._open(told, stack)
             options = self.options
-            app = Guard(
-                application(parts.rest_doors()), parts.entrance, partial(_count, told.instruments, DoorName.REST)
-            )
+            app = Guard(application(parts.rest_doors()), parts.entrance, parts.observe(DoorName.REST))
             rest_at, grpc_at, place = self._addresses()
-            rest = await stack.enter_async_context(RestServer(app, rest_at, options.limits, drain=DRAIN))
+            rest = await stack.enter_async_context(
+                RestServer(app, parts.direct_inference(), rest_at, options.limits, drain=DRAIN)
+            )
             rpc = await stack.enter_async_context(GrpcServer(parts.grpc_doors(), grpc_at, options.limits, drain=DRAIN))
             readiness = Readiness(told, rpc)
             end_streams = parts.streams.hub.close
@@ -236,7 +235,7 @@ class _Parts:
         bodies = BodyLimits(limits.body_bytes, timedelta(seconds=limits.body_secs))
         return (
             health_door(self.told.health, self.told.instruments.exposition),
-            inference_door(self.answering, self.repository, bodies, TensorLimits(limits.elements, limits.depth)),
+            inference_door(self.answering, self.repository, bodies, self._tensors),
             repository_door(self.repository, bodies),
             predictions_door(self.streams),
             entities_door(Entities(self.online, self.streams.topics)),
@@ -244,15 +243,28 @@ class _Parts:
             uploads_door(self.gateway.uploads(), stall_secs=self.gateway.options.limits.body_secs),
         )
 
+    def direct_inference(self) -> DirectInference:
+        """The short way to inference over HTTP."""
+        return DirectInference(self.answering, self._tensors, self.entrance, self.observe(DoorName.REST))
+
     def grpc_doors(self) -> Sequence[grpc.GenericRpcHandler]:
         """Every door over gRPC."""
-        calls = Calls(self.entrance, partial(_count, self.told.instruments, DoorName.GRPC))
+        calls = Calls(self.entrance, self.observe(DoorName.GRPC))
         elements = self.gateway.options.limits.elements
         return (
             inference_service(self.answering, self.repository, self.told.health, calls, elements=elements),
             predictions_service(self.streams, calls),
         )
 
+    def observe(self, door: DoorName) -> Callable[[str], None]:
+        """Counts the answers of a door by their status."""
 
-def _count(instruments: Instruments, door: DoorName, status: str) -> None:
-    instruments.add(ANSWERED, door=door, status=status)
+        def count(status: str) -> None:
+            self.told.instruments.add(ANSWERED, door=door, status=status)
+
+        return count
+
+    @property
+    def _tensors(self) -> TensorLimits:
+        limits = self.gateway.options.limits
+        return TensorLimits(limits.elements, limits.depth)

@@ -19,6 +19,11 @@ class Entrance:
         self._rates = rates
         self._doorkeeper = doorkeeper
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it lets everybody in, as often as they come."""
+        return self._doorkeeper is None and not self._rates.is_limited
+
     def check(self, headers: Mapping[str, str], address: str, needs: Role | None) -> None:
         """Let one request in.
 

@@ -30,6 +30,11 @@ class RateLimiter:
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._wall = wall
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a bound at all."""
+        return self._allowed is not None
+
     def check(self, headers: Mapping[str, str], address: str) -> None:
         """Count one request.
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from http import HTTPStatus
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -17,7 +17,7 @@ _LINGER_SECS: Final = 1.0
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with bounds. A subclass is bound to its limits by `bounded`."""
+    """uvicorn's protocol with bounds. A subclass is bound to its limits by `direct_protocol`."""
 
     limits: ClassVar[Limits]
 
@@ -32,7 +32,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.connections) > self.limits.connections:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, Code.UNAVAILABLE, "there are too many connections")
         else:
-            self._arm()
+            self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
@@ -48,7 +48,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """A request begins: its head must come in time."""
         super().on_message_begin()
         self._head_bytes = 0
-        self._arm()
+        self._await_head()
 
     def on_url(self, url: bytes) -> None:
         """More of the address; one that is too long ends the connection."""
@@ -75,19 +75,27 @@ class BoundedProtocol(HttpToolsProtocol):
         """Refuse what is no HTTP, or is beyond a bound of its head."""
         self._refuse(*(self._refusal or (HTTPStatus.BAD_REQUEST, Code.INVALID, msg)))
 
-    def _arm(self) -> None:
+    @property
+    def is_refused(self) -> bool:
+        """Whether the last that the client gets was written."""
+        return self._is_refused
+
+    def _await_head(self) -> None:
+        self._arm(self.limits.head_secs, "no request arrived")
+
+    def _arm(self, secs: float, what: str) -> None:
+        """End the connection if nothing disarms it within this time."""
         if self._timer is None:
-            self._timer = self.loop.call_later(self.limits.head_secs, self._too_slow)
+            self._timer = self.loop.call_later(secs, self._too_slow, f"{what} within {secs:g} s")
 
     def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _too_slow(self) -> None:
+    def _too_slow(self, message: str) -> None:
         self._timer = None
-        secs = self.limits.head_secs
-        self._refuse(HTTPStatus.REQUEST_TIMEOUT, Code.SLOW, f"no request arrived within {secs:g} s")
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT, Code.SLOW, message)
 
     def _refuse(self, status: HTTPStatus, code: Code, message: str) -> None:
         self._disarm()
@@ -107,9 +115,3 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_refused = True
         self.transport.write_eof()
         self._timer = self.loop.call_later(_LINGER_SECS, self.transport.close)
-
-
-def bounded(limits: Limits) -> type[BoundedProtocol]:
-    """The protocol with these limits."""
-    namespace: dict[str, Any] = {"limits": limits}
-    return type("_Bounded", (BoundedProtocol,), namespace)

@@ -1,39 +1,22 @@
 """What a door over HTTP is, and how doors become one application."""
 
-import re
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, TypeAlias
+from typing import Any
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from millrace import __version__
 from millrace.core.errors import MillraceError
 from millrace_gateway.adapters.rest.refusals import refuse, refuse_status
 
 log = structlog.get_logger()
-
-
-Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
-
-
-@dataclass(frozen=True, slots=True)
-class Shortcut:
-    """A POST route that is worth a way around the framework, which costs twice as much as a small model's answer.
-
-    Attributes:
-        path: What the whole path must be; its named groups are the path's parameters.
-        handle: The handler; errors of `MillraceError` become answers as everywhere.
-    """
-
-    path: re.Pattern[str]
-    handle: Handler
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +28,11 @@ class RestDoor:
             a body reads it by `read_body`, which bounds it.
         paths: OpenAPI path items of routes that FastAPI cannot describe by itself, by path.
         schemas: OpenAPI schemas that these refer to, by name.
-        shortcuts: Ways around the framework to some of the routes.
     """
 
     router: APIRouter
     paths: Mapping[str, Any] = field(default_factory=dict)
     schemas: Mapping[str, Any] = field(default_factory=dict)
-    shortcuts: Sequence[Shortcut] = ()
 
 
 def application(doors: Sequence[RestDoor]) -> ASGIApp:
@@ -74,32 +55,7 @@ def application(doors: Sequence[RestDoor]) -> ASGIApp:
         return document
 
     app.openapi = described  # type: ignore[method-assign]  # FastAPI's own way to extend its document
-    return _Shortcuts(app, [shortcut for door in doors for shortcut in door.shortcuts])
-
-
-class _Shortcuts:
-    """An ASGI application that answers what has a shortcut, around another one that answers everything else."""
-
-    def __init__(self, app: ASGIApp, shortcuts: Sequence[Shortcut]) -> None:
-        self._app = app
-        self._shortcuts = shortcuts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST":
-            for shortcut in self._shortcuts:
-                if (match := shortcut.path.fullmatch(scope["path"])) is not None:
-                    scope["path_params"] = match.groupdict(default="")
-                    response = await _answer(shortcut.handle, Request(scope, receive))
-                    await response(scope, receive, send)
-                    return
-        await self._app(scope, receive, send)
-
-
-async def _answer(handle: Handler, request: Request) -> Response:
-    try:
-        return await handle(request)
-    except MillraceError as error:
-        return refuse(error)
+    return app
 
 
 async def _refused(request: Request, error: MillraceError) -> Response:

@@ -1,6 +1,8 @@
-"""The door of inference over HTTP: `/v2/models/...` of the Open Inference Protocol."""
+"""The door of inference over HTTP: `/v2/models/...` of the Open Inference Protocol.
 
-import re
+Most requests to infer never come here: `millrace_gateway.adapters.rest.direct`.
+"""
+
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -9,17 +11,15 @@ from starlette.responses import Response
 from millrace_gateway.adapters.answering import Answering
 from millrace_gateway.adapters.models import Repository
 from millrace_gateway.adapters.rest.bodies import BodyLimits, read_body
-from millrace_gateway.adapters.rest.doors import RestDoor, Shortcut
+from millrace_gateway.adapters.rest.doors import RestDoor
 from millrace_gateway.adapters.rest.inference_schema import PATHS, SCHEMAS
 from millrace_gateway.adapters.rest.refusals import JSON
-from millrace_gateway.adapters.rest.tensors import HEADER_LENGTH, TensorLimits, read_ask, write_answer
+from millrace_gateway.adapters.rest.tensors import HEADER_LENGTH, OCTETS, TensorLimits, read_ask, write_answer
 from millrace_gateway.adapters.served import Served
 from millrace_gateway.logic.describing import describe_config, describe_model, describe_statistics
 
 _MODEL: Final = "/v2/models/{model}"
 _VERSION: Final = "/v2/models/{model}/versions/{version}"
-_INFER: Final = re.compile(r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer")
-_OCTETS: Final = "application/octet-stream"
 
 
 def inference_door(answering: Answering, repository: Repository, limits: BodyLimits, tensors: TensorLimits) -> RestDoor:
@@ -44,7 +44,7 @@ def inference_door(answering: Answering, repository: Repository, limits: BodyLim
         content, head = write_answer(await answering.answer(ask), form)
         if head is None:
             return Response(content, media_type=JSON)
-        return Response(content, media_type=_OCTETS, headers={HEADER_LENGTH: str(head)})
+        return Response(content, media_type=OCTETS, headers={HEADER_LENGTH: str(head)})
 
     router.add_route(f"{_MODEL}/infer", infer, methods=["POST"], include_in_schema=False)
     router.add_route(f"{_VERSION}/infer", infer, methods=["POST"], include_in_schema=False)
@@ -78,7 +78,7 @@ def inference_door(answering: Answering, repository: Repository, limits: BodyLim
         """What the model has done since it was loaded."""
         return {"model_stats": [_statistics(model, await repository.find(model, version))]}
 
-    return RestDoor(router, PATHS, SCHEMAS, [Shortcut(_INFER, infer)])
+    return RestDoor(router, PATHS, SCHEMAS)
 
 
 def _statistics(name: str, served: Served) -> dict[str, Any]:

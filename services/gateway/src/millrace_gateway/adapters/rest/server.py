@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from millrace.core.errors import RequestError
-from millrace_gateway.adapters.rest.connections import bounded
+from millrace_gateway.adapters.rest.direct import DirectInference, direct_protocol
 from millrace_gateway.settings import Limits, Rest
 
 _BACKLOG = 2048
@@ -22,16 +22,25 @@ class RestServer:
 
     Leaving ends what is being answered first, at most `drain` long.
 
+    Args:
+        app: What answers.
+        direct: Answers inference the short way.
+        address: Where to listen.
+        limits: Bounds of connections and requests.
+        drain: Longest wait for what is being answered.
+
     Raises:
         RequestError: The address is in use by something else, or not this machine's.
     """
 
-    def __init__(self, app: ASGIApp, address: Rest, limits: Limits, *, drain: timedelta) -> None:
+    def __init__(
+        self, app: ASGIApp, direct: DirectInference, address: Rest, limits: Limits, *, drain: timedelta
+    ) -> None:
         self._socket = _listening(address)
         self._server = _Server(
             uvicorn.Config(
                 app,
-                http=bounded(limits),
+                http=direct_protocol(limits, direct),
                 ws="websockets-sansio",
                 lifespan="off",
                 log_config=None,

@@ -23,6 +23,8 @@ from millrace_gateway.logic.tensors import Datatype, Tensor, check_shape, parse_
 
 HEADER_LENGTH: Final = "inference-header-content-length"
 """Length of the JSON in front of tensors that come as bytes."""
+OCTETS: Final = "application/octet-stream"
+"""What a body is that holds tensors as bytes."""
 
 _SCALARS: Final[Mapping[Datatype, type]] = {
     Datatype.FP32: float,
