@@ -151,7 +151,8 @@ def live(weather: Weather) -> dict[int, bytes]:
 
 def by_batch(weather: Weather, model: LoadedModel) -> dict[int, bytes]:
     """The same by the batch scorer, in splits of a file."""
-    scoring, found = TableScoring(model, None, ()), {}
+    scoring = TableScoring(model, None, ())
+    found: dict[int, bytes] = {}
     for start in range(0, ROWS, 3_333):
         piece = weather.table.slice(start, 3_333)
         scored = scoring.score(Piece(piece, np.arange(start, start + len(piece)), len(piece)), path="rows")
@@ -210,7 +211,8 @@ def task(weather: Weather, model: LoadedModel) -> dict[str, Any]:
 
 def by_request(weather: Weather, model: LoadedModel) -> dict[int, bytes]:
     """The same by a gateway's engine, whose rows come as tensors, in requests of various sizes."""
-    columns, found = tensors(model.signature, weather.table), {}
+    columns = tensors(model.signature, weather.table)
+    found: dict[int, bytes] = {}
     edges = np.unique(np.random.default_rng(5).integers(0, ROWS, 40))
     for begin, end in zip([0, *edges], [*edges, ROWS], strict=True):
         if begin == end:
