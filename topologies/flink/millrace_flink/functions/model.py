@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 import pandas as pd
 from pyflink.table import DataTypes, FunctionContext
 from pyflink.table.udf import ScalarFunction
@@ -11,13 +10,13 @@ from pyflink.table.udf import ScalarFunction
 from millrace.codec.dead_letters import Circumstances
 from millrace.codec.predictions import Identity
 from millrace.core.errors import FatalError
-from millrace.core.records import RecordBatch
 from millrace.process.clock import SystemClock
 from millrace.process.deployment import Deployment
 from millrace.process.settings import Settings
 from millrace.serving.loading import LoadOptions, load
 from millrace.serving.shelf import Shelf
 from millrace.serving.streams import StreamCodec
+from millrace_flink.functions.columns import header_columns, read_columns
 from millrace_flink.functions.scoring import RecordScoring
 
 RESULT: Final = DataTypes.ROW(
@@ -74,51 +73,11 @@ class ScoreRecords(ScalarFunction):  # type: ignore[misc]  # PyFlink is untyped
         """Score a bundle; see `RESULT` for what is returned, a row per record."""
         if self._scoring is None:
             raise FatalError("records came before the model was loaded", remedy="report this as a bug")
-        verdicts = self._scoring.score(
-            read_columns(self._assignment.deployment.source.topic, *columns), wall_ms=self._clock.wall_ms()
-        )
+        records = read_columns(self._assignment.deployment.source.topic, columns)
+        verdicts = self._scoring.score(records, wall_ms=self._clock.wall_ms())
         return pd.DataFrame(
             {
                 "predictions": verdicts.predictions,
-                "names": [[name for name, _ in letter] for letter in verdicts.letters],
-                "contents": [[content for _, content in letter] for letter in verdicts.letters],
+                **header_columns(verdicts.letters),
             }
         )
-
-
-def read_columns(
-    topic: str,
-    keys: "pd.Series[Any]",
-    values: "pd.Series[Any]",
-    partitions: "pd.Series[Any]",
-    offsets: "pd.Series[Any]",
-    timestamps: "pd.Series[Any]",
-    names: "pd.Series[Any]",
-    contents: "pd.Series[Any]",
-) -> RecordBatch:
-    """The records of a topic as Flink brings them. Headers lose their order and all but one of equal names there.
-
-    Args:
-        topic: The topic of all records.
-        keys: Bytes, or None.
-        values: Bytes, or None.
-        partitions: int32.
-        offsets: int64.
-        timestamps: Instants, to the millisecond.
-        names: An array of the headers' names.
-        contents: An array of what they hold.
-    """
-    times = timestamps.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy("datetime64[ms]").astype(np.int64)
-    headers = [
-        [(str(name), content) for name, content in zip(*pair, strict=True)] if pair[0] is not None else None
-        for pair in zip(names, contents, strict=True)
-    ]
-    return RecordBatch(
-        topic,
-        partitions.to_numpy(np.int32),
-        offsets.to_numpy(np.int64),
-        times,
-        keys.tolist(),
-        values.tolist(),
-        headers,
-    )

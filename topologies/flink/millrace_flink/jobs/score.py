@@ -3,8 +3,6 @@
 from pyflink.table import TableEnvironment, TableResult
 from pyflink.table.udf import udf
 
-from millrace.kafka.admin import Admin
-from millrace.process.deployment import Deployment
 from millrace.process.settings import KafkaSettings
 from millrace_flink.functions.model import RESULT, Assignment, ScoreRecords
 from millrace_flink.topics import java_client, sink_table, source_table
@@ -29,9 +27,7 @@ def score(tables: TableEnvironment, assignment: Assignment, kafka: KafkaSettings
     )
     for sink, topic in (("predictions", deployment.predictions_topic), ("letters", deployment.dead_letters_topic)):
         tables.execute_sql(sink_table(sink, topic, client, transactions=f"{name}-flink-{sink}"))
-    tables.create_temporary_function(
-        "score", udf(ScoreRecords(assignment), result_type=RESULT, func_type="pandas")
-    )
+    tables.create_temporary_function("score", udf(ScoreRecords(assignment), result_type=RESULT, func_type="pandas"))
     tables.execute_sql("""CREATE TEMPORARY VIEW scored AS SELECT `key`, `value`, `timestamp`, score(
         `key`, `value`, `partition`, `offset`, `timestamp`, MAP_KEYS(`headers`), MAP_VALUES(`headers`)) AS verdict
         FROM records""")

@@ -1,7 +1,7 @@
 """The job `score` beside the scorer: the same records, the same model, the same answers."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -9,20 +9,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from flink_jobs import Flink
+from flink_streams import rows, send, written_down
 from scorer_stream import MakeStream, Stream
 
 from millrace.codec.dead_letters import DeadLetter, read_dead_letter
 from millrace.codec.reading import read_prediction
-from millrace.core.records import Headers, OutputBatch
-from millrace.kafka.writing import BY_KEY, Writer
-from millrace.process.clock import SystemClock
+from millrace.core.records import Headers
 
 BROKEN = (b"{", b'{"a": 1, "b": 2}', b'{"a": "x", "b": 1, "c": 2}', b'{"a": 1e999, "b": 1, "c": 2}', None)
-
-
-def rows(count: int, seed: int) -> list[bytes]:
-    values = np.random.default_rng(seed).normal(size=(count, 3))
-    return [json.dumps({"a": a, "b": b, "c": c}).encode() for a, b, c in values.tolist()]
 
 
 def arrow_record(count: int) -> bytes:
@@ -33,23 +27,6 @@ def arrow_record(count: int) -> bytes:
     with pa.ipc.new_stream(written, batch.schema) as writer:
         writer.write_batch(batch)
     return written.getvalue()
-
-
-def send(stream: Stream, values: Sequence[bytes | None], extra: Sequence[Headers | None]) -> None:
-    """Write records with keys, each to the partition that its key has everywhere."""
-    keys = [f"k{number % 97}".encode() for number in range(len(values))]
-    anywhere, now = np.full(len(values), BY_KEY, np.int32), np.full(len(values), SystemClock().wall_ms(), np.int64)
-    with Writer(stream.broker.kafka) as writer:
-        writer.write(OutputBatch(stream.source, anywhere, now, keys, values, extra))
-        writer.flush()
-
-
-def written_down(stream: Stream, name: str, tmp_path: Path) -> str:
-    """A file with a deployment of the same stream and model, under another name."""
-    document = stream.deployment().model_dump(mode="json", exclude_defaults=True) | {"deployment": name}
-    path = tmp_path / f"{name}.json"
-    path.write_text(json.dumps(document))
-    return str(path)
 
 
 def predictions(stream: Stream, deployment: str) -> list[tuple[int, bytes | None, int, dict[str, Any]]]:
@@ -84,7 +61,7 @@ def ids(count: int) -> Iterator[Headers | None]:
 def test_s24_flink_answers_as_the_scorer_does_to_the_bit(stream: MakeStream, flink: Flink, tmp_path: Path) -> None:
     s = stream(partitions=4)
     values: list[bytes | None] = [*rows(3_000, seed=1), *BROKEN, arrow_record(50)]
-    send(s, values, [*ids(len(values) - 1), [("content-type", b"application/vnd.apache.arrow.stream")]])
+    send(s, values, headers=[*ids(len(values) - 1), [("content-type", b"application/vnd.apache.arrow.stream")]])
     with s.running():
         s.wait_for(3_050)
         s.wait_for(len(BROKEN), f"{s.name}.dlq")
