@@ -141,7 +141,9 @@ class RolloutScoring:
                 return None
             columns = rows.columns.take(np.flatnonzero(readable[of_row[rows.source]]))
             theirs = ours.only(readable)
-        inference = self.challenger.engine.infer_whole(columns)
+        inference = self.challenger.engine.infer_whole(columns).answering(len(columns))
+        if inference.refused:  # by a filter of its own transform
+            raise inference.refused[0][1]
         return replace(
             theirs,
             version=self.challenger.version,

@@ -49,7 +49,7 @@ class Part:
         asked: Their rows in order, as they were asked.
         columns: The same rows as the model had them.
         outputs: One per row.
-        bins: One per row.
+        bins: One per row; none of an engine without a binner.
         silent: What another version, which does not answer, says of the same rows; None where none was asked.
     """
 
@@ -74,7 +74,7 @@ class Part:
             self.asked.take(rows),
             self.columns.take(rows),
             self.outputs.take(rows),
-            list(map(self.bins.__getitem__, rows.tolist())),
+            _taken(self.bins, rows),
         )
 
 
@@ -139,7 +139,9 @@ class ModelScoring:
         asked = concatenated([request.columns for request in requests])
         sizes = [len(request.columns) for request in requests]
         rows = self.complete(asked, () if self.completion is None else keys_of(requests, sizes))
-        inference = self.engine.infer(rows.columns) if len(rows.columns) else _NO_INFERENCE
+        inference = _NO_INFERENCE
+        if count := len(rows.columns):
+            inference = self.engine.infer(rows.columns).answering(count)
         return _scored(self.version, sizes, rows, inference)
 
     def complete(self, asked: FeatureColumns, keys: Sequence[bytes | None]) -> "Completed":
@@ -199,6 +201,10 @@ def _scored(version: int, sizes: Sequence[int], rows: Completed, inference: Infe
         rows.asked.take(places[kept]),
         rows.columns.take(inference.scored[kept]),
         inference.outputs.take(kept),
-        list(map(inference.bins.__getitem__, kept.tolist())),
+        _taken(inference.bins, kept),
     )
     return Scored([part], reasons)
+
+
+def _taken(bins: Sequence[bytes], rows: NDArray[np.intp]) -> Sequence[bytes]:
+    return list(map(bins.__getitem__, rows.tolist())) if bins else bins
