@@ -7,7 +7,7 @@ from typing import Final
 
 from docs.pages.asyncapi import asyncapi_document
 from docs.pages.cli import cli_page
-from docs.pages.fleet import assignments_schema, keys_schema, nodes_schema, processes_schema
+from docs.pages.fleet import assignments_schema, jobs_schema, keys_schema, nodes_schema, processes_schema
 from docs.pages.metrics import metrics_page
 from docs.pages.schemas import (
     deployment_schema,
@@ -31,6 +31,7 @@ GENERATED: Final[Mapping[str, Callable[[], str]]] = {
     "schemas/nodes/v1/schema.json": nodes_schema,
     "schemas/assignments/v1/schema.json": assignments_schema,
     "schemas/processes/v1/schema.json": processes_schema,
+    "schemas/jobs/v1/schema.json": jobs_schema,
     "schemas/keys/v1/schema.json": keys_schema,
     "schemas/features/v1/schema.json": weather_schema,
     "schemas/features/v1/schema.avsc": weather_avro_schema,

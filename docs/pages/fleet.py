@@ -7,6 +7,7 @@ from typing import Any, Final
 from docs.pages.schemas import text, without_titles
 from millrace.core.feature_schema import DIALECT
 from millrace.process.fleet import ASSIGNMENTS, HEARTBEATS, PROCESSES, FleetRecord
+from millrace.process.jobs import JOBS
 from millrace.process.keys import KEYS
 
 _ATTRIBUTE: Final = re.compile(r"^    (?P<name>\w+): (?P<text>.+(?:\n {8}.+)*)", re.MULTILINE)
@@ -30,6 +31,11 @@ def processes_schema() -> str:
 def keys_schema() -> str:
     """JSON Schema of what is known of a key."""
     return _schema(KEYS, "keys", "API key")
+
+
+def jobs_schema() -> str:
+    """JSON Schema of what somebody launched."""
+    return _schema(JOBS, "jobs", "Job")
 
 
 def _schema(record: FleetRecord[Any], subject: str, title: str) -> str:

@@ -115,6 +115,7 @@ ORDER: Final = (
     "alerts",
     "models",
     "deployments",
+    "jobs",
     "nodes",
     "assignments",
     "processes",

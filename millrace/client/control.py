@@ -131,6 +131,30 @@ class ControlClient:
             "GET", "/v1/history", params={name: each for name, each in wanted.items() if each is not None}
         )
 
+    def jobs(self) -> list[Json]:
+        """What was launched beside the deployments, and how each fares."""
+        return self._list("GET", "/v1/jobs")
+
+    def job(self, name: str) -> Json:
+        """One job, and how it fares: `state` is done or failed when it has ended."""
+        return self._object("GET", f"/v1/jobs/{_part(name)}")
+
+    def submit(self, document: Mapping[str, Any]) -> Json:
+        """Launch a process on some node.
+
+        Args:
+            document: Its `kind`; where they are not to be as usual its `name`, `arguments`, `environment`, `folder`,
+                `variables`, `needs` and `libraries`.
+
+        Returns:
+            Its id as `job`, and its `slot`.
+        """
+        return self._object("POST", "/v1/jobs", json=document)
+
+    def cancel(self, name: str) -> Json:
+        """End a job where it runs, and forget it."""
+        return self._object("DELETE", f"/v1/jobs/{_part(name)}")
+
     def verification(self) -> Json:
         """Whether the history is whole: no record edited, dropped or put in between."""
         return self._object("GET", "/v1/history/verification")

@@ -33,11 +33,13 @@ from millrace.process.settings import ClientConfig, KafkaSettings
 MODELS_TOPIC: Final = "millrace.models"
 DEPLOYMENTS_TOPIC: Final = "millrace.deployments"
 KEYS_TOPIC: Final = "millrace.keys"
+JOBS_TOPIC: Final = "millrace.jobs"
 
 CONTROL_TOPICS: Final = (
     TopicSpec(MODELS_TOPIC, 1, {"cleanup.policy": "compact"}),
     TopicSpec(DEPLOYMENTS_TOPIC, 1, {"cleanup.policy": "compact"}),
     TopicSpec(KEYS_TOPIC, 1, {"cleanup.policy": "compact"}),
+    TopicSpec(JOBS_TOPIC, 1, {"cleanup.policy": "compact"}),
     TopicSpec(HISTORY_TOPIC, 1, {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}),
 )
 """The topics of control, as they are created where they do not exist."""

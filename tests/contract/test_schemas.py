@@ -32,6 +32,7 @@ from millrace.kafka.history import HistoryRecord, verify
 from millrace.kafka.receipts import read_receipt
 from millrace.process.deployment import Deployment
 from millrace.process.fleet import ASSIGNMENTS, HEARTBEATS, PROCESSES
+from millrace.process.jobs import JOBS
 from millrace.process.keys import KEYS
 from millrace.process.retraining import read_loop_record
 from millrace.serving.catalogue import AliasEntry, LatencyEntry, VersionEntry, read_entry
@@ -107,6 +108,7 @@ READERS: Final[Mapping[str, Callable[[Any], object]]] = {
     "nodes": lambda document: HEARTBEATS.read(document, subject="an example"),
     "assignments": lambda document: ASSIGNMENTS.read(document, subject="an example"),
     "processes": lambda document: PROCESSES.read(document, subject="an example"),
+    "jobs": lambda document: JOBS.read(document, subject="an example"),
     "keys": lambda document: KEYS.read(document, subject="an example"),
     "history": read_history_example,
     "evidence": lambda document: read_evidence(json.dumps(document).encode()),

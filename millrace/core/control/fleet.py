@@ -168,6 +168,7 @@ class Workload:
         needs: What one of them needs.
         libraries: Library versions that a node must have.
         digest: Fingerprint of everything that a process reads when it starts: another one means a restart.
+        ends: Whether a process ends by itself when its work is done; then it is not started again.
     """
 
     deployment: str
@@ -176,6 +177,7 @@ class Workload:
     needs: Resources
     digest: str
     libraries: Mapping[str, str] = field(default_factory=dict)
+    ends: bool = False
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -193,7 +195,9 @@ class Order(StrEnum):
     WAIT = "wait"
     """Nothing shall run yet: no node fits, or the last process crashed a moment ago."""
     FAILED = "failed"
-    """Nothing shall run until the deployment changes: it crashed again and again."""
+    """Nothing shall run until the deployment changes: it crashed again and again, or was a job and failed."""
+    DONE = "done"
+    """Nothing shall run any more: it was a job, and has done its work."""
 
 
 @dataclass(frozen=True, slots=True)

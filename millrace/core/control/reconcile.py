@@ -105,7 +105,16 @@ class _Turn:
             return self._start(assignment, workload, f"node {assignment.node} stopped it")
         if assignment.digest != workload.digest:
             return self._start(assignment, workload, "the deployment changed")
+        if workload.ends:
+            return self._after_work(assignment, process, workload)
         return self._after_crash(assignment, process, workload)
+
+    def _after_work(self, assignment: Assignment, process: Process, workload: Workload) -> Assignment:
+        """A job that failed is not started again: nobody knows whether its work may be done twice."""
+        ended = replace(assignment, decided_ms=self.now_ms, needs=workload.needs, gpus=())
+        if process.exit_code == 0:
+            return replace(ended, order=Order.DONE, why="it did its work and ended")
+        return replace(ended, order=Order.FAILED, why=f"failed: {process.why}")
 
     def _after_crash(self, assignment: Assignment, process: Process, workload: Workload) -> Assignment:
         crashes = self.policy.crashes(assignment.crashes, process)

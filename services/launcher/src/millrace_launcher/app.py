@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from socket import socket
 from threading import Event, Thread
 from typing import Final
 
@@ -38,6 +37,7 @@ from millrace_launcher.adapters.rest.api import make_api
 from millrace_launcher.adapters.rest.desk import Desk
 from millrace_launcher.adapters.rest.guard import Guard
 from millrace_launcher.adapters.rest.insights import Insights
+from millrace_launcher.adapters.rest.jobs import JobDesk
 from millrace_launcher.adapters.rest.keys import KeyDesk
 from millrace_launcher.adapters.rest.server import RestServer, is_loopback, listen
 from millrace_launcher.adapters.sampling import Sampler
@@ -49,7 +49,6 @@ from millrace_launcher.logic.ports import Runner
 from millrace_launcher.logic.series import EVERY
 from millrace_launcher.logic.standing import BEAT
 from millrace_launcher.settings import LauncherSettings
-from millrace_launcher.ui.site import Site
 
 log = structlog.get_logger()
 
@@ -90,8 +89,8 @@ class Daemon:
             told = stack.enter_context(
                 watched("launcher", metrics.LAUNCHER, self.settings, clock=self.clock, constants=constants)
             )
-            server = stack.enter_context(listen(self.own.host, self.own.port))
-            url = self.own.url or f"http://{self.own.host}:{server.getsockname()[1]}"
+            socket = stack.enter_context(listen(self.own.host, self.own.port))
+            url = self.own.url or f"http://{self.own.host}:{socket.getsockname()[1]}"
             log.info("starting", node=folder.node, kafka=self.kafka.bootstrap, url=url, health=told.url)
             kinds = load_kinds()
             view = stack.enter_context(FleetView(self.kafka, kinds))
@@ -119,16 +118,14 @@ class Daemon:
             known = stack.enter_context(KeyView(self.kafka))
             self._check_openness(known)
             keys = stack.enter_context(KeyDesk(self.kafka, known, self.clock))
+            jobs = stack.enter_context(JobDesk(self.kafka, view, kinds, self.clock))
             guard = Guard(Doorkeeper(known, clock=self.clock, owner=token), desk, self.clock)
             sampler = stack.enter_context(Sampler(runner, self.clock))
             stack.enter_context(_repeated(sampler.turn, EVERY, name="sampler"))
             insights = stack.enter_context(
                 Insights(self.kafka, self.settings, view, sampler, node=folder.node, token=token, clock=self.clock)
             )
-            site = stack.enter_context(Site(_own_address(self.own.host, server), self.clock))
-            api = make_api(desk, keys, insights, guard)
-            api.mount("/", site.application())
-            stack.enter_context(RestServer(api, server))
+            stack.enter_context(RestServer(make_api(desk, keys, jobs, insights, guard), socket))
             meter = stack.enter_context(Meter(runner, view, heart))
             stack.enter_context(_repeated(meter.turn, BEAT, name="meter"))
             scaler = stack.enter_context(Scaler(self.kafka, view, lambda: controller.is_elected, self.clock))
@@ -168,7 +165,7 @@ class Daemon:
             runner=runner,
             view=view,
             reporter=stack.enter_context(Reporter(self.kafka)),
-            prober=stack.enter_context(Prober(self.clock)),
+            prober=stack.enter_context(Prober(self.clock, {kind.name: kind.ready for kind in kinds.values()})),
             kinds=kinds,
             settings=self.settings,
             kafka=self.kafka,
@@ -202,12 +199,6 @@ class Daemon:
         heart.state = NodeState.LEFT
         heart.beat()
         log.info("left", node=agent.node)
-
-
-def _own_address(host: str, server: socket) -> str:
-    """Where this machine reaches its own REST API."""
-    everywhere = {"0.0.0.0", "::", ""}  # noqa: S104 -- compared, not bound
-    return f"http://{'127.0.0.1' if host in everywhere else host}:{server.getsockname()[1]}"
 
 
 class _Repeated:

@@ -12,6 +12,7 @@ from millrace_launcher.adapters.rest.api import make_api
 from millrace_launcher.adapters.rest.desk import Desk
 from millrace_launcher.adapters.rest.guard import ROLE, Admission, Guard, RefusalLog
 from millrace_launcher.adapters.rest.insights import Insights
+from millrace_launcher.adapters.rest.jobs import JobDesk
 from millrace_launcher.adapters.rest.keys import KeyDesk
 
 
@@ -49,7 +50,7 @@ class Operation:
 def guarded_api(desk: object, keys: object, admission: Admission, refusals: RefusalLog | None = None) -> FastAPI:
     """The API before these desks and this admission."""
     guard = Guard(admission, refusals or Refusals(), ManualClock())
-    return make_api(cast("Desk", desk), cast("KeyDesk", keys), cast("Insights", desk), guard)
+    return make_api(cast("Desk", desk), cast("KeyDesk", keys), cast("JobDesk", desk), cast("Insights", desk), guard)
 
 
 def described_api() -> FastAPI:

@@ -24,6 +24,7 @@ LISTS = {operation.name for operation in OPERATIONS if operation.has_list}
 OWNER = "the owner's secret"
 NOW = ManualClock().wall_ms()
 BODIES: Mapping[str, Any] = {
+    "submit": {"kind": "python"},
     "put": {},
     "plan": {},
     "scale": {"scorers": 1},

@@ -53,7 +53,12 @@ MANIFEST = {
     "environment": {"python": "3.11", "platform": "linux"},
     "created_at": "2026-01-01T00:00:00Z",
 }
+JOB = {"job": "j", "kind": "python", "slot": "j/python/0", "state": "done", "why": "", "process": None}
 ANSWERS: dict[str, Any] = {
+    "jobs": [JOB],
+    "job": JOB,
+    "submit": {"job": "j", "slot": "j/python/0", "result": "submitted"},
+    "cancel": {"job": "j", "result": "cancelled"},
     "nodes": [],
     "deployments": [],
     "deployment": STATUS,
@@ -84,6 +89,10 @@ ANSWERS: dict[str, Any] = {
 }
 
 COMMANDS = {
+    "jobs": ["job", "status"],
+    "job": ["job", "status", "j"],
+    "submit": ["launch", "python", "--", "-c", "print(1)"],
+    "cancel": ["job", "cancel", "j"],
     "nodes": ["nodes"],
     "deployments": ["deployments"],
     "deployment": ["status", "rain"],

@@ -12,7 +12,6 @@ from millrace.core.clock import Clock
 from millrace.core.control.fleet import Assignment, Process, ProcessState, Slot
 from millrace.core.control.tending import Decline, Drain, Forget, Start, tend
 from millrace.core.errors import RequestError, TransientError
-from millrace.process.deployment import Deployment
 from millrace.process.settings import KafkaSettings, Settings
 from millrace_launcher.adapters.inventory import fingerprint, installed_versions
 from millrace_launcher.adapters.local import HEALTH_PORT, free_port
@@ -27,6 +26,8 @@ from millrace_launcher.settings import PREFIX
 log = structlog.get_logger()
 
 _UNSEEN: Final = Readiness(is_ready=False, why="starting")
+_AT_WORK: Final = Readiness(is_ready=True, why="at work")
+"""What is known of a process that serves nothing."""
 
 
 @dataclass(slots=True)
@@ -119,7 +120,7 @@ class Agent:
         now_ms = self.clock.wall_ms()
         here = dict(self._declined)
         for running in found:
-            answer = answers.get(running.slot, _UNSEEN)
+            answer = answers.get(running.slot, _UNSEEN if running.url else _AT_WORK)
             declined = self._declined.get(running.slot)
             if declined is None or declined.launch < running.launch:
                 here[running.slot] = describe(
@@ -133,10 +134,9 @@ class Agent:
         return here
 
     def _start(self, assignment: Assignment) -> None:
-        deployment = self.view.desired().deployments.get(assignment.slot.deployment)
-        if deployment is None:
+        launch = self._launch(assignment)
+        if launch is None:
             return  # Its document comes by another topic, a moment later.
-        launch = self._launch(assignment, deployment)
         log.info("starting", slot=str(assignment.slot), launch=launch.launch, command=" ".join(launch.command))
         self._declined.pop(assignment.slot, None)
         try:
@@ -145,30 +145,40 @@ class Agent:
             log.warning(error.message, remedy=error.remedy or None)
             self._decline(assignment, str(error), asked=False)
 
-    def _launch(self, assignment: Assignment, deployment: Deployment) -> Launch:
-        slot = assignment.slot
+    def _launch(self, assignment: Assignment) -> Launch | None:
+        slot, desired = assignment.slot, self.view.desired()
         kind = self.kinds[slot.kind]  # The controller knows from the inventory that it is there.
-        environment = {
+        job, deployment = desired.jobs.get(slot.deployment), desired.deployments.get(slot.deployment)
+        if job is not None and job.slot == slot:
+            command, variables, folder = kind.work_on(job, python=sys.executable), job.variables, job.folder
+        elif deployment is not None:
+            command, variables, folder = kind.work_for(deployment, slot.number, python=sys.executable), {}, ""
+        else:
+            return None
+        return Launch(
+            slot=slot,
+            launch=assignment.launch,
+            command=command,
+            environment={**self._environment_of(assignment, kind), **variables},
+            cores=assignment.needs.cores,
+            memory_bytes=assignment.needs.memory_bytes,
+            folder=folder,
+        )
+
+    def _environment_of(self, assignment: Assignment, kind: Kind) -> dict[str, str]:
+        return {
             **{name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},
             "MILLRACE_KAFKA__BOOTSTRAP": self.kafka.bootstrap,
             "MILLRACE_HOME": str(self.settings.home),
             "MILLRACE_HEALTH__HOST": "127.0.0.1",
-            HEALTH_PORT: str(free_port()),
+            **({HEALTH_PORT: str(free_port())} if kind.ready else {}),
             "MILLRACE_LAUNCH__NODE": self.node,
-            "MILLRACE_LAUNCH__SLOT": str(slot),
+            "MILLRACE_LAUNCH__SLOT": str(assignment.slot),
             "MILLRACE_LAUNCH__NUMBER": str(assignment.launch),
             "MILLRACE_LAUNCH__ENVIRONMENT": self._environment,
             # Without GPUs of its own a process must not take another one's.
             "CUDA_VISIBLE_DEVICES": ",".join(map(str, assignment.gpus)),
         }
-        return Launch(
-            slot=slot,
-            launch=assignment.launch,
-            command=(sys.executable, "-m", kind.module, *kind.arguments(deployment, slot.number)),
-            environment=environment,
-            cores=assignment.needs.cores,
-            memory_bytes=assignment.needs.memory_bytes,
-        )
 
     def _decline(self, assignment: Assignment, why: str, *, asked: bool) -> None:
         now_ms = self.clock.wall_ms()

@@ -75,7 +75,7 @@ class Keeper:
         try:
             child = self._start()
         except OSError as error:
-            self._end(None, f"cannot be started: {error.strerror}: {self._launch['command'][0]}")
+            self._end(None, f"cannot be started: {error.strerror}: {error.filename}")
             return
         self._state["pid"] = child.pid
         self._write_state()
@@ -105,6 +105,7 @@ class Keeper:
         return subprocess.Popen(
             self._launch["command"],
             env=self._launch["environment"],
+            cwd=self._launch["folder"] or None,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -118,6 +118,7 @@ class LocalRunner:
         return {
             "command": launch.command,
             "environment": dict(launch.environment),
+            "folder": launch.folder,
             "lease": str(self.lease),
             "log_bytes": self.log_bytes,
             "grace_secs": self.grace_secs,

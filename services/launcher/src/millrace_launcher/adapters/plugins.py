@@ -1,8 +1,8 @@
 """The kinds of process that this node knows, those of other packages included."""
 
-import importlib.util
 from collections.abc import Mapping
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import Final
 
 from millrace.core.errors import RequestError
@@ -31,4 +31,4 @@ def load_kinds() -> Mapping[str, Kind]:
 
 def installed(kinds: Mapping[str, Kind]) -> tuple[str, ...]:
     """The names of the kinds that this node can run: their modules are there."""
-    return tuple(sorted(name for name, kind in kinds.items() if importlib.util.find_spec(kind.module) is not None))
+    return tuple(sorted(name for name, kind in kinds.items() if not kind.module or find_spec(kind.module)))

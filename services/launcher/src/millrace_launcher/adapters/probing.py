@@ -11,6 +11,7 @@ import httpx
 
 from millrace.core.clock import Clock
 from millrace.core.control.fleet import Slot
+from millrace_launcher.logic.kinds import READY
 from millrace_launcher.logic.ports import Running
 
 _PATIENCE: Final = timedelta(milliseconds=500)
@@ -36,10 +37,12 @@ class Prober:
 
     Args:
         clock: Tells how old an answer is.
+        paths: Where processes of a kind answer, by kind; `/readyz` for one that is not there.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, paths: Mapping[str, str] | None = None) -> None:
         self._clock = clock
+        self._paths = paths or {}
         self._answers: dict[str, tuple[float, Readiness]] = {}
         # No proxy: these are addresses of this machine.
         self._client = httpx.Client(timeout=_PATIENCE.total_seconds(), trust_env=False)
@@ -47,7 +50,9 @@ class Prober:
 
     def ask(self, processes: Iterable[Running]) -> Mapping[Slot, Readiness]:
         """What each process says that serves its health; blocks for half a second for one that does not answer."""
-        return {process.slot: self._latest(process.url) for process in processes if process.url}
+        return {
+            each.slot: self._latest(each.url + self._paths.get(each.slot.kind, READY)) for each in processes if each.url
+        }
 
     def close(self) -> None:
         """Release everything."""
@@ -72,7 +77,7 @@ class Prober:
 
     def _ask(self, url: str) -> Readiness:
         try:
-            answer = self._client.get(f"{url}/readyz")
+            answer = self._client.get(url)
         except httpx.ConnectError:
             return Readiness(is_ready=False, why="it does not answer yet")
         except httpx.HTTPError as error:

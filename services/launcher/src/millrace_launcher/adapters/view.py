@@ -16,7 +16,7 @@ from millrace.core.errors import RequestError
 from millrace.core.records import NextOffset
 from millrace.kafka.admin import Admin
 from millrace.kafka.control import Changes, ControlView
-from millrace.kafka.control_writer import CONTROL_TOPICS, DEPLOYMENTS_TOPIC
+from millrace.kafka.control_writer import CONTROL_TOPICS, DEPLOYMENTS_TOPIC, JOBS_TOPIC
 from millrace.kafka.fleet import ASSIGNMENTS_TOPIC, FLEET_TOPICS, NODES_TOPIC, PROCESSES_TOPIC
 from millrace.process.fleet import ASSIGNMENTS, HEARTBEATS, PROCESSES, FleetRecord
 from millrace.process.settings import KafkaSettings
@@ -102,7 +102,7 @@ class FleetView:
         self._admin = Admin(kafka)
         self._admin.ensure_topics([*CONTROL_TOPICS, *FLEET_TOPICS])
         self._kinds = kinds
-        self._desired: tuple[Mapping[str, Any], Desired] = ({}, Desired({}, (), {}))
+        self._desired: tuple[object, Desired] = (None, Desired({}, (), {}))
         with ExitStack() as stack:
             self._nodes = _Table(kafka, NODES_TOPIC, HEARTBEATS)
             stack.callback(self._nodes.view.close)
@@ -114,6 +114,8 @@ class FleetView:
             for follow in (self._nodes.follow, self._assignments.follow, self._processes.follow):
                 follow()
             self._documents.follow(_nothing)
+            self._jobs = stack.enter_context(ControlView(kafka, JOBS_TOPIC))
+            self._jobs.follow(_nothing)
             self._stack = stack.pop_all()
 
     def heartbeats(self) -> Mapping[str, Heard]:
@@ -145,11 +147,11 @@ class FleetView:
         return {process.key: process for process in self._processes.values()}
 
     def desired(self) -> Desired:
-        """What the deployments ask for."""
-        documents = self._documents.table
+        """What the deployments and the jobs ask for."""
+        documents = self._documents.table, self._jobs.table
         known, desired = self._desired
         if documents != known:
-            desired = read_desired(documents, self._kinds.values())
+            desired = read_desired(documents[0], self._kinds.values(), documents[1])
             self._desired = (documents, desired)
         return desired
 
@@ -174,6 +176,10 @@ class FleetView:
     def wait_for_documents(self, next_offset: NextOffset) -> None:
         """Read on until one's own change of the deployments is seen; raises as `catch_up`."""
         self._documents.wait_for(next_offset - 1, limit=_LIMIT)
+
+    def wait_for_jobs(self, next_offset: NextOffset) -> None:
+        """Read on until one's own change of the jobs is seen; raises as `catch_up`."""
+        self._jobs.wait_for(next_offset - 1, limit=_LIMIT)
 
     def close(self) -> None:
         """Stop following."""

@@ -1,9 +1,9 @@
 """What a change of a deployment would do, before it is made."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-from millrace.core.control.differences import differences
 from millrace.core.control.fleet import Assignment, Fleet, Order, Slot
 from millrace.core.control.reconcile import reconcile
 from millrace.core.control.restarts import RestartPolicy
@@ -63,6 +63,21 @@ def make_plan(
     )
 
 
+def differences(before: Mapping[str, Any], after: Mapping[str, Any], *, path: str = "") -> Iterator[str]:
+    """What two documents say differently.
+
+    >>> list(differences({"model": "rain/1", "slo": {"latency_ms": 9}}, {"model": "rain/2", "scale": {"scorers": 3}}))
+    ['model: rain/1 -> rain/2', 'scale.scorers: default -> 3', 'slo.latency_ms: 9 -> default']
+    """
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name), after.get(name)
+        here = f"{path}{name}"
+        if isinstance(old, dict) or isinstance(new, dict):
+            yield from differences(old or {}, new or {}, path=f"{here}.")
+        elif old != new:
+            yield f"{here}: {'default' if old is None else old} -> {'default' if new is None else new}"
+
+
 def _say(slot: Slot, assignment: Assignment | None) -> str:
     if assignment is None:
         return f"forget {slot}"
@@ -76,3 +91,5 @@ def _say(slot: Slot, assignment: Assignment | None) -> str:
             return f"leave {slot} waiting: {assignment.why}"
         case Order.FAILED:
             return f"give up {slot}: {assignment.why}"
+        case Order.DONE:
+            return f"leave {slot} as it is: {assignment.why}"

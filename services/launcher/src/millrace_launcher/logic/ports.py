@@ -18,6 +18,7 @@ class Launch:
         environment: All its environment variables.
         cores: Processor cores; it runs on as many whole ones.
         memory_bytes: Most memory of it and all that it starts; beyond that it is ended.
+        folder: Where it is started; empty for where the daemon was.
     """
 
     slot: Slot
@@ -26,6 +27,7 @@ class Launch:
     environment: Mapping[str, str]
     cores: float
     memory_bytes: int
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)

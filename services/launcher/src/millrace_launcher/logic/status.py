@@ -21,6 +21,8 @@ class State(StrEnum):
     """A process is not ready yet, or not any more."""
     READY = "ready"
     """Every process that is desired does its work."""
+    DONE = "done"
+    """It was a job, and has done its work."""
     STOPPED = "stopped"
     """None is desired, and none runs."""
 
@@ -81,7 +83,7 @@ def status_of(name: str, fleet: Fleet, desired: Desired) -> Status:
     if not ranked:
         return Status(name, State.STOPPED, "", 0, 0, ())
     worst = ranked[0]
-    why = "" if worst.state is State.READY else f"{worst.slot}: {worst.why}"
+    why = "" if worst.state in {State.READY, State.DONE} else f"{worst.slot}: {worst.why}"
     return Status(name, worst.state, why, ready, len(wanted), slots)
 
 
@@ -130,6 +132,8 @@ def _judge(assignment: Assignment | None, process: Process | None, fleet: Fleet)
             return State.FAILED, assignment.why
         case Order.WAIT:
             return State.WAITING, assignment.why
+        case Order.DONE:
+            return State.DONE, assignment.why
         case Order.STOP:
             return State.STARTING, f"it is being stopped: {assignment.why}"
         case Order.RUN:

@@ -19,6 +19,8 @@ from millrace_launcher.adapters.rest.desk import Desk, Document
 from millrace_launcher.adapters.rest.guard import Guard, Who, takes
 from millrace_launcher.adapters.rest.insight_routes import add_insights
 from millrace_launcher.adapters.rest.insights import Insights
+from millrace_launcher.adapters.rest.job_routes import add_jobs
+from millrace_launcher.adapters.rest.jobs import JobDesk
 from millrace_launcher.adapters.rest.key_routes import add_keys
 from millrace_launcher.adapters.rest.keys import KeyDesk
 from millrace_launcher.logic.looking_back import Search
@@ -40,12 +42,13 @@ LOOKING: Final = takes(Role.VIEWER)
 CHANGING: Final = takes(Role.OPERATOR)
 
 
-def make_api(desk: Desk, keys: KeyDesk, insights: Insights, guard: Guard) -> FastAPI:
+def make_api(desk: Desk, keys: KeyDesk, jobs: JobDesk, insights: Insights, guard: Guard) -> FastAPI:
     """The application. Every operation asks the guard first; all errors have one shape.
 
     Args:
         desk: Answers.
         keys: Answers about keys.
+        jobs: Answers about jobs.
         insights: Answers about how well things go.
         guard: Lets callers in.
     """
@@ -60,6 +63,7 @@ def make_api(desk: Desk, keys: KeyDesk, insights: Insights, guard: Guard) -> Fas
     _add_reading(api, desk)
     _add_writing(api, desk)
     add_keys(api, keys)
+    add_jobs(api, jobs)
     add_insights(api, insights)
 
     def refuse(request: Request, error: Exception) -> JSONResponse:

@@ -108,7 +108,9 @@ class Desk:
     def deployments(self) -> list[Document]:
         """How every deployment fares, those that are being deleted included."""
         fleet, desired = self._view.fleet(), self._view.desired()
-        names = {*desired.deployments, *desired.faults, *(slot.deployment for slot in fleet.assignments)}
+        names = {*desired.deployments, *desired.faults, *(slot.deployment for slot in fleet.assignments)} - {
+            *desired.jobs
+        }
         return [_status_document(status_of(name, fleet, desired)) for name in sorted(names)]
 
     def deployment(self, name: str) -> Document:
