@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from socket import socket
 from threading import Event, Thread
 from typing import Final
 
@@ -49,6 +50,7 @@ from millrace_launcher.logic.ports import Runner
 from millrace_launcher.logic.series import EVERY
 from millrace_launcher.logic.standing import BEAT
 from millrace_launcher.settings import LauncherSettings
+from millrace_launcher.ui.site import Site
 
 log = structlog.get_logger()
 
@@ -89,8 +91,8 @@ class Daemon:
             told = stack.enter_context(
                 watched("launcher", metrics.LAUNCHER, self.settings, clock=self.clock, constants=constants)
             )
-            socket = stack.enter_context(listen(self.own.host, self.own.port))
-            url = self.own.url or f"http://{self.own.host}:{socket.getsockname()[1]}"
+            server = stack.enter_context(listen(self.own.host, self.own.port))
+            url = self.own.url or f"http://{self.own.host}:{server.getsockname()[1]}"
             log.info("starting", node=folder.node, kafka=self.kafka.bootstrap, url=url, health=told.url)
             kinds = load_kinds()
             view = stack.enter_context(FleetView(self.kafka, kinds))
@@ -125,7 +127,10 @@ class Daemon:
             insights = stack.enter_context(
                 Insights(self.kafka, self.settings, view, sampler, node=folder.node, token=token, clock=self.clock)
             )
-            stack.enter_context(RestServer(make_api(desk, keys, jobs, insights, guard), socket))
+            site = stack.enter_context(Site(_own_address(self.own.host, server), self.clock))
+            api = make_api(desk, keys, jobs, insights, guard)
+            api.mount("/", site.application())
+            stack.enter_context(RestServer(api, server))
             meter = stack.enter_context(Meter(runner, view, heart))
             stack.enter_context(_repeated(meter.turn, BEAT, name="meter"))
             scaler = stack.enter_context(Scaler(self.kafka, view, lambda: controller.is_elected, self.clock))
@@ -199,6 +204,12 @@ class Daemon:
         heart.state = NodeState.LEFT
         heart.beat()
         log.info("left", node=agent.node)
+
+
+def _own_address(host: str, server: socket) -> str:
+    """Where this machine reaches its own REST API."""
+    everywhere = {"0.0.0.0", "::", ""}  # noqa: S104 -- compared, not bound
+    return f"http://{'127.0.0.1' if host in everywhere else host}:{server.getsockname()[1]}"
 
 
 class _Repeated:

@@ -1,9 +1,9 @@
 """What a change of a deployment would do, before it is made."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
+from millrace.core.control.differences import differences
 from millrace.core.control.fleet import Assignment, Fleet, Order, Slot
 from millrace.core.control.reconcile import reconcile
 from millrace.core.control.restarts import RestartPolicy
@@ -61,21 +61,6 @@ def make_plan(
         decisions=tuple(_say(slot, found) for slot, found in sorted(mine.items())),
         faults=(*faults, *dict.fromkeys(unplaced)),
     )
-
-
-def differences(before: Mapping[str, Any], after: Mapping[str, Any], *, path: str = "") -> Iterator[str]:
-    """What two documents say differently.
-
-    >>> list(differences({"model": "rain/1", "slo": {"latency_ms": 9}}, {"model": "rain/2", "scale": {"scorers": 3}}))
-    ['model: rain/1 -> rain/2', 'scale.scorers: default -> 3', 'slo.latency_ms: 9 -> default']
-    """
-    for name in sorted(before.keys() | after.keys()):
-        old, new = before.get(name), after.get(name)
-        here = f"{path}{name}"
-        if isinstance(old, dict) or isinstance(new, dict):
-            yield from differences(old or {}, new or {}, path=f"{here}.")
-        elif old != new:
-            yield f"{here}: {'default' if old is None else old} -> {'default' if new is None else new}"
 
 
 def _say(slot: Slot, assignment: Assignment | None) -> str:
