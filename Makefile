@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 SERVICES := $(patsubst %/pyproject.toml,-e %,$(wildcard services/*/pyproject.toml))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test lint fmt test-fast test-integration test-frameworks test-faust test-spark test-gpu simulate chaos bench figures proto docs lock clean
+.PHONY: help setup demo up down test lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-gpu simulate chaos bench figures proto docs lock clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ setup: $(READY) ## Make the virtual environment and fetch the broker's parts
 $(READY): pyproject.toml constraints.txt $(wildcard services/*/pyproject.toml)
 	@echo "setting up $(VENV): about a minute the first time"
 	@test -x $(BIN)/uv || ($(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q -c constraints.txt uv)
-	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --group dev -e '.[registry,sklearn,lightgbm,redis,report,testing]' $(SERVICES)
+	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --group dev -e '.[registry,sklearn,lightgbm,redis,report,sql,testing]' $(SERVICES)
 	@touch $@
 
 demo: $(READY) ## Run the weather story on a real Kafka, from nothing to a summary
@@ -41,11 +41,14 @@ test-integration: $(READY) ## Only the tests that need a real broker
 test-frameworks: ## Export from PyTorch, Keras and XGBoost, in an environment of their own
 	bash tests/frameworks/run.sh
 
-test-faust: $(READY) ## Kill the judge's shell in Faust ten times, in an environment of its own
+test-faust: $(READY) ## Make features with Faust, then kill the judge's shell in it ten times, in an environment of its own
 	bash topologies/faust/run.sh
 
 test-spark: $(READY) ## Batch scoring and topics to tables on a real Spark, in an environment of its own
 	bash topologies/spark/run.sh
+
+test-flink: $(READY) ## Score and make features on a real Flink, in an environment of its own
+	bash topologies/flink/run.sh
 
 test-gpu: $(READY) ## The tests that need an accelerator
 	$(BIN)/python -m pytest -m gpu

@@ -61,7 +61,7 @@ class ScoreRecords(ScalarFunction):  # type: ignore[misc]  # PyFlink is untyped
         options = LoadOptions(python_functions=deployment.runtime.python_functions)
         model = load(bundle, version=self._assignment.version, options=options)
         codec = StreamCodec(deployment, self._clock, settings=settings)
-        identity = Identity(deployment.deployment, model.name, model.version, model.digest)
+        identity = Identity(deployment.deployment, model.name, model.version, model.digest, model.transform)
         self._scoring = RecordScoring(
             codec.decoder(model.signature),
             model.engine,
