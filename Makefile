@@ -64,6 +64,7 @@ simulate: $(READY) ## Simulate crashes and rebalances on the in-memory log (SEED
 
 chaos: $(READY) ## Kill and freeze real scorers at full size; one JSON line of results
 	$(BIN)/python -m tests.chaos
+	$(BIN)/python -m pytest tests/e2e/launcher/test_fleet.py -k stops_and_starts --restarts 20
 	MILLRACE_FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest services/gateway/tests/integration/test_fuzz.py services/gateway/tests/integration/test_websocket_fuzz.py --timeout=7200
 	MILLRACE_UPLOAD_MIB=2048 $(BIN)/python -m pytest services/gateway/tests/integration/test_uploads.py
 

@@ -7,27 +7,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from threading import Event, Thread
 
-import numpy as np
 import psutil
 import pytest
 from fleet_stage import PATIENCE, Stage, stage, workers
 
-from millrace.codec.reading import read_prediction
 from millrace.core.errors import MillraceError, RequestError
-from millrace.core.records import OutputBatch
 from millrace.kafka.admin import Admin, TopicSpec
 from millrace.kafka.broker import LocalBroker
-from millrace.kafka.reading import Reader
-from millrace.kafka.writing import Writer
 from millrace.process.settings import Settings
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
 from millrace.testing.broker import Broker
 from millrace.testing.models import linear_bundle
 from millrace.testing.waiting import eventually
-from tests.chaos.verdict import Seen, judge
+from tests.e2e.launcher.stream import Feed, beside, never_too_many, verdict
 
 NODES = ("a", "b", "c")
 PARTITIONS = 3
@@ -55,62 +49,11 @@ def fleet(own_broker: LocalBroker, tmp_path: Path) -> Iterator[Stage]:
         yield made
 
 
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Say:
-    """Prints a figure, whatever pytest captures."""
-
-    def said(line: str) -> None:
-        with capsys.disabled():
-            print(f"\n  {line}", end="")  # noqa: T201 -- figures are for people
-
-    return said
-
-
 @contextmanager
 def feeding(broker: Broker) -> Iterator[None]:
     """Send records all the time."""
-    stopping = Event()
-
-    def feed() -> None:
-        with Writer(broker.kafka) as writer:
-            number = 0
-            while not stopping.wait(0.05):
-                numbers = np.arange(number, number + 10)
-                values = [b'{"a": %d, "b": 0.5, "c": -1}' % each for each in numbers.tolist()]
-                stamps = np.full(10, time.time_ns() // 1_000_000, np.int64)
-                partitions = (numbers % PARTITIONS).astype(np.int32)
-                writer.write(OutputBatch("rain.features", partitions, stamps, [None] * 10, values))
-                writer.flush()
-                number += 10
-
-    thread = Thread(target=feed, name="feed")
-    thread.start()
-    try:
+    with beside(Feed(broker, "rain.features", PARTITIONS).send):
         yield
-    finally:
-        stopping.set()
-        thread.join()
-
-
-@contextmanager
-def never_two_of_a_slot() -> Iterator[None]:
-    """Watch the process table while inside: no slot may have two processes, and no more than one too many in all."""
-    stopping, seen = Event(), list[list[int]]()
-
-    def watch() -> None:
-        while not stopping.wait(0.2):
-            found = sorted(workers(NAME))
-            if len(found) > len(set(found)) or len(found) > PARTITIONS + 1:
-                seen.append(found)
-
-    thread = Thread(target=watch, name="watch")
-    thread.start()
-    try:
-        yield
-    finally:
-        stopping.set()
-        thread.join()
-    assert seen == [], "a slot had two processes"
 
 
 def deploy(fleet: Stage) -> None:
@@ -140,35 +83,12 @@ def standing(fleet: Stage, node: str, *, via: str) -> tuple[str, bool]:
     return found["standing"], found["decides"]
 
 
-def verdict(broker: Broker) -> None:
-    """Every record has one prediction, in the order of its partition."""
-    expected: dict[int, list[int]] = {}
-    with Reader(broker.kafka, "rain.features") as reader:
-        for batch in reader:
-            for partition, offset in zip(batch.partitions.tolist(), batch.offsets.tolist(), strict=True):
-                expected.setdefault(partition, []).append(offset)
-    total = sum(map(len, expected.values()))
-
-    def predictions() -> Seen:
-        seen = Seen()
-        with Reader(broker.kafka, f"{NAME}.predictions") as reader:
-            for batch in reader:
-                for value, partition in zip(batch.values, batch.partitions.tolist(), strict=True):
-                    seen.add(partition, read_prediction(value)["source"]["offset"])
-        return seen
-
-    eventually(lambda: predictions().count >= total, within=PATIENCE, what=f"{total} predictions")
-    found = judge(predictions().offsets, expected)
-    assert found.is_clean, found
-    assert total > 0
-
-
 def test_what_dies_comes_back_and_each_record_is_scored_once(fleet: Stage, say: Say) -> None:
     fleet.start(*NODES)
     deploy(fleet)
     spread = {slot["assignment"]["node"] for slot in fleet.slots(NAME).values()}
     assert spread == set(NODES), "one on each node"
-    with feeding(fleet.broker), never_two_of_a_slot():
+    with feeding(fleet.broker), never_too_many(NAME, lambda: PARTITIONS):
         # A scorer is killed.
         victim = fleet.pid(NAME, f"{NAME}/scorer/0")
         begun = time.monotonic()
@@ -203,7 +123,7 @@ def test_what_dies_comes_back_and_each_record_is_scored_once(fleet: Stage, say: 
         fleet.thaw(frozen)
         eventually(lambda: standing(fleet, frozen, via=other) == ("up", False), within=PATIENCE, what="its return")
         fleet.await_ready(NAME, PARTITIONS)
-    verdict(fleet.broker)
+    verdict(fleet.broker, "rain.features", NAME)
 
 
 def test_a_daemon_that_is_killed_comes_back_to_its_processes(fleet: Stage) -> None:
@@ -257,3 +177,25 @@ def test_everything_comes_back_from_the_log(fleet: Stage) -> None:
         eventually(lambda: control.deployments() == [], within=PATIENCE, what="no deployment")
         with pytest.raises(RequestError, match=f"there is no deployment '{NAME}'"):
             control.why(NAME)
+
+
+def test_a_node_that_stops_and_starts_again_loses_and_doubles_nothing(fleet: Stage, restarts: int, say: Say) -> None:
+    fleet.start("a")
+    with fleet.control() as control:
+        control.put(NAME, {**DOCUMENT, "scale": {"scorers": 1}})
+    fleet.await_ready(NAME, 1)
+    stopping, starting = [], []
+    with feeding(fleet.broker), never_too_many(NAME, lambda: 1):
+        for number in range(restarts):
+            begun = time.monotonic()
+            assert fleet.stop("a") == [0], f"stop {number}"
+            stopping.append(time.monotonic() - begun)
+            assert workers(NAME) == [], "a node that has left runs nothing"
+            fleet.start("a")
+            fleet.await_ready(NAME, 1)
+            starting.append(time.monotonic() - begun - stopping[-1])
+    total = verdict(fleet.broker, "rain.features", NAME)
+    with fleet.control() as control:
+        assert [record["what"] for record in control.history(NAME)] == ["put deployment"], "nobody changed anything"
+    say(f"{restarts} stops ({max(stopping):.1f} s at most) and starts ({max(starting):.1f} s until it scores again)")
+    say(f"{total} records, each scored once")

@@ -67,15 +67,6 @@ def fleet(own_broker: LocalBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         yield made
 
 
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Say:
-    def said(line: str) -> None:
-        with capsys.disabled():
-            print(f"\n  {line}", end="")  # noqa: T201 -- figures are for people
-
-    return said
-
-
 def desired(fleet: Stage) -> int:
     with fleet.control() as control:
         return int(control.deployment(NAME)["document"].get("scale", {}).get("scorers", 1))
