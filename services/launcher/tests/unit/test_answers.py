@@ -95,7 +95,7 @@ def test_nothing_done_is_no_share() -> None:
 
 
 def test_the_last_minute_counts() -> None:
-    series = {
+    series: dict[str, list[float | None]] = {
         "done_rate": [900.0, *[10.0, 20.0] * 6],
         "dead_letter_rate": [0.0] * 13,
         "lag": [*[5.0] * 12, None],
