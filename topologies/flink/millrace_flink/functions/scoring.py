@@ -12,8 +12,10 @@ from millrace.codec.predictions import PredictionEncoder
 from millrace.core.columns import Decoded, Decoder, Rejection
 from millrace.core.records import Headers, RecordBatch
 from millrace.serving.engine import Engine
+from millrace.serving.transforming import UntransformableError
 
 DECODE: Final = "decode"
+TRANSFORM: Final = "transform"
 INFER: Final = "infer"
 
 
@@ -69,7 +71,9 @@ class RecordScoring:
             return verdicts
         inference = self.engine.infer(decoded.columns)
         refused = {int(decoded.source[row]): error for row, error in reversed(inference.refused)}
-        self._refuse(verdicts, records, [Rejection(row, error) for row, error in refused.items()], INFER, wall_ms)
+        for row, error in refused.items():
+            stage = TRANSFORM if isinstance(error, UntransformableError) else INFER
+            self._refuse(verdicts, records, [Rejection(row, error)], stage, wall_ms)
         kept = np.flatnonzero(~np.isin(decoded.source[inference.scored], list(refused)))
         scored = _take(decoded, inference.scored[kept])
         values = self.encoder.encode(
