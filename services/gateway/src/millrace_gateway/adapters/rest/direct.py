@@ -24,7 +24,7 @@ from millrace_gateway.adapters.entrance import Entrance
 from millrace_gateway.adapters.rest.connections import BoundedProtocol
 from millrace_gateway.adapters.rest.refusals import JSON, refuse, refuse_status
 from millrace_gateway.adapters.rest.tensors import HEADER_LENGTH, OCTETS, Form, TensorLimits, read_ask, write_answer
-from millrace_gateway.adapters.served import Served
+from millrace_gateway.logic.errors import NotFoundError
 from millrace_gateway.logic.roles import role_for
 from millrace_gateway.settings import Limits
 
@@ -44,7 +44,6 @@ class Target(NamedTuple):
 
     model: str
     version: str
-    served: Served
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +70,7 @@ class DirectInference:
         if (match := _INFER.fullmatch(url)) is None:
             return None
         model, version = match[1].decode("ascii"), (match[2] or b"").decode("ascii")
-        served = self.answering.repository.serving(model, version)
-        return None if served is None else Target(model, version, served)
+        return Target(model, version) if self.answering.repository.serving(model, version) else None
 
     def begin(self, exchange: "Exchange", address: str) -> None:
         """Read a request that is there as a whole, and see to it that it is answered."""
@@ -90,7 +88,11 @@ class DirectInference:
                 limits=self.tensors,
             )
             exchange.form = form
-            exchange.asked = self.answering.begin(target.served, ask, exchange)
+            # Only now: what answered when the head came may have been replaced while the body came.
+            served = self.answering.repository.serving(target.model, target.version)
+            if served is None:
+                raise NotFoundError(f"{target.model} was unloaded", remedy="load it again")
+            exchange.asked = self.answering.begin(served, ask, exchange)
         except MillraceError as error:
             exchange.refuse(refuse(error))
 
