@@ -16,6 +16,7 @@ from millrace.core.resting import Rest
 from millrace.core.rollout import RolloutMode
 from millrace.core.signature import read_alike
 from millrace.process.deployment import Deployment, LogMode, RecordFormat
+from millrace.serving.agreement import check_transform
 from millrace.serving.catalogue import Table, VersionEntry, curves
 from millrace.serving.loading import LoadedModel, LoadOptions, load
 from millrace.serving.shelf import Shelf
@@ -58,6 +59,7 @@ class Compiler:
 
     def open(self, table: Table, deployment: Deployment, entry: VersionEntry) -> Opened:
         """Fetch, load and warm a version, with the costs that scorers learned. Blocks."""
+        check_transform(table, deployment, entry)
         runtime = deployment.runtime
         options = LoadOptions(runtime.providers, runtime.threads, runtime.python_functions)
         model = load(self.shelf.take(entry.digest), version=entry.version, options=options)
@@ -143,7 +145,7 @@ class Compiler:
 
 
 def _identity(deployment: Deployment, model: LoadedModel) -> Identity:
-    return Identity(deployment.deployment, model.name, model.version, model.digest)
+    return Identity(deployment.deployment, model.name, model.version, model.digest, model.transform)
 
 
 def _copied(costs: Costs) -> Costs:

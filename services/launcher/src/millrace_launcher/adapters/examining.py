@@ -17,6 +17,7 @@ from millrace.kafka.reading import Reader
 from millrace.process.deployment import Deployment
 from millrace.process.document import read_document
 from millrace.process.settings import KafkaSettings
+from millrace.serving.agreement import check_transform
 from millrace.serving.catalogue import Table, curves, resolve
 from millrace_launcher.logic.reach import out_of_reach
 
@@ -96,6 +97,8 @@ class Examiner:
             read_document(wanted.scale.training)
 
     def _check_model(self, wanted: Deployment) -> None:
+        table = self._table()
+        check_transform(table, wanted, resolve(table, wanted.model))
         if reason := self._reach(wanted):
             raise RequestError(reason)
 
