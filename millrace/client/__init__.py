@@ -21,6 +21,7 @@ from millrace.client.local import (
 )
 from millrace.client.models import ModelDetails, Models, ModelVersion
 from millrace.client.predictions import Prediction
+from millrace.client.replaying import RangeOptions, RangeReplayed
 from millrace.client.sending import SendOptions, Sent
 from millrace.client.starts import parse_start
 from millrace.client.transforms import AppliedTransform, apply_transform, fit_transform, read_program
@@ -62,6 +63,8 @@ __all__ = [
     "Position",
     "Prediction",
     "Progress",
+    "RangeOptions",
+    "RangeReplayed",
     "ReplayFrom",
     "ReplayOptions",
     "Replayed",

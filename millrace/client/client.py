@@ -21,8 +21,9 @@ from millrace.client.explaining import Explanation, explain, source_of
 from millrace.client.labels import Label, send_labels
 from millrace.client.lineage import Lineage, trace
 from millrace.client.local import find_kafka
-from millrace.client.models import Models
+from millrace.client.models import Models, who_am_i
 from millrace.client.predictions import OnInvalid, OnLink, Prediction, predictions_topic, read_predictions
+from millrace.client.replaying import RangeOptions, RangeReplayed, replay
 from millrace.client.report import WINDOWS, compose, gather, render
 from millrace.client.retraining import read_loop, request_retraining
 from millrace.client.sending import OnSent, SendOptions, Sent, send
@@ -33,6 +34,7 @@ from millrace.kafka.reading import Position, Start, Until, find
 from millrace.process.deployment import Deployment
 from millrace.process.retraining import LoopAnswer, Requested
 from millrace.process.settings import KafkaSettings, Settings
+from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
 
 
@@ -181,6 +183,18 @@ class Client:
     ) -> Replayed:
         """Send dead letters back to where they came from. See `millrace.client.dead_letters.replay_dead_letters`."""
         return replay_dead_letters(self.kafka, dead_letters_topic(deployment), options, on_refused=on_refused)
+
+    def replay(
+        self,
+        what: str,
+        options: RangeOptions,
+        *,
+        on_planned: Callable[[int], None] = lambda offsets: None,
+        on_records: Callable[[int], None] = lambda records: None,
+    ) -> RangeReplayed:
+        """Score a range again with any version, and compare: `millrace.client.replaying.replay`."""
+        with Registry(self.kafka, Shelf.of(Settings.load()), who=who_am_i()) as registry:
+            return replay(self.kafka, registry, what, options, on_planned=on_planned, on_records=on_records)
 
     def explain(self, coordinates: Coordinates, deployment: str | Path | None = None) -> Explanation:
         """Find a record and its outcome, score it again, and compare to the last bit.

@@ -3,17 +3,15 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
-import orjson
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.dataset
-import pyarrow.parquet
 
 from millrace.client.models import who_am_i
+from millrace.client.table_files import table_file
 from millrace.codec.file_formats import FileFormat, format_of
 from millrace.core.errors import RequestError
 from millrace.process.document import read_document
@@ -126,12 +124,10 @@ def apply_transform(
     Raises:
         RequestError: A file cannot be read or written, or lacks a column.
     """
-    if target.exists():
-        raise RequestError(f"{target} exists", remedy="choose another name, or remove it")
     read = written = refused_rows = late = 0
     refused: list[Refused] = []
     schema = pa.schema([(column.name, column.type.arrow) for column in program.check()])
-    with _reading(source), _writing(target, schema) as write:
+    with _reading(source), table_file(target, schema) as write:
         for batch in _batches(program.transform, source):
             made = program.apply(batch)
             write(made.table)
@@ -186,37 +182,3 @@ def _reading(path: Path) -> Iterator[None]:
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         said = str(error).partition("\n")[0]
         raise RequestError(f"{path} cannot be read: {said}", remedy="check the file") from error
-
-
-@contextmanager
-def _writing(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], object]]:
-    """Write batches to a file that appears under its name when it is whole, and only then."""
-    partial_path = path.with_name(f".{path.name}.partial")
-    try:
-        with _writer(partial_path, format_of(path), schema) as write:
-            yield write
-        partial_path.replace(path)
-    finally:
-        partial_path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _writer(path: Path, kind: FileFormat, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], object]]:
-    match kind:
-        case FileFormat.PARQUET:
-            with pa.parquet.ParquetWriter(path, schema) as parquet:
-                yield parquet.write_batch
-        case FileFormat.CSV:
-            with pa.csv.CSVWriter(path, schema) as csv:
-                yield csv.write_batch
-        case FileFormat.ARROW:
-            with pa.ipc.new_file(path, schema) as arrow:
-                yield arrow.write_batch
-        case FileFormat.JSONL:
-            with path.open("wb") as lines:
-                yield lambda batch: lines.writelines(map(_JSON_LINE, batch.to_pylist()))
-        case _:
-            raise RequestError(f"{kind} is not written here", remedy=f"choose one of {', '.join(_READ)}")
-
-
-_JSON_LINE: Final = partial(orjson.dumps, option=orjson.OPT_APPEND_NEWLINE)
