@@ -1,11 +1,11 @@
 """The composition root of the daemon: everything is put together here, and nowhere else."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from socket import socket
-from threading import Event, Thread
+from threading import Event
 from typing import Final
 
 import structlog
@@ -13,12 +13,13 @@ import structlog
 from millrace.core.control.fleet import NodeState
 from millrace.core.control.keys import KeyState
 from millrace.core.control.restarts import RestartPolicy
-from millrace.core.errors import FatalError, MillraceError, RequestError
+from millrace.core.errors import RequestError
 from millrace.kafka.election import Election
 from millrace.kafka.fleet import ASSIGNMENTS_TOPIC
 from millrace.kafka.keys import KeyView
 from millrace.process.admission import Doorkeeper
 from millrace.process.clock import SystemClock
+from millrace.process.health import Health
 from millrace.process.lifecycle import ExitCode, Phase, Shutdown
 from millrace.process.settings import KafkaSettings, Settings
 from millrace.service import Surroundings, Watched, run_service, watched
@@ -33,6 +34,7 @@ from millrace_launcher.adapters.measuring import Meter
 from millrace_launcher.adapters.place import NodeFolder, own_token
 from millrace_launcher.adapters.plugins import installed, load_kinds
 from millrace_launcher.adapters.probing import Prober
+from millrace_launcher.adapters.repeating import repeated
 from millrace_launcher.adapters.reporting import Reporter
 from millrace_launcher.adapters.rest.api import make_api
 from millrace_launcher.adapters.rest.desk import Desk
@@ -97,7 +99,7 @@ class Daemon:
             kinds = load_kinds()
             view = stack.enter_context(FleetView(self.kafka, kinds))
             runner = LocalRunner(folder.processes, folder.lease)
-            heart = self._heart(folder, url, kinds, stack.enter_context(Reporter(self.kafka)))
+            heart = self._heart(folder, url, kinds, stack.enter_context(Reporter(self.kafka)), told.health)
             heart.beat()  # Before anything is adopted: what runs here lives by this lease.
             agent = self._agent(view, runner, kinds, stack)
             agent.adopt()
@@ -123,7 +125,7 @@ class Daemon:
             jobs = stack.enter_context(JobDesk(self.kafka, view, kinds, self.clock))
             guard = Guard(Doorkeeper(known, clock=self.clock, owner=token), desk, self.clock)
             sampler = stack.enter_context(Sampler(runner, self.clock))
-            stack.enter_context(_repeated(sampler.turn, EVERY, name="sampler"))
+            stack.enter_context(repeated(sampler.turn, EVERY, self.clock, name="sampler"))
             insights = stack.enter_context(
                 Insights(self.kafka, self.settings, view, sampler, node=folder.node, token=token, clock=self.clock)
             )
@@ -132,7 +134,7 @@ class Daemon:
             api.mount("/", site.application())
             stack.enter_context(RestServer(api, server))
             meter = stack.enter_context(Meter(runner, view, heart))
-            stack.enter_context(_repeated(meter.turn, BEAT, name="meter"))
+            stack.enter_context(repeated(meter.turn, BEAT, self.clock, name="meter"))
             scaler = stack.enter_context(Scaler(self.kafka, view, lambda: controller.is_elected, self.clock))
             folder.announce(url)
             self._work(agent, heart, controller, scaler, told=told, shutdown=shutdown)
@@ -152,7 +154,9 @@ class Daemon:
             remedy="start it on 127.0.0.1 first, `millrace keys create NAME --role admin`, and then here",
         )
 
-    def _heart(self, folder: NodeFolder, url: str, kinds: Mapping[str, Kind], reporter: Reporter) -> Heart:
+    def _heart(
+        self, folder: NodeFolder, url: str, kinds: Mapping[str, Kind], reporter: Reporter, health: Health
+    ) -> Heart:
         memory_bytes = None if self.own.memory_mb is None else self.own.memory_mb << 20
         return Heart(
             folder=folder,
@@ -162,6 +166,7 @@ class Daemon:
             epoch=self.clock.wall_ms(),
             lease=self.own.lease,
             clock=self.clock,
+            health=health,
         )
 
     def _agent(self, view: FleetView, runner: Runner, kinds: Mapping[str, Kind], stack: ExitStack) -> Agent:
@@ -183,21 +188,29 @@ class Daemon:
         telemetry = Telemetry(told.instruments, told.health)
         with ExitStack() as stack:
             leaving = Event()
-            beating = stack.enter_context(_repeated(heart.beat, BEAT, name="heart"))
-            deciding = stack.enter_context(_repeated(controller.turn, timedelta(0), name="controller", until=leaving))
-            scaling = stack.enter_context(_repeated(scaler.turn, _TURN, name="scaler", until=leaving))
+            work = (
+                (heart.beat, BEAT, "heart", None),
+                (controller.turn, timedelta(0), "controller", leaving),
+                (scaler.turn, _TURN, "scaler", leaving),
+            )
+            threads = [
+                stack.enter_context(repeated(turn, every, self.clock, name=name, until=until))
+                for turn, every, name, until in work
+            ]
             while shutdown.phase() is Phase.RUNNING:
-                for repeated in (beating, deciding, scaling):
-                    repeated.check()
+                for thread in threads:
+                    thread.check()
                 agent.turn()
                 heart.decides = controller.is_elected
-                telemetry.turn(agent.told, is_elected=controller.is_elected, is_heard=heart.is_heard)
+                hanging = next(filter(None, (thread.hangs() for thread in threads)), "")
+                telemetry.turn(agent.told, is_elected=controller.is_elected, is_heard=heart.is_heard, hanging=hanging)
                 shutdown.wait(_TURN)
             log.info("leaving", node=agent.node)
             heart.state, heart.decides = NodeState.LEAVING, False
             leaving.set()  # Whoever leaves decides nothing any more.
             pace = Event()
             while not agent.drain_everything():
+                told.health.turn()
                 if shutdown.phase() is Phase.ABORTING:
                     agent.kill_everything()
                 pace.wait(_TURN.total_seconds())
@@ -210,41 +223,3 @@ def _own_address(host: str, server: socket) -> str:
     """Where this machine reaches its own REST API."""
     everywhere = {"0.0.0.0", "::", ""}  # noqa: S104 -- compared, not bound
     return f"http://{'127.0.0.1' if host in everywhere else host}:{server.getsockname()[1]}"
-
-
-class _Repeated:
-    """Work that is done again and again on a thread of its own; what ends it early is raised by `check`."""
-
-    def __init__(self, work: Callable[[], None], every: timedelta, *, name: str, until: Event) -> None:
-        self._work, self._every = work, every.total_seconds()
-        self._until = until
-        self._failure: MillraceError | None = None
-        self.thread = Thread(target=self._run, name=name)
-
-    def check(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-        if not self.thread.is_alive():
-            raise FatalError(f"the thread {self.thread.name!r} ended", remedy="read the log above, and report it")
-
-    def _run(self) -> None:
-        try:
-            while not self._until.is_set():
-                self._work()
-                self._until.wait(self._every)
-        except MillraceError as error:
-            self._failure = error
-
-
-@contextmanager
-def _repeated(
-    work: Callable[[], None], every: timedelta, *, name: str, until: Event | None = None
-) -> Iterator[_Repeated]:
-    stop = until or Event()
-    repeated = _Repeated(work, every, name=name, until=stop)
-    repeated.thread.start()
-    try:
-        yield repeated
-    finally:
-        stop.set()
-        repeated.thread.join()

@@ -10,6 +10,7 @@ import structlog
 from millrace.core.clock import Clock
 from millrace.core.control.fleet import Heartbeat, Inventory, Latencies, NodeState
 from millrace.core.errors import TransientError
+from millrace.process.health import Health
 from millrace_launcher.adapters.place import NodeFolder, boot_seconds
 from millrace_launcher.adapters.reporting import Reporter
 
@@ -28,6 +29,7 @@ class Heart:
         epoch: When this daemon started, milliseconds since 1970.
         lease: How long its processes run on when it is not heard.
         clock: The system's.
+        health: Whether the daemon's main loop turns.
         state: What it says about itself.
         decides: Whether it says that it is the controller.
         latencies: What it says of its scorers.
@@ -41,6 +43,7 @@ class Heart:
     epoch: int
     lease: timedelta
     clock: Clock
+    health: Health
     state: NodeState = NodeState.UP
     decides: bool = False
     latencies: tuple[Latencies, ...] = ()
@@ -49,9 +52,16 @@ class Heart:
     def beat(self) -> None:
         """Say that the node is there; when that is acknowledged, its processes may run on.
 
+        A daemon that hangs tends nothing: its heart stands still, so that its processes end with the lease and run
+        where somebody looks after them.
+
         Raises:
             FatalError: The broker refuses this client.
         """
+        if not (live := self.health.liveness).holds:
+            log.error("the daemon hangs; its processes end with its lease", why=live.reason)
+            self.is_heard = False
+            return
         sent = boot_seconds()
         heartbeat = Heartbeat(
             node=self.folder.node,
