@@ -28,6 +28,7 @@ KEY: Final = "MILLRACE_KEY"
 KEY_FILE: Final = "MILLRACE_KEY_FILE"
 
 _PATIENCE: Final = timedelta(seconds=30)
+_INSTALLING: Final = timedelta(minutes=10)
 _PAUSE_SECS: Final = 0.2
 
 
@@ -154,6 +155,15 @@ class ControlClient:
     def cancel(self, name: str) -> Json:
         """End a job where it runs, and forget it."""
         return self._object("DELETE", f"/v1/jobs/{_part(name)}")
+
+    def environment(self, name: str) -> list[Json]:
+        """Whether each node has the libraries that a deployment needs, and what it lacks."""
+        return self._list("GET", f"/v1/deployments/{_part(name)}/environment")
+
+    def sync_environment(self, name: str, node: str) -> Json:
+        """Install on a node what a deployment needs and it lacks; blocks until it is done."""
+        path = f"/v1/deployments/{_part(name)}/environment/{_part(node)}"
+        return self._object("POST", path, timeout=_INSTALLING.total_seconds())
 
     def verification(self) -> Json:
         """Whether the history is whole: no record edited, dropped or put in between."""

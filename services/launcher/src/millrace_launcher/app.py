@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from millrace.core.control.fleet import NodeState
+from millrace.core.control.fleet import Inventory, NodeState
 from millrace.core.control.keys import KeyState
 from millrace.core.control.restarts import RestartPolicy
 from millrace.core.errors import RequestError
@@ -38,6 +38,7 @@ from millrace_launcher.adapters.repeating import repeated
 from millrace_launcher.adapters.reporting import Reporter
 from millrace_launcher.adapters.rest.api import make_api
 from millrace_launcher.adapters.rest.desk import Desk
+from millrace_launcher.adapters.rest.environments import EnvironmentDesk
 from millrace_launcher.adapters.rest.guard import Guard
 from millrace_launcher.adapters.rest.insights import Insights
 from millrace_launcher.adapters.rest.jobs import JobDesk
@@ -48,6 +49,7 @@ from millrace_launcher.adapters.scaling import Scaler
 from millrace_launcher.adapters.telemetry import Telemetry
 from millrace_launcher.adapters.view import FleetView
 from millrace_launcher.logic.kinds import Kind
+from millrace_launcher.logic.liveness import Vigil
 from millrace_launcher.logic.ports import Runner
 from millrace_launcher.logic.series import EVERY
 from millrace_launcher.logic.standing import BEAT
@@ -123,6 +125,21 @@ class Daemon:
             self._check_openness(known)
             keys = stack.enter_context(KeyDesk(self.kafka, known, self.clock))
             jobs = stack.enter_context(JobDesk(self.kafka, view, kinds, self.clock))
+
+            def take_stock() -> Inventory:
+                heart.inventory = self._inventory(kinds)
+                return heart.inventory
+
+            environments = stack.enter_context(
+                EnvironmentDesk(
+                    self.kafka,
+                    view,
+                    node=folder.node,
+                    token=token,
+                    installer=self.own.installer,
+                    take_stock=take_stock,
+                )
+            )
             guard = Guard(Doorkeeper(known, clock=self.clock, owner=token), desk, self.clock)
             sampler = stack.enter_context(Sampler(runner, self.clock))
             stack.enter_context(repeated(sampler.turn, EVERY, self.clock, name="sampler"))
@@ -130,7 +147,7 @@ class Daemon:
                 Insights(self.kafka, self.settings, view, sampler, node=folder.node, token=token, clock=self.clock)
             )
             site = stack.enter_context(Site(_own_address(self.own.host, server), self.clock))
-            api = make_api(desk, keys, jobs, insights, guard)
+            api = make_api(desk, keys=keys, jobs=jobs, environments=environments, insights=insights, guard=guard)
             api.mount("/", site.application())
             stack.enter_context(RestServer(api, server))
             meter = stack.enter_context(Meter(runner, view, heart))
@@ -157,17 +174,20 @@ class Daemon:
     def _heart(
         self, folder: NodeFolder, url: str, kinds: Mapping[str, Kind], reporter: Reporter, health: Health
     ) -> Heart:
-        memory_bytes = None if self.own.memory_mb is None else self.own.memory_mb << 20
         return Heart(
             folder=folder,
             reporter=reporter,
-            inventory=take_inventory(installed(kinds), cores=self.own.cores, memory_bytes=memory_bytes),
+            inventory=self._inventory(kinds),
             url=url,
             epoch=self.clock.wall_ms(),
             lease=self.own.lease,
             clock=self.clock,
             health=health,
         )
+
+    def _inventory(self, kinds: Mapping[str, Kind]) -> Inventory:
+        memory_bytes = None if self.own.memory_mb is None else self.own.memory_mb << 20
+        return take_inventory(installed(kinds), cores=self.own.cores, memory_bytes=memory_bytes)
 
     def _agent(self, view: FleetView, runner: Runner, kinds: Mapping[str, Kind], stack: ExitStack) -> Agent:
         return Agent(
@@ -180,6 +200,7 @@ class Daemon:
             settings=self.settings,
             kafka=self.kafka,
             clock=self.clock,
+            vigil=Vigil(timedelta(seconds=self.own.hung_secs)),
         )
 
     def _work(

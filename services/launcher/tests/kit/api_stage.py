@@ -10,6 +10,7 @@ from millrace.core.control.keys import Caller, Role
 from millrace.testing.clock import ManualClock
 from millrace_launcher.adapters.rest.api import make_api
 from millrace_launcher.adapters.rest.desk import Desk
+from millrace_launcher.adapters.rest.environments import EnvironmentDesk
 from millrace_launcher.adapters.rest.guard import ROLE, Admission, Guard, RefusalLog
 from millrace_launcher.adapters.rest.insights import Insights
 from millrace_launcher.adapters.rest.jobs import JobDesk
@@ -50,7 +51,14 @@ class Operation:
 def guarded_api(desk: object, keys: object, admission: Admission, refusals: RefusalLog | None = None) -> FastAPI:
     """The API before these desks and this admission."""
     guard = Guard(admission, refusals or Refusals(), ManualClock())
-    return make_api(cast("Desk", desk), cast("KeyDesk", keys), cast("JobDesk", desk), cast("Insights", desk), guard)
+    return make_api(
+        cast("Desk", desk),
+        keys=cast("KeyDesk", keys),
+        jobs=cast("JobDesk", desk),
+        environments=cast("EnvironmentDesk", desk),
+        insights=cast("Insights", desk),
+        guard=guard,
+    )
 
 
 def described_api() -> FastAPI:

@@ -88,7 +88,7 @@ class Door:
     def ask(self, operation: Operation, authorization: str) -> Any:  # noqa: ANN401
         """Call an operation."""
         path = operation.path.format(
-            name="rain", deployment="rain", kind="scorer", number=0, key="ci", coordinates="t-0-0", version=1
+            name="rain", deployment="rain", kind="scorer", number=0, key="ci", coordinates="t-0-0", version=1, node="a"
         )
         body = BODIES.get(operation.name)
         return self.client.request(

@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -11,9 +12,12 @@ from typing import Any
 
 import pytest
 from api_stage import described_api
+from api_stage import operations as described_operations
 
 from millrace.cli.app import run
 from millrace.client import ControlClient
+from millrace.client.documents import deployment_document
+from millrace.core.control.keys import Role
 from millrace.core.errors import RequestError, TransientError
 
 STATUS = {"deployment": "rain", "state": "ready", "why": "", "ready": 0, "desired": 0, "slots": [], "document": {}}
@@ -55,6 +59,8 @@ MANIFEST = {
 }
 JOB = {"job": "j", "kind": "python", "slot": "j/python/0", "state": "done", "why": "", "process": None}
 ANSWERS: dict[str, Any] = {
+    "environment": [{"node": "a", "fit": False, "why": "is unfit", "found": {}, "needed": {}}],
+    "sync_environment": {"node": "a", "installed": {"numpy": "2.3.0"}},
     "jobs": [JOB],
     "job": JOB,
     "submit": {"job": "j", "slot": "j/python/0", "result": "submitted"},
@@ -88,7 +94,18 @@ ANSWERS: dict[str, Any] = {
     "rollback": MODEL,
 }
 
+JOB_DOCUMENT = {
+    "kind": "python",
+    "arguments": ["-c", "print(1)"],
+    "environment": "",
+    "folder": "",
+    "variables": {},
+    "needs": {"cores": 0.5, "memory_bytes": 1 << 30, "gpus": 0},
+}
+
 COMMANDS = {
+    "environment": ["env", "check", "rain"],
+    "sync_environment": ["env", "sync", "rain", "--node", "a"],
     "jobs": ["job", "status"],
     "job": ["job", "status", "j"],
     "submit": ["launch", "python", "--", "-c", "print(1)"],
@@ -121,6 +138,21 @@ COMMANDS = {
 }
 """The command for each operation, by the operation's id."""
 
+CALLS: dict[str, Callable[[ControlClient], object]] = {
+    "put": lambda control: control.put("rain", deployment_document("rain", source="rain.features")),
+    "scale": lambda control: control.scale("rain", {"scorers": 2}),
+    "delete": lambda control: control.delete("rain"),
+    "create_key": lambda control: control.create_key("ci", lasts=timedelta(days=90)),
+    "rotate_key": lambda control: control.rotate_key("ci"),
+    "revoke_key": lambda control: control.revoke_key("ci"),
+    "promote": lambda control: control.promote("rain", 1),
+    "rollback": lambda control: control.rollback("rain"),
+    "sync_environment": lambda control: control.sync_environment("rain", "a"),
+    "submit": lambda control: control.submit(JOB_DOCUMENT),
+    "cancel": lambda control: control.cancel("j"),
+}
+"""The client's call for each operation that changes something, as the command means it."""
+
 
 @dataclass
 class Operations:
@@ -152,6 +184,7 @@ class Recorder:
     url: str
     asked: list[str] = field(default_factory=list)
     shown: list[str | None] = field(default_factory=list)
+    requests: list[tuple[str, str, bytes]] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -165,7 +198,8 @@ def launcher(operations: Operations, monkeypatch: pytest.MonkeyPatch, tmp_path: 
             operation = operations.of(self.command, self.path.partition("?")[0])
             recorder.asked.append(operation)
             recorder.shown.append(self.headers["Authorization"])
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            recorder.requests.append((self.command, self.path, sent))
             body = json.dumps(ANSWERS[operation]).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
@@ -187,7 +221,7 @@ def launcher(operations: Operations, monkeypatch: pytest.MonkeyPatch, tmp_path: 
         thread.join()
 
 
-def test_no_operation_is_without_a_method_and_a_command(operations: Operations) -> None:
+def test_s64_no_operation_is_without_a_method_and_a_command(operations: Operations) -> None:
     assert set(operations.by_id) == set(COMMANDS)
     assert [name for name in operations.by_id if not callable(getattr(ControlClient, name, None))] == []
 
@@ -198,6 +232,21 @@ def test_a_command_calls_its_operation(operation: str, launcher: Recorder, capsy
     assert launcher.asked[-1] == operation
     assert set(launcher.asked[:-1]) <= {"plan"}, "deploy looks before it leaps"
     assert set(launcher.shown) == {"Bearer secret"}
+
+
+def test_s72_every_act_is_recorded_from_both_sides() -> None:
+    acts = {operation.name for operation in described_operations(described_api()) if operation.role != Role.VIEWER}
+    assert acts - {"keys"} == set(CALLS)
+
+
+@pytest.mark.parametrize("operation", CALLS)
+def test_s72_a_command_and_the_client_send_the_same_request(operation: str, launcher: Recorder) -> None:
+    assert run(COMMANDS[operation]) == 0
+    with ControlClient(launcher.url) as control:
+        CALLS[operation](control)
+    assert launcher.asked[-2:] == [operation, operation]
+    by_command, by_client = launcher.requests[-2:]
+    assert by_command == by_client
 
 
 def test_a_plan_that_will_not_work_is_not_carried_out(

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from millrace.core.control.differences import differences
 from millrace.core.control.fleet import (
     Assignment,
     Fleet,
@@ -24,7 +25,7 @@ from millrace.process.deployment import Deployment
 from millrace_launcher.logic.desired import digest_of, read_desired, workloads_of
 from millrace_launcher.logic.exits import explain_exit
 from millrace_launcher.logic.kinds import BUILT_IN
-from millrace_launcher.logic.plan import differences, make_plan
+from millrace_launcher.logic.plan import make_plan
 from millrace_launcher.logic.ports import Running
 from millrace_launcher.logic.reporting import describe
 from millrace_launcher.logic.standing import MARGIN, SILENT, Heard, standing

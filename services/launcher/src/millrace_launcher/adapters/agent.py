@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -18,8 +18,9 @@ from millrace_launcher.adapters.local import HEALTH_PORT, free_port
 from millrace_launcher.adapters.probing import Prober, Readiness
 from millrace_launcher.adapters.reporting import Reporter
 from millrace_launcher.adapters.view import FleetView
-from millrace_launcher.logic.kinds import Kind
-from millrace_launcher.logic.ports import Launch, Runner
+from millrace_launcher.logic.kinds import READY, Kind
+from millrace_launcher.logic.liveness import Vigil
+from millrace_launcher.logic.ports import Launch, Runner, Running
 from millrace_launcher.logic.reporting import describe
 from millrace_launcher.settings import PREFIX
 
@@ -44,6 +45,7 @@ class Agent:
         settings: Of this daemon; its processes get the same environment.
         kafka: The cluster.
         clock: The system's.
+        vigil: Knows when processes were last heard.
     """
 
     node: str
@@ -55,6 +57,7 @@ class Agent:
     settings: Settings
     kafka: KafkaSettings
     clock: Clock
+    vigil: Vigil
     _environment: str = field(default_factory=lambda: fingerprint(installed_versions()), init=False)
     _told: dict[Slot, Process] = field(default_factory=dict)
     _declined: dict[Slot, Process] = field(default_factory=dict)
@@ -117,6 +120,7 @@ class Agent:
         found = self.runner.processes()
         asked = (running for running in found if not running.has_ended and not running.is_draining)
         answers = self.prober.ask(running for running in asked if running.pid is not None)
+        self._end_what_hangs(found, answers)
         now_ms = self.clock.wall_ms()
         here = dict(self._declined)
         for running in found:
@@ -132,6 +136,19 @@ class Agent:
                     now_ms=now_ms,
                 )
         return here
+
+    def _end_what_hangs(self, found: Iterable[Running], answers: Mapping[Slot, Readiness]) -> None:
+        """Kill what does not live any more, so that it is started again."""
+        for running in found:
+            answer, kind = answers.get(running.slot), self.kinds.get(running.slot.kind)
+            if answer is None or kind is None or kind.ready != READY:
+                continue
+            slot, launch, now = running.slot, running.launch, self.clock.monotonic()
+            if answer.is_ready:
+                self.vigil.lives(slot, launch, now)
+            elif why := self.vigil.hangs(slot, launch, self.prober.life(running), now):
+                log.warning("killing a process that hangs", slot=str(slot), pid=running.pid, why=why)
+                self.runner.kill(slot, why=why)
 
     def _start(self, assignment: Assignment) -> None:
         launch = self._launch(assignment)

@@ -11,7 +11,19 @@ import psutil
 
 from millrace.core.control.fleet import Inventory
 
-TELLING: Final = ("millrace", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "pyarrow", "confluent-kafka")
+TELLING: Final = (
+    "millrace",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "pyarrow",
+    "confluent-kafka",
+    "scikit-learn",
+    "lightgbm",
+    "xgboost",
+    "torch",
+)
 """Libraries on which answers depend; their versions are told one by one, all others by a fingerprint."""
 
 
@@ -35,8 +47,12 @@ def take_inventory(kinds: tuple[str, ...], *, cores: float | None, memory_bytes:
 
 
 def installed_versions() -> Mapping[str, str]:
-    """The versions of all installed distributions, by name."""
-    return {found.name.lower().replace("_", "-"): found.version for found in distributions() if found.name}
+    """The versions of all installed distributions, by name; of several the one that an import finds."""
+    versions: dict[str, str] = {}
+    for found in distributions():
+        if found.name:
+            versions.setdefault(found.name.lower().replace("_", "-"), found.version)
+    return versions
 
 
 def fingerprint(versions: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ It is run by its path and imports the standard library alone: there is one for e
         launch.json     what to start (read once)
         lock            locked as long as this keeper lives; the daemon locks it before it starts the keeper
         state.json      what became of it
-        stop, kill      written by the daemon: drain the process, kill it
+        stop, kill      written by the daemon: drain the process, kill it for the reason that is in the file
         output.log      what the process said; output.log.1 is what it said before that
 """
 
@@ -126,7 +126,8 @@ class Keeper:
         """Look after the process once."""
         self._turns += 1
         if (self._folder / "kill").exists():
-            self._stop(child, "", grace=0)
+            why = (self._folder / "kill").read_text()
+            self._stop(child, why, grace=0, asked=not why)
         elif (self._folder / "stop").exists():
             self._stop(child, "", grace=self._launch["grace_secs"])
         elif time.clock_gettime(time.CLOCK_BOOTTIME) > self._deadline():
@@ -144,11 +145,11 @@ class Keeper:
         except (OSError, ValueError):
             return 0.0
 
-    def _stop(self, child: subprocess.Popen[bytes], noted: str, *, grace: float) -> None:
+    def _stop(self, child: subprocess.Popen[bytes], noted: str, *, grace: float, asked: bool = True) -> None:
         """Ask the process to end, once; kill it after `grace` seconds, or sooner if somebody says so later."""
         kill_at = time.monotonic() + grace
         if self._kill_at is None:
-            self._state.update(asked=True, noted=noted, draining=True)
+            self._state.update(asked=asked, noted=noted, draining=True)
             self._write_state()
             with suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGTERM)

@@ -75,9 +75,9 @@ class LocalRunner:
         """See `Runner.drain`."""
         self._tell(slot, "stop")
 
-    def kill(self, slot: Slot) -> None:
+    def kill(self, slot: Slot, *, why: str = "") -> None:
         """See `Runner.kill`."""
-        self._tell(slot, "kill")
+        self._tell(slot, "kill", why)
 
     def processes(self) -> Sequence[Running]:
         """See `Runner.processes`."""
@@ -126,10 +126,12 @@ class LocalRunner:
             "processors": _processors(launch),
         }
 
-    def _tell(self, slot: Slot, what: str) -> None:
+    def _tell(self, slot: Slot, what: str, why: str = "") -> None:
         latest = self._latest(slot)
         if latest is not None:
-            (latest / what).touch()
+            partial = latest / f"{what}.partial"
+            partial.write_text(why, encoding="utf-8")
+            partial.replace(latest / what)
 
     def _of(self, slot: Slot) -> Path:
         return self.folder / f"{slot.deployment}.{slot.kind}.{slot.number}"

@@ -12,6 +12,7 @@ import httpx
 from millrace.core.clock import Clock
 from millrace.core.control.fleet import Slot
 from millrace_launcher.logic.kinds import READY
+from millrace_launcher.logic.liveness import Life
 from millrace_launcher.logic.ports import Running
 
 _PATIENCE: Final = timedelta(milliseconds=500)
@@ -53,6 +54,14 @@ class Prober:
         return {
             each.slot: self._latest(each.url + self._paths.get(each.slot.kind, READY)) for each in processes if each.url
         }
+
+    def life(self, process: Running) -> Life:
+        """What a process says on `/livez`; blocks for half a second where it does not answer."""
+        try:
+            answer = self._client.get(f"{process.url}/livez")
+        except httpx.HTTPError as error:
+            return Life(None, f"it does not answer: {type(error).__name__}")
+        return Life(answer.is_success, answer.text.strip()[:_LONGEST])
 
     def close(self) -> None:
         """Release everything."""

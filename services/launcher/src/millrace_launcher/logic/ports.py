@@ -75,8 +75,13 @@ class Runner(Protocol):
     def drain(self, slot: Slot) -> None:
         """Ask the process to end what it has in hand; it is killed when that takes too long. Nothing without one."""
 
-    def kill(self, slot: Slot) -> None:
-        """End the process at once. Nothing without one."""
+    def kill(self, slot: Slot, *, why: str = "") -> None:
+        """End the process at once. Nothing without one.
+
+        Args:
+            slot: Its slot.
+            why: What it is ended for, if it did something wrong; the end was asked for where empty.
+        """
 
     def processes(self) -> Sequence[Running]:
         """The latest process of every slot that is known, those of earlier runners included."""

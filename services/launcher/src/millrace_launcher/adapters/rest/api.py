@@ -16,6 +16,8 @@ from millrace.core.control.fleet import Slot
 from millrace.core.control.keys import ForbiddenError, Role, TooManyAttemptsError, UnknownCallerError
 from millrace.core.errors import FatalError, MillraceError, RequestError, TransientError
 from millrace_launcher.adapters.rest.desk import Desk, Document
+from millrace_launcher.adapters.rest.environment_routes import add_environments
+from millrace_launcher.adapters.rest.environments import EnvironmentDesk
 from millrace_launcher.adapters.rest.guard import Guard, Who, takes
 from millrace_launcher.adapters.rest.insight_routes import add_insights
 from millrace_launcher.adapters.rest.insights import Insights
@@ -42,13 +44,22 @@ LOOKING: Final = takes(Role.VIEWER)
 CHANGING: Final = takes(Role.OPERATOR)
 
 
-def make_api(desk: Desk, keys: KeyDesk, jobs: JobDesk, insights: Insights, guard: Guard) -> FastAPI:
+def make_api(
+    desk: Desk,
+    *,
+    keys: KeyDesk,
+    jobs: JobDesk,
+    environments: EnvironmentDesk,
+    insights: Insights,
+    guard: Guard,
+) -> FastAPI:
     """The application. Every operation asks the guard first; all errors have one shape.
 
     Args:
         desk: Answers.
         keys: Answers about keys.
         jobs: Answers about jobs.
+        environments: Answers about what nodes have installed.
         insights: Answers about how well things go.
         guard: Lets callers in.
     """
@@ -64,6 +75,7 @@ def make_api(desk: Desk, keys: KeyDesk, jobs: JobDesk, insights: Insights, guard
     _add_writing(api, desk)
     add_keys(api, keys)
     add_jobs(api, jobs)
+    add_environments(api, environments)
     add_insights(api, insights)
 
     def refuse(request: Request, error: Exception) -> JSONResponse:
