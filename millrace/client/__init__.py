@@ -3,6 +3,8 @@
 from millrace.client.audits import Audit, AuditAlert
 from millrace.client.client import Client
 from millrace.client.control import ControlClient
+from millrace.client.copying.ports import CopyOptions
+from millrace.client.copying.running import Copied
 from millrace.client.dead_letters import DeadLetter, Replayed, ReplayFrom, ReplayOptions
 from millrace.client.doctor import Check, State, examine
 from millrace.client.encoding import ArrowEncoder, AvroEncoder, Encoder, JsonEncoder
@@ -44,6 +46,8 @@ __all__ = [
     "Check",
     "Client",
     "ControlClient",
+    "Copied",
+    "CopyOptions",
     "DeadLetter",
     "Deed",
     "Encoder",

@@ -7,6 +7,8 @@ from types import TracebackType
 from typing import Self
 
 from millrace.client.audits import Audit, AuditAlert, read_alerts, read_audits
+from millrace.client.copying.ports import CopyOptions
+from millrace.client.copying.running import Copied, OnCopied, copy
 from millrace.client.dead_letters import (
     DeadLetter,
     Replayed,
@@ -79,6 +81,18 @@ class Client:
     ) -> Sent:
         """Write every row of a file, table or iterable to a topic. See `millrace.client.sending.send`."""
         return send(self.kafka, topic, source, options, on_sent=on_sent)
+
+    def copy(
+        self,
+        source: str,
+        sink: str,
+        options: CopyOptions | None = None,
+        *,
+        dead_letters: Path | None = None,
+        on_copied: OnCopied | None = None,
+    ) -> Copied:
+        """Write what a source has and a sink lacks, by URI. See `millrace.client.copying.running.copy`."""
+        return copy(self.kafka, source, sink, options, dead_letters=dead_letters, on_copied=on_copied)
 
     def labels(self, stream: str, labels: Iterable[Label]) -> int:
         """Write labels to `<stream>.labels`. See `millrace.client.labels.send_labels`."""

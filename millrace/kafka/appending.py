@@ -18,9 +18,11 @@ from typing import Final, Self, TypeVar
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from millrace.core.errors import FatalError, TransientError
+from millrace.core.records import OutputBatch
 from millrace.kafka.admin import Admin, TopicSpec
 from millrace.kafka.connection import QUIET, ConnectionNotes, Link
 from millrace.kafka.errors import code_of
+from millrace.kafka.messages import enqueue
 from millrace.kafka.reading import Reader, Until
 from millrace.process.settings import ClientConfig, KafkaSettings
 
@@ -119,8 +121,12 @@ class AppendLog:
         """Whether the cluster answered lately."""
         return Link.UP if self._reader is None else self._reader.link
 
-    def append(self, values: Sequence[bytes]) -> list[Entry]:
+    def append(self, values: Sequence[bytes], *, beside: OutputBatch | None = None) -> list[Entry]:
         """Write records, all or none; blocks until they are committed. Returns them with their offsets.
+
+        Args:
+            values: Values of the records of the log.
+            beside: Records of another topic, in the same transaction.
 
         Raises:
             TransientError: The outcome is not known. Open a new log: it shows what became of them.
@@ -134,6 +140,8 @@ class AppendLog:
 
         def write() -> None:
             self._producer.begin_transaction()
+            if beside is not None:
+                self._enqueue(beside)
             for value in values:
                 self._producer.produce(self._topic, value, self._key, partition=_PARTITION, on_delivery=delivered)
             self._producer.flush(_TRANSACTION.total_seconds())
@@ -141,6 +149,12 @@ class AppendLog:
 
         self._call(write)
         return [Entry(offset, value) for offset, value in zip(offsets, values, strict=True)]
+
+    def _enqueue(self, records: OutputBatch) -> None:
+        start = 0
+        while start < len(records):
+            start = enqueue(self._producer, records, start)
+            self._producer.poll(0 if start == len(records) else _PAUSE_SECS)
 
     def close(self) -> None:
         """Let go of the connections; what is not committed is forgotten. Twice is as good as once."""
@@ -171,9 +185,7 @@ class AppendLog:
             if not isinstance(cause, KafkaException):
                 raise
             if code_of(cause) in _FENCED:
-                raise FatalError(
-                    f"{self._doing}: another process has taken over", remedy="run one trainer for each model"
-                ) from error
+                raise FatalError(f"{self._doing}: another process has taken over", remedy="run one of them") from error
             raise self._notes.explain(cause, self._doing) from error
 
 

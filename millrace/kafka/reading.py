@@ -166,7 +166,11 @@ class Reader:
                 return low, high
 
     def __iter__(self) -> Iterator[RecordBatch]:
-        """Batches of records up to the end, none of them empty.
+        """Batches of records up to the end, none of them empty. Raises as `batches`."""
+        return self.batches()
+
+    def batches(self, limit: int = 1_000) -> Iterator[RecordBatch]:
+        """Batches of at most `limit` records up to the end, none of them empty.
 
         Raises:
             TransientError: A reader that has an end got no record for 30 s.
@@ -175,7 +179,7 @@ class Reader:
         silence = timedelta(seconds=1)
         silent = timedelta()
         while not self.finished:
-            batch = self.read(timeout=silence)
+            batch = self.read(limit, silence)
             if len(batch):
                 silent = timedelta()
                 yield batch

@@ -21,6 +21,7 @@ from redis.exceptions import (
     ResponseError,
     TimeoutError,  # noqa: A004 -- the client's own name for it
     TryAgainError,
+    WatchError,
 )
 from redis.retry import Retry
 
@@ -85,6 +86,19 @@ def reaching(settings: RedisSettings, doing: str) -> Iterator[None]:
         yield
     except RedisError as error:
         raise explain(error, settings, doing) from error
+
+
+@contextmanager
+def watch_lost(message: str) -> Iterator[None]:
+    """Within: a watched key was changed, or the connection that watched it broke; what the key holds now tells which.
+
+    Raises:
+        TransientError: With the message.
+    """
+    try:
+        yield
+    except WatchError as error:
+        raise TransientError(message, remedy="run again: it goes on after what is written") from error
 
 
 def explain(error: RedisError, settings: RedisSettings, doing: str) -> MillraceError:

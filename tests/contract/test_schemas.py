@@ -28,6 +28,7 @@ from millrace.codec.schemas import LABEL_AVRO_SCHEMA, PREDICTION_AVRO_SCHEMA
 from millrace.codec.shadows import read_shadow
 from millrace.core.errors import InvalidRecordError, MillraceError, Reason, RequestError
 from millrace.core.records import Coordinates, RecordBatch
+from millrace.kafka.copies import read_copy
 from millrace.kafka.history import HistoryRecord, verify
 from millrace.kafka.receipts import read_receipt
 from millrace.process.deployment import Deployment
@@ -117,6 +118,7 @@ READERS: Final[Mapping[str, Callable[[Any], object]]] = {
     "rollouts": lambda document: read_rollout_record(json.dumps(document).encode()),
     "audits": lambda document: read_audit(json.dumps(document).encode()),
     "alerts": lambda document: read_alert(json.dumps(document).encode()),
+    "copies": lambda document: read_copy(json.dumps(document).encode()),
     "receipts": lambda document: read_receipt(json.dumps(document).encode()),
     "unjoined": read_unjoined_example,
     "retrain-requests": lambda document: read_loop_record(json.dumps(document).encode(), subject="an example"),
