@@ -274,7 +274,7 @@ def test_s44_a_deployment_that_counts_on_another_transform_is_refused(weather: W
     assert f"trained with {pushed.reference}" in error.remedy
 
 
-def test_s43_one_version_of_the_transform_is_named_by_the_model_a_training_and_live(weather: Weather) -> None:
+def test_s43_one_version_of_the_transform_is_named_by_the_model_and_live(weather: Weather) -> None:
     stream = weather.stream
     [version] = weather.models.list(stream.model)
     shown = Transforms(stream.broker.kafka).show(weather.reference)
