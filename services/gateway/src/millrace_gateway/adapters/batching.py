@@ -23,6 +23,8 @@ from millrace_gateway.logic.scoring import Part, Scored, Scoring
 
 _LEARN_EVERY: Final = timedelta(milliseconds=10)
 """A curve remembers some fifty observations; more of them a second teach it nothing."""
+_GATHER_SECS: Final = 0.001
+"""Longest time in which requests that come one after the other are read before any of them is scored."""
 _PAUSE_SECS: Final = 0.001
 
 
@@ -171,14 +173,22 @@ class MicroBatcher:
             await asyncio.sleep(_PAUSE_SECS)
 
     def _take_turn(self) -> None:
-        """Let a turn come after all that the event loop has to read now: it is one micro-batch."""
+        """Let a turn come once the event loop has nothing more to read: what there was is one micro-batch."""
         if not self._is_scoring and not self._is_turn_due:
             self._is_turn_due = True
-            self._loop.call_soon(self._turn)
+            self._loop.call_soon(self._gather, len(self._pending), self._clock.monotonic() + _GATHER_SECS)
+
+    def _gather(self, known: int, until: float) -> None:
+        """Look again whether more has come since there were `known` requests; at last take the turn."""
+        count = len(self._pending)
+        if count > known and self._clock.monotonic() < until:
+            self._loop.call_soon(self._gather, count, until)
+        else:
+            self._is_turn_due = False
+            self._turn()
 
     def _turn(self) -> None:
         """Send a micro-batch, or see to it that one is sent in time."""
-        self._is_turn_due = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
