@@ -54,7 +54,7 @@ WEATHER: Final[dict[str, Any]] = {
         {"step": "fill", "columns": ["rain", "wind"], "value": 0.0},
         {"step": "date_parts", "column": "time", "parts": ["hour", "day_of_year"], "timezone": "Europe/Berlin"},
         {"step": "compute", "into": "season", "expression": "cos(time_day_of_year / 58.1) + exp(-wind * wind / 100)"},
-        {"step": "one_hot", "column": "sky", "most": 3},
+        {"step": "one_hot", "column": "sky", "most": 5},
         {"step": "bucket", "column": "temp", "into": "warmth", "quantiles": 5},
         {"step": "scale", "columns": ["temp", "wind", "rain"], "by": "standard"},
         {"step": "filter", "where": "sensor != 3 or time_hour < 12"},
