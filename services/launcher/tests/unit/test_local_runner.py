@@ -199,3 +199,17 @@ def test_only_one_daemon_holds_a_folder(folder: NodeFolder) -> None:
         with pytest.raises(RequestError, match="node 'a' runs already"), folder.held():
             pass
     assert not (folder.path / "daemon.json").exists()
+
+
+def test_a_process_goes_before_its_daemon_when_the_machine_is_out_of_memory(runner: LocalRunner) -> None:
+    runner.start(launch(WAITING))
+    await_line(runner, "up")
+    child = psutil.Process(only(runner).pid or 0)
+    keeper = child.parent()
+    assert keeper is not None
+
+    def score(process: psutil.Process) -> int:
+        return int(Path(f"/proc/{process.pid}/oom_score_adj").read_text())
+
+    assert score(child) == 500
+    assert score(keeper) == score(psutil.Process()) < 500

@@ -33,6 +33,8 @@ AFTER_LEASE_SECS: Final = 1.0
 """Between the end of the lease and the kill: a commit in hand may still succeed."""
 
 _DIE_WITH_PARENT: Final = 1  # PR_SET_PDEATHSIG of prctl(2)
+_FIRST_TO_GO: Final = "500"
+"""When the machine runs out of memory, the kernel ends processes before daemons and brokers; anybody may raise it."""
 _PAGE: Final = resource.getpagesize()
 _CHUNK: Final = 1 << 16
 
@@ -101,6 +103,8 @@ class Keeper:
                 os._exit(1)
             with suppress(OSError):
                 os.sched_setaffinity(0, self._launch["processors"])
+            with suppress(OSError):
+                Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
 
         return subprocess.Popen(
             self._launch["command"],
