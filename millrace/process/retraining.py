@@ -126,7 +126,14 @@ class Accepted(_LoopRecord):
     at: AwareDatetime
     features: tuple[OffsetRange, ...]
     labels: tuple[OffsetRange, ...]
+    predictions: tuple[OffsetRange, ...] = ()
+    """Where it is read what was fetched from the online store for the features' records; none where nothing was."""
     seed: int
+
+    @property
+    def ranges(self) -> tuple[OffsetRange, ...]:
+        """All that it learns from."""
+        return (*self.features, *self.labels, *self.predictions)
 
 
 class Blocker(StrEnum):

@@ -155,10 +155,7 @@ class Remembered:
     @property
     def key_features(self) -> Sequence[Feature]:
         """The key fields where the record is not read without them: they are all it has, or would be too much."""
-        is_all = len(self._values) == len(self._signature.features)
-        if not self._values or not (is_all or self._signature.extra_fields is ExtraFields.REJECT):
-            return ()
-        return key_features(self._key_fields)
+        return key_fields_of(self._signature, self._values, self._key_fields)
 
     def enrich(self, records: RecordBatch, decoded: Decoded) -> Enriched:
         """The values, for every row."""
@@ -166,6 +163,14 @@ class Remembered:
         return Enriched(
             {name: filled(self._signature.feature(name), value, count) for name, value in self._values.items()}
         )
+
+
+def key_fields_of(signature: Signature, known: Collection[str], fields: Collection[str]) -> tuple[Feature, ...]:
+    """The key fields that records must be read with although the values of these features are known already."""
+    is_all = len(known) == len(signature.features)
+    if not known or not (is_all or signature.extra_fields is ExtraFields.REJECT):
+        return ()
+    return key_features(fields)
 
 
 def key_features(fields: Collection[str]) -> tuple[Feature, ...]:

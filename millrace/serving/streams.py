@@ -91,6 +91,10 @@ class StreamCodec:
             RequestError: The stream's format cannot carry the model's features, or no online store was named.
         """
         enricher = self._online_features(signature) if enriched is None else self._remembered(signature, enriched)
+        return self.decoder_with(signature, enricher)
+
+    def decoder_with(self, signature: Signature, enricher: Enricher | None) -> Decoder:
+        """Reads the stream's records as rows of a model, whose other features this enricher knows; see `decoder`."""
         source = self._deployment.source
         return self._completing(
             signature, enricher, lambda carried: self._decoder_of(carried, source.format, source.id_field)

@@ -140,6 +140,8 @@ def plan_of(training: Training) -> Plan:
     return Plan(
         features=training.source.topic,
         labels=training.labels,
+        enrich=training.enrich,
+        predictions=training.predictions,
         call=Call(function.name, function.folders, function.environment, function.threads, bounds),
         seed=function.seed,
         window=training.window_policy,

@@ -6,10 +6,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from millrace.core.promotion import Approval, PromotionPolicy
-from millrace.process.deployment import Deployment, Limits, Source, Topic
+from millrace.process.deployment import Deployment, Enrichment, Limits, Source, Topic
 from millrace.process.document import read_document
 from millrace.process.refusal import refusal
 from millrace.process.retraining import ModelName
@@ -103,6 +103,11 @@ class Training(BaseModel):
     """The topic of features, and how its records are to be read: as in the deployment."""
     labels: Topic
     """The topic of labels."""
+    enrich: tuple[Enrichment, ...] = ()
+    """Features that come from the online store: as in the deployment."""
+    predictions: Topic | None = None
+    """With `enrich`: the deployment's topic of predictions, which tell what was fetched for each record. A record
+    without a prediction is not learned from."""
     function: Function
     """The training function, and what it may use."""
     data: Data = Data()
@@ -141,7 +146,15 @@ class Training(BaseModel):
 
     def deployment(self) -> Deployment:
         """A deployment that reads the same stream in the same way."""
-        return Deployment(deployment="trainer", source=self.source, model=self.model, limits=self.limits)
+        return Deployment(
+            deployment="trainer", source=self.source, model=self.model, limits=self.limits, enrich=self.enrich
+        )
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if bool(self.enrich) != (self.predictions is not None):
+            raise ValueError("enrich and predictions go together: what was fetched for a record is in its prediction")
+        return self
 
     @property
     def intake_policy(self) -> IntakePolicy:

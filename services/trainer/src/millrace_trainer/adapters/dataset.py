@@ -92,7 +92,7 @@ class Materialiser:
         for batch in self._records(accepted.labels):
             book.add(batch.values)
         columns = (EVENT_ID, EVENT_TIME, LABEL, *(feature.name for feature in self.signature.features))
-        gathered = _Gathered(Fingerprint((*accepted.features, *accepted.labels), columns), invalid=book.invalid)
+        gathered = _Gathered(Fingerprint(accepted.ranges, columns), invalid=book.invalid)
         with ExitStack() as stack:
             writer: pq.ParquetWriter | None = None
             for batch in self._records(accepted.features):

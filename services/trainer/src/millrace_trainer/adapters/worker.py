@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from millrace.core.baseline import Estimate
+from millrace.core.columns import Decoder
 from millrace.core.errors import MillraceError, RequestError
 from millrace.core.paired import Comparison
 from millrace.core.promotion import Judgement, PromotionPolicy, Verdict, judge
+from millrace.core.signature import Signature
 from millrace.kafka.appending import AppendLog, Entry
 from millrace.kafka.history import read_history
+from millrace.process.deployment import Enrichment
 from millrace.process.retraining import (
     Accepted,
     Completed,
@@ -42,6 +45,7 @@ from millrace.serving.streams import StreamCodec
 from millrace.telemetry.trainer import TrainingStage
 from millrace_trainer.adapters.dataset import Materialised, Materialiser
 from millrace_trainer.adapters.evaluation import evaluate
+from millrace_trainer.adapters.logged_features import LoggedFeatures
 from millrace_trainer.adapters.ranges import feature_ranges, label_ranges
 from millrace_trainer.adapters.running import Call, TrainingError, run_training
 from millrace_trainer.adapters.telemetry import Telemetry
@@ -57,6 +61,8 @@ class Plan:
     Attributes:
         features: The topic of features.
         labels: The topic of labels.
+        enrich: Features that come from the online store.
+        predictions: The topic that tells what was fetched; None where nothing is.
         call: The training function.
         seed: For everything random.
         window: How much of the past to use.
@@ -67,6 +73,8 @@ class Plan:
 
     features: str
     labels: str
+    enrich: Sequence[Enrichment]
+    predictions: str | None
     call: Call
     seed: int
     window: WindowPolicy
@@ -125,9 +133,18 @@ class Worker:
         try:
             features = feature_ranges(self.kafka, self.plan.features, start, end)
             labels = label_ranges(self.kafka, self.plan.labels, request.data)
+            told = self.plan.predictions
+            predictions = () if told is None else feature_ranges(self.kafka, told, start, end)
         except RequestError as error:
             return Failed(**_head(request), at=self.now(), why=str(error))
-        return Accepted(**_head(request), at=self.now(), features=features, labels=labels, seed=self.plan.seed)
+        return Accepted(
+            **_head(request),
+            at=self.now(),
+            features=features,
+            labels=labels,
+            predictions=predictions,
+            seed=self.plan.seed,
+        )
 
     def _train(self, loop: Loop, accepted: Accepted) -> list[tuple[int, LoopAnswer]]:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -166,7 +183,7 @@ class Worker:
     def _materialise(self, champion: Bundle, accepted: Accepted, folder: Path) -> Materialised:
         materialiser = Materialiser(
             kafka=self.kafka,
-            decoder=self.codec.decoder(champion.accepts),
+            decoder=self._decoder(champion.accepts, accepted),
             signature=champion.accepts,
             window=self.plan.window,
             label_events=self.plan.label_events,
@@ -174,9 +191,24 @@ class Worker:
         )
         return materialiser.materialise(accepted, folder)
 
+    def _decoder(self, signature: Signature, accepted: Accepted) -> Decoder:
+        """Reads feature records, and beside each what was fetched for it when it was scored."""
+        enrich = self.plan.enrich
+        if not enrich:
+            return self.codec.decoder(signature)
+        logged = LoggedFeatures(
+            self.kafka,
+            signature,
+            {name for each in enrich for name in each.features},
+            [each.key_field for each in enrich if each.key_field is not None],
+            source=self.plan.features,
+            ranges=accepted.predictions,
+            keep_alive=self.keep_alive,
+        )
+        return self.codec.decoder_with(signature, logged)
+
     def _task(self, request: Requested, accepted: Accepted, champion: Bundle, made: Materialised) -> dict[str, Any]:
-        ranges = (*accepted.features, *accepted.labels)
-        training = TrainingSource(topics=ranges, rows=made.facts.train)
+        training = TrainingSource(topics=accepted.ranges, rows=made.facts.train)
         return {
             "model": request.model,
             "task": champion.signature.task.value,
