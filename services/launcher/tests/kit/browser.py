@@ -177,11 +177,12 @@ def chromium(folder: Path) -> Iterator[Browser]:
     if program is None:
         pytest.fail("there is no Chromium on the path: install the package `chromium`")
     folder.mkdir(parents=True, exist_ok=True)
+    port = folder / "profile" / "DevToolsActivePort"
+    port.unlink(missing_ok=True)  # Of a browser before this one.
     with (
         (folder / "browser.log").open("wb") as log,
         subprocess.Popen([program, *_OPTIONS, f"--user-data-dir={folder}/profile"], stderr=log, stdout=log) as process,
     ):
-        port = folder / "profile" / "DevToolsActivePort"
         try:
             eventually(
                 lambda: port.exists() and len(port.read_text().splitlines()) == 2,

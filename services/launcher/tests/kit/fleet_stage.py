@@ -31,8 +31,8 @@ class Stage:
     lease_secs: float = 6
     daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def start(self, *nodes: str) -> None:
-        """Start the daemons of these nodes, and wait until they answer."""
+    def start(self, *nodes: str, port: int = 0) -> None:
+        """Start the daemons of these nodes, and wait until they answer; on any port unless one is named."""
         for node in nodes:
             log = self.home / f"{node}.log"
             environment = {
@@ -42,7 +42,7 @@ class Stage:
                 "MILLRACE_LAUNCHER__CORES": "4",
                 "MILLRACE_LAUNCHER__LEASE_SECS": str(self.lease_secs),
             }
-            command = [sys.executable, "-m", "millrace_launcher", "--node", node, "--port", "0"]
+            command = [sys.executable, "-m", "millrace_launcher", "--node", node, "--port", str(port)]
             with log.open("ab") as output:
                 self.daemons[node] = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
         for node in nodes:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import floor, log10, pow
+from math import floor, log10
 from typing import Final
 
 from millrace_launcher.ui.words import moment
 
 WIDTH: Final = 600
 HEIGHT: Final = 120
+_STEPS: Final[tuple[float, ...]] = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
 _MOST: Final = 180
 """Points of a line: more are not seen on any screen."""
 
@@ -139,8 +140,10 @@ def _height(value: float, low: float, high: float) -> float:
 
 
 def _largest(lines: Sequence[Line], rule: tuple[float, str] | None) -> float:
-    known = [value for line in lines for value in line.values if value is not None]
-    return max([*known, *((rule[0] * 1.1,) if rule else ()), 0.0])
+    known: list[float] = [value for line in lines for value in line.values if value is not None]
+    if rule is not None:
+        known.append(rule[0] * 1.1)
+    return max(known, default=0.0)
 
 
 def _round_up(value: float) -> float:
@@ -151,8 +154,8 @@ def _round_up(value: float) -> float:
     """
     if value <= 0:
         return 1.0
-    unit = pow(10.0, floor(log10(value)))
-    return next(round(step * unit, 12) for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * unit >= value)
+    unit = float(f"1e{floor(log10(value))}")
+    return next(round(step * unit, 12) for step in _STEPS if step * unit >= value)
 
 
 def _latest(values: Values) -> float | None:

@@ -43,7 +43,7 @@ def deployment_page(api: Asker, name: str, now_ms: float) -> Dashboard:
     series = {slot["slot"]: api.series(slot["slot"]) for slot in _running(status)}
     memory = {slot: together([found]).latest("memory_bytes", now_ms) for slot, found in series.items()}
     scorers = together(found for slot, found in series.items() if _kind(slot) == "scorer")
-    return dashboard(status, scorers, memory, api.audits(name), now_ms=now_ms)
+    return dashboard(status, scorers, memory, api.audits(name), api.models(), now_ms=now_ms)
 
 
 def _known(api: Asker, name: str, now_ms: float) -> Known:

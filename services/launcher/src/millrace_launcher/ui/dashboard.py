@@ -1,5 +1,6 @@
 """One deployment, as its page shows it."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,8 @@ _SLO_MS: Final = 200
 """What a document means that says nothing of latency."""
 _QUALITY: Final = ("accuracy", "mae")
 """Metrics of performance, the first that a report has is charted."""
+_CANARY: Final = 0.1
+"""The share of a canary whose document says none."""
 _DRIFTED: Final = 5
 _COUNTS: Final = ("scorers", "auditors", "gateways", "materializers")
 
@@ -92,6 +95,7 @@ def dashboard(
     scorers: Together,
     memory: Mapping[str, float | None],
     audits: Mapping[str, Any],
+    versions: Sequence[Mapping[str, Any]],
     *,
     now_ms: float,
 ) -> Dashboard:
@@ -102,6 +106,7 @@ def dashboard(
         scorers: The figures of its scorers.
         memory: What each process holds, by slot.
         audits: Reports and alerts.
+        versions: All versions of models.
         now_ms: The time, milliseconds since 1970.
     """
     document = status["document"] or {}
@@ -115,7 +120,7 @@ def dashboard(
         reads=document.get("source", {}).get("topic", ""),
         writes=document.get("sink", {}).get("predictions") or f"{name}.predictions",
         model=document.get("model", ""),
-        tiles=_tiles(status, scorers, audits["windows"], slo_ms, now_ms),
+        tiles=(*_tiles(status, scorers, audits["windows"], slo_ms, now_ms), _version(document, versions)),
         charts=_charts(scorers, slo_ms),
         rows=tuple(_row(slot, memory) for slot in status["slots"]),
         audited=_audited(audits["windows"]),
@@ -139,6 +144,25 @@ def _tiles(
         Tile("processes ready", f"{status['ready']} of {status['desired']}"),
         *((quality,) if quality else ()),
     )
+
+
+def _version(document: Mapping[str, Any], versions: Sequence[Mapping[str, Any]]) -> Tile:
+    """Which version scores, and which one is tried beside it."""
+    name, mark, rest = (*re.split("([@/])", document.get("model", ""), maxsplit=1), "", "")[:3]
+    named = {alias: each["version"] for each in versions if each["name"] == name for alias in each["aliases"]}
+    version = rest if mark == "/" else named.get(rest or "champion", "–")
+    challenger = named.get("challenger")
+    if challenger is None or str(challenger) == str(version):
+        return Tile("version", str(version), name)
+    rollout = document.get("rollout", {})
+    match rollout.get("mode"):
+        case "canary":
+            note = f"canary: {share(rollout.get('share', _CANARY))} of the keys to {challenger}"
+        case "shadow":
+            note = f"shadow: {challenger} scores too"
+        case _:
+            note = f"{challenger} waits as challenger"
+    return Tile("version", str(version), note)
 
 
 def _latest_quality(windows: Sequence[Mapping[str, Any]]) -> Tile | None:

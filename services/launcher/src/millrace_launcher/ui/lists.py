@@ -1,5 +1,6 @@
 """Models, nodes and the history, as their pages show them."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -7,6 +8,10 @@ from typing import Any, Final
 from millrace.core.control.differences import differences
 from millrace_launcher.ui.words import moment, number, size, tone
 
+_ABSENT: Final = "\u2205"
+_DIGEST: Final = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
+_LONGEST: Final = 160
+"""Characters of a line: what is longer, a machine wrote."""
 _NEWEST: Final = 100
 """Records of the history on a page."""
 
@@ -65,6 +70,15 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """What became of one control record: `new`, `changed` or `deleted`, and the lines that differ."""
+
+    record: str
+    verb: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """Something that somebody did."""
 
@@ -73,7 +87,7 @@ class Entry:
     what: str
     subject: str
     result: str
-    changes: tuple[str, ...]
+    changes: tuple[Change, ...]
     digest: str
     is_refused: bool
 
@@ -154,14 +168,27 @@ def _entry(record: Mapping[str, Any]) -> Entry:
 
 
 def _result(result: object) -> str:
-    if isinstance(result, Mapping):
-        return ", ".join(f"{name} {_result(value)}" for name, value in result.items())
-    return "" if result is None else str(result)
+    """A result that is a word or two; a whole record is what the changes tell."""
+    match result:
+        case {"error": str(error)}:
+            return error
+        case str() | int():
+            return str(result)
+        case _:
+            return ""
 
 
-def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[str]:
-    """What became of the control records, a line each; what was absent and what was deleted is `nothing`."""
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[Change]:
+    """What became of the control records."""
     for topic in sorted(before.keys() | after.keys()):
         old, new = before.get(topic, {}), after.get(topic, {})
         for key in sorted(old.keys() | new.keys()):
-            yield from differences(old.get(key) or {}, new.get(key) or {}, absent="nothing")
+            lines = tuple(map(_shortened, differences(old.get(key) or {}, new.get(key) or {}, absent=_ABSENT)))
+            verb = "new" if old.get(key) is None else "deleted" if new.get(key) is None else "changed"
+            if lines:
+                yield Change(f"{topic}, {key}", verb, lines)
+
+
+def _shortened(line: str) -> str:
+    found = _DIGEST.sub(r"\1…", line).replace(f": {_ABSENT} -> ", ": ").replace(f" -> {_ABSENT}", "")
+    return found if len(found) <= _LONGEST else f"{found[:_LONGEST]}…"

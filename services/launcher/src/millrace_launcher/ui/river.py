@@ -68,6 +68,11 @@ class Basin:
     source: Stop
     courses: tuple[Course, ...]
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether a trainer stands at any of its courses."""
+        return any(course.returns for course in self.courses)
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -163,7 +168,9 @@ def _auditor(known: Known) -> Stop:
     state = _worst(slots)
     alerts = len(known.alerts)
     notes = (f"{alerts} open alert{'' if alerts == 1 else 's'}",) if alerts else ("no open alert",)
-    return Stop("auditor", "auditor", "warn" if alerts and tone(state) == "good" else tone(state), state, notes)
+    if alerts and state == "ready":
+        return Stop("auditor", "auditor", "warn", notes[0])
+    return Stop("auditor", "auditor", tone(state), state, notes)
 
 
 def _trainer(known: Known) -> Stop:

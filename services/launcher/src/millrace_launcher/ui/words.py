@@ -60,6 +60,8 @@ def milliseconds(value: float | None) -> str:
         return "–"
     if value >= 1000:
         return f"{value / 1000:.3g} s"
+    if not value:
+        return "0 ms"
     return f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"
 
 
