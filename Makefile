@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 SERVICES := $(patsubst %/pyproject.toml,-e %,$(wildcard services/*/pyproject.toml))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-gpu simulate chaos bench figures proto docs lock clean
+.PHONY: help setup demo up down test lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-s3 test-gpu simulate chaos bench figures proto docs lock clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ test-spark: $(READY) ## Batch scoring and topics to tables on a real Spark, in a
 
 test-flink: $(READY) ## Score and make features on a real Flink, in an environment of its own
 	bash topologies/flink/run.sh
+
+test-s3: $(READY) ## Batch scoring and copying on a real S3 server, which Go builds once
+	bash tests/s3/run.sh
 
 test-gpu: $(READY) ## The tests that need an accelerator
 	$(BIN)/python -m pytest -m gpu

@@ -1,6 +1,7 @@
 """Folders by URI: what is in them, and how a file appears whole or not at all."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,11 +11,17 @@ from typing import IO, Any, Final
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
+from fsspec.implementations.arrow import ArrowFSWrapper
 
 from millrace.core.errors import RequestError, TransientError
 
 STAGING: Final = "_staging"
 """Names that begin with an underscore are passed over by whoever reads a folder of Parquet files."""
+
+_REFUSALS: Final = re.compile(
+    "ACCESS_DENIED|SIGNATURE_DOES_NOT_MATCH|INVALID_ACCESS_KEY|HTTP status (401|403)|UserNotFound"
+)
+"""What Arrow's driver says in words where others raise PermissionError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,9 @@ class Place:
     def __init__(self, uri: str, options: Mapping[str, Any] | None = None) -> None:
         self.uri: Final = uri
         try:
-            fs, root = url_to_fs(uri, **(options or {}))
+            fs, root = _s3(uri, options or {}) if _is_s3(uri) else url_to_fs(uri, **(options or {}))
+        except TypeError:
+            raise RequestError(f"{uri} knows no such credentials", remedy="name its driver's options") from None
         except (ValueError, ImportError) as error:
             raise RequestError(f"{uri} cannot be used: {error}", remedy="install its fsspec driver") from None
         self.fs: Final[AbstractFileSystem] = fs
@@ -160,7 +169,23 @@ class Place:
         except FileNotFoundError:
             raise
         except OSError as error:
+            if _REFUSALS.search(str(error)):
+                raise RequestError(
+                    f"{self.uri} refuses these credentials", remedy="name others: --credentials NAME"
+                ) from None
             raise TransientError(f"{self.uri} cannot be reached: {error.strerror or type(error).__name__}") from None
+
+
+def _is_s3(uri: str) -> bool:
+    return uri.partition("://")[0] in {"s3", "s3a"}
+
+
+def _s3(uri: str, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, str]:
+    """S3 by Arrow's own driver, which is here already: its options are those of `pyarrow.fs.S3FileSystem`."""
+    from pyarrow.fs import S3FileSystem  # noqa: PLC0415 -- it starts threads
+
+    wrapped = ArrowFSWrapper(S3FileSystem(**options))
+    return wrapped, str(wrapped._strip_protocol(uri.replace("s3a://", "s3://", 1)))  # noqa: SLF001 -- fsspec's way
 
 
 def _is_hidden(name: str) -> bool:
