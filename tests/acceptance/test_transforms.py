@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,24 +13,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tritonclient.http as triton
+from gateway_stage import GatewayStage
 from numpy.typing import NDArray
 from scorer_stream import Stream
+from tritonclient.utils import InferenceServerException
 
+from millrace.client.explaining import Verdict, explain
 from millrace.client.models import Models
 from millrace.client.transforms import Transforms, fit_transform
-from millrace.core.columns import FeatureColumns
 from millrace.core.errors import Reason, RequestError
 from millrace.core.outputs import Outputs
-from millrace.core.signature import Signature
+from millrace.core.records import Coordinates
+from millrace.kafka.reading import find
 from millrace.process.settings import Settings
 from millrace.serving.bundle import open_bundle
 from millrace.serving.loading import LoadedModel, load
 from millrace.serving.manifest import SignatureDocument, TrainingSource
 from millrace.serving.rows import columns_from_values
+from millrace.serving.shelf import Shelf
 from millrace.serving.training import EVENT_ID, EVENT_TIME, LABEL
 from millrace.testing.broker import Broker
 from millrace.testing.models import linear_bundle
-from millrace.transform import Program, Transform
+from millrace.transform import Program, Transform, Transformed
 from millrace_batch.adapters.reading import Piece
 from millrace_batch.adapters.scoring import TableScoring
 from millrace_trainer.adapters.making import make_candidate
@@ -104,6 +110,11 @@ class Weather:
     folder: Path
 
     @property
+    def made(self) -> Transformed:
+        """What the transform makes of the rows, as a table."""
+        return self.program.apply(self.table)
+
+    @property
     def models(self) -> Models:
         return Models(self.stream.broker.kafka, self.stream.settings)
 
@@ -140,7 +151,7 @@ def live(weather: Weather) -> dict[int, bytes]:
     """Bits of the answer to each row, by a scorer on the broker."""
     stream = weather.stream
     stream.send(as_json(weather.table))
-    expected = weather.program.apply(weather.table)
+    expected = weather.made
     with stream.running(stream.deployment(transform=weather.reference, batch={"max_records": 700})):
         stream.wait_for(len(expected.source))
         stream.wait_for(len(expected.refused), f"{stream.name}.dlq")
@@ -209,28 +220,38 @@ def task(weather: Weather, model: LoadedModel) -> dict[str, Any]:
     }
 
 
-def by_request(weather: Weather, model: LoadedModel) -> dict[int, bytes]:
-    """The same by a gateway's engine, whose rows come as tensors, in requests of various sizes."""
-    columns = tensors(model.signature, weather.table)
+def by_request(weather: Weather, rows: Sequence[int]) -> dict[int, bytes]:
+    """The same by a gateway that is asked over HTTP, in requests of various sizes."""
+    stage, stream = GatewayStage(weather.stream.broker, weather.stream.settings), weather.stream
+    edges = sorted({0, len(rows), *np.random.default_rng(5).integers(0, len(rows), 20).tolist()})
     found: dict[int, bytes] = {}
-    edges = np.unique(np.random.default_rng(5).integers(0, ROWS, 40))
-    for begin, end in zip([0, *edges], [*edges, ROWS], strict=True):
-        if begin == end:
-            continue
-        inference = model.engine.infer(columns.take(slice(begin, end))).answering(end - begin)
-        assert len(inference.scored) + len(inference.refused) == end - begin
-        scores = yes_scores(inference.outputs)
-        found |= {begin + row: score.tobytes() for row, score in zip(inference.scored.tolist(), scores, strict=True)}
+    with (
+        stage.running(stream.deployment(transform=weather.reference)) as client,
+        triton.InferenceServerClient(f"127.0.0.1:{stage.rest_port}") as asking,
+    ):
+        for begin, end in pairwise(edges):
+            result = asking.infer(stream.model, tensors(weather.table.take(rows[begin:end])))
+            scores = np.ascontiguousarray(result.as_numpy("scores")[:, 1])
+            found |= {row: score.tobytes() for row, score in zip(rows[begin:end], scores, strict=True)}
+        left_out = min(set(range(ROWS)) - set(rows) - {each.row for each in weather.made.refused})
+        with pytest.raises(InferenceServerException, match="a filter of the model's transform leaves it out"):
+            asking.infer(stream.model, tensors(weather.table.slice(left_out, 1)))
+        inputs = client.get(f"/v2/models/{stream.model}").json()["inputs"]
+        assert [each["name"] for each in inputs] == [column["name"] for column in WEATHER["input"]]
     return found
 
 
-def tensors(signature: Signature, table: pa.Table) -> FeatureColumns:
-    values: dict[str, Sequence[Any] | NDArray[Any]] = {}
-    for feature in signature.features:
-        column = table.column(feature.name)
-        column = column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
-        values[feature.name] = column.to_numpy() if not pa.types.is_string(column.type) else column.to_pylist()
-    return columns_from_values(signature, values)
+def tensors(table: pa.Table) -> list[triton.InferInput]:
+    made = []
+    for name, kind in zip(table.column_names, ("FP64", "FP32", "BYTES", "BYTES", "INT64", "INT64"), strict=True):
+        column = table.column(name)
+        texts = pa.types.is_string(column.type)
+        plain = column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
+        values = np.array(plain.to_pylist(), object) if texts else plain.to_numpy()
+        tensor = triton.InferInput(name, [len(table), 1], kind)
+        tensor.set_data_from_numpy(values.reshape(-1, 1))
+        made.append(tensor)
+    return made
 
 
 def test_s44_ten_thousand_rows_have_equal_bits_live_in_training_in_batch_and_by_request(
@@ -240,7 +261,7 @@ def test_s44_ten_thousand_rows_have_equal_bits_live_in_training_in_batch_and_by_
     assert len(answers) > ROWS // 2
     assert by_training(weather, model) == answers
     assert by_batch(weather, model) == answers
-    assert by_request(weather, model) == answers
+    assert by_request(weather, sorted(answers)) == answers
 
 
 def test_s44_a_row_that_cannot_be_transformed_is_a_dead_letter_and_one_that_is_filtered_is_nothing(
@@ -283,4 +304,8 @@ def test_s43_one_version_of_the_transform_is_named_by_the_model_and_live(weather
     with stream.running(stream.deployment(transform=stream.name)):
         stream.wait_for(len(weather.program.apply(weather.table.slice(0, 50)).source))
     assert {each["transform"] for each in stream.predictions()} == {shown.fingerprint}
+    first = min(each["source"]["offset"] for each in stream.predictions())
+    record = find(stream.broker.kafka, Coordinates(stream.source, 0, first))
+    explained = explain(stream.broker.kafka, Shelf.of(stream.settings), record, stream.deployment())
+    assert (explained.verdict, set(explained.features or {})) == (Verdict.EQUAL, set(weather.table.column_names))
     assert weather.models.push(weather.folder / "bundle", transform=weather.reference).entry.version == 1
