@@ -142,6 +142,7 @@ class River:
         self.rng = np.random.default_rng(self.seed)
         self.ends = np.zeros(self.surge.partitions)
         self.committed = np.zeros(self.surge.partitions)
+        self.is_live = np.arange(self.surge.partitions) != (-1 if self.surge.stuck is None else self.surge.stuck)
         self.arrived: deque[NDArray[np.float64]] = deque(maxlen=600)
         self.delays: deque[float] = deque(maxlen=_LATENCY_TICKS)
         self.desired = self.ready = self.surge.first
@@ -180,29 +181,23 @@ class River:
         self.note()
 
     def work(self) -> None:
-        """Each scorer takes from its partitions what it can do in a tick, the longest queue first."""
+        """Each scorer takes from its partitions what it can do in a tick, in proportion to what waits there."""
         if not self.ready:
             return
-        noise = self.rng.uniform(0.9, 1.1, self.ready)
         speed = self.surge.capacity * self.surge.contention ** (self.ready - 1)
         budget = min(speed, (self.surge.ceiling or np.inf) / self.ready) * TICK_MS / 1000
-        for worker in range(self.ready):
-            mine = [p for p in range(worker, self.surge.partitions, self.ready) if p != self.surge.stuck]
-            lags = self.ends[mine] - self.committed[mine]
-            waiting = float(lags.sum())
-            if waiting:
-                self.committed[mine] += lags * min(1.0, budget * noise[worker] / waiting)
+        owners = np.arange(self.surge.partitions) % self.ready
+        lags = np.where(self.is_live, self.ends - self.committed, 0.0)
+        waiting = np.bincount(owners, lags, self.ready)
+        can_do = budget * self.rng.uniform(0.9, 1.1, self.ready)
+        done = np.minimum(1.0, can_do / np.maximum(waiting, 1e-9))
+        self.committed += lags * done[owners]
 
     def note(self) -> None:
         """How late the worst partition's newest committed record is."""
-        delay = 0.0
-        live = [p for p in range(self.surge.partitions) if p != self.surge.stuck]
-        for back, ends in enumerate(reversed(self.arrived)):
-            if (ends[live] <= self.committed[live] + 0.5).all():
-                delay = back * TICK_MS / 1000
-                break
-        else:
-            delay = len(self.arrived) * TICK_MS / 1000
+        floor = np.where(self.is_live, self.committed + 0.5, np.inf)
+        back = next((back for back, ends in enumerate(reversed(self.arrived)) if (ends <= floor).all()), None)
+        delay = (len(self.arrived) if back is None else back) * TICK_MS / 1000
         self.delays.append(delay)
         if delay > self.policy.goal.total_seconds():
             self.told.late_ms.append(self.now)
