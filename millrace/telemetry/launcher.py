@@ -1,5 +1,6 @@
 """The metrics of a launcher: the whole list."""
 
+from enum import StrEnum
 from typing import Final
 
 from millrace.core.control.fleet import ProcessState
@@ -29,5 +30,26 @@ HEARD: Final = MetricSpec(
 READY: Final = MetricSpec("launcher", "ready", Unit.STATE, Kind.GAUGE, "Whether this daemon does its work.")
 BUILD: Final = build_info("launcher")
 
-LAUNCHER: Final = (PROCESSES, CRASHES, CONTROLLER, HEARD, READY, BUILD)
+
+class Refusal(StrEnum):
+    """Why a caller of the REST API was not let in."""
+
+    KEY = "key"
+    """It showed no key, or one that does not hold."""
+    ROLE = "role"
+    """Its role does not allow what it wanted."""
+    OFTEN = "often"
+    """It showed wrong keys again and again."""
+
+
+REQUESTS_REFUSED: Final = MetricSpec(
+    "launcher",
+    "refused",
+    Unit.REQUESTS,
+    Kind.COUNTER,
+    "Requests to the REST API that were not let in, by reason.",
+    (Label("reason", tuple(Refusal)),),
+)
+
+LAUNCHER: Final = (PROCESSES, CRASHES, CONTROLLER, HEARD, READY, REQUESTS_REFUSED, BUILD)
 """Every metric of a launcher; the others in its exposition are prometheus-client's own."""

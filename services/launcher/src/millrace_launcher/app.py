@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from socket import socket
 from threading import Event
 from typing import Final
@@ -24,12 +25,14 @@ from millrace.process.lifecycle import ExitCode, Phase, Shutdown
 from millrace.process.settings import KafkaSettings, Settings
 from millrace.service import Surroundings, Watched, run_service, watched
 from millrace.telemetry import launcher as metrics
+from millrace.telemetry.metrics import Instruments
 from millrace_launcher.adapters.agent import Agent
 from millrace_launcher.adapters.controller import OFFICE, Controller
 from millrace_launcher.adapters.examining import Examiner
 from millrace_launcher.adapters.heart import Heart
 from millrace_launcher.adapters.inventory import take_inventory
 from millrace_launcher.adapters.local import LocalRunner
+from millrace_launcher.adapters.local_store import LocalStore
 from millrace_launcher.adapters.measuring import Meter
 from millrace_launcher.adapters.place import NodeFolder, own_token
 from millrace_launcher.adapters.plugins import installed, load_kinds
@@ -140,7 +143,8 @@ class Daemon:
                     take_stock=take_stock,
                 )
             )
-            guard = Guard(Doorkeeper(known, clock=self.clock, owner=token), desk, self.clock)
+            doorkeeper = Doorkeeper(known, clock=self.clock, owner=token)
+            guard = Guard(doorkeeper, desk, self.clock, count=partial(_count_refusal, told.instruments))
             sampler = stack.enter_context(Sampler(runner, self.clock))
             stack.enter_context(repeated(sampler.turn, EVERY, self.clock, name="sampler"))
             insights = stack.enter_context(
@@ -201,6 +205,7 @@ class Daemon:
             kafka=self.kafka,
             clock=self.clock,
             vigil=Vigil(timedelta(seconds=self.own.hung_secs)),
+            store=LocalStore(self.settings, self.clock),
         )
 
     def _work(
@@ -244,3 +249,7 @@ def _own_address(host: str, server: socket) -> str:
     """Where this machine reaches its own REST API."""
     everywhere = {"0.0.0.0", "::", ""}  # noqa: S104 -- compared, not bound
     return f"http://{'127.0.0.1' if host in everywhere else host}:{server.getsockname()[1]}"
+
+
+def _count_refusal(instruments: Instruments, reason: metrics.Refusal) -> None:
+    instruments.add(metrics.REQUESTS_REFUSED, reason=reason)

@@ -1,5 +1,6 @@
 """The REST API before desks that are not asked."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -7,11 +8,12 @@ from typing import Any, cast
 from fastapi import FastAPI
 
 from millrace.core.control.keys import Caller, Role
+from millrace.telemetry.launcher import Refusal
 from millrace.testing.clock import ManualClock
 from millrace_launcher.adapters.rest.api import make_api
 from millrace_launcher.adapters.rest.desk import Desk
 from millrace_launcher.adapters.rest.environments import EnvironmentDesk
-from millrace_launcher.adapters.rest.guard import ROLE, Admission, Guard, RefusalLog
+from millrace_launcher.adapters.rest.guard import ROLE, Admission, Guard
 from millrace_launcher.adapters.rest.insights import Insights
 from millrace_launcher.adapters.rest.jobs import JobDesk
 from millrace_launcher.adapters.rest.keys import KeyDesk
@@ -28,9 +30,14 @@ class Everybody:
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """Notes what was refused."""
+    """Notes what was refused, and counts who was not let in."""
 
     noted: list[tuple[str, str]] = field(default_factory=list)
+    counted: Counter[Refusal] = field(default_factory=Counter)
+
+    def count(self, reason: Refusal) -> None:
+        """Count it."""
+        self.counted[reason] += 1
 
     def refused(self, who: str, operation: str, target: Mapping[str, str], why: str) -> None:
         """Note it."""
@@ -48,9 +55,10 @@ class Operation:
     has_list: bool
 
 
-def guarded_api(desk: object, keys: object, admission: Admission, refusals: RefusalLog | None = None) -> FastAPI:
+def guarded_api(desk: object, keys: object, admission: Admission, refusals: Refusals | None = None) -> FastAPI:
     """The API before these desks and this admission."""
-    guard = Guard(admission, refusals or Refusals(), ManualClock())
+    noted = refusals or Refusals()
+    guard = Guard(admission, noted, ManualClock(), count=noted.count)
     return make_api(
         cast("Desk", desk),
         keys=cast("KeyDesk", keys),

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from millrace.core.control.keys import ApiKey, Role, digest_of, key_text
 from millrace.core.errors import RequestError
 from millrace.process.admission import Doorkeeper
+from millrace.telemetry.launcher import Refusal
 from millrace.testing.clock import ManualClock
 from millrace_launcher.adapters.place import own_token
 from millrace_launcher.adapters.rest.server import is_loopback, listen
@@ -161,6 +162,8 @@ def test_wrong_keys_are_limited_and_shut_nobody_out(door: Door) -> None:
     assert door.ask(nodes, f"Bearer {text_of('viewer')}").status_code == 200
     assert door.ask(nodes, f"Bearer {OWNER}").status_code == 200
     assert door.ask(nodes, "").status_code == 401, "who shows no key guesses none"
+    assert door.ask(by_name("delete"), f"Bearer {text_of('viewer')}").status_code == 403
+    assert door.refusals.counted == {Refusal.KEY: 11, Refusal.OFTEN: 1, Refusal.ROLE: 1}
     door.clock.advance(timedelta(minutes=1))
     assert door.ask(nodes, WORTHLESS["wrong"]).status_code == 401
 

@@ -3,15 +3,23 @@
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 from threading import Lock
-from typing import Annotated, Any, Final, Protocol
+from typing import Annotated, Any, Final, Protocol, TypeAlias
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 
 from millrace.core.clock import Clock
 from millrace.core.control.allowance import Allowance
-from millrace.core.control.keys import Caller, Role, shown_key
+from millrace.core.control.keys import (
+    Caller,
+    ForbiddenError,
+    Role,
+    TooManyAttemptsError,
+    UnknownCallerError,
+    shown_key,
+)
 from millrace.core.errors import MillraceError
+from millrace.telemetry.launcher import Refusal
 
 ROLE: Final = "x-millrace-role"
 """In the OpenAPI document: the role that an operation takes."""
@@ -19,6 +27,15 @@ ROLE: Final = "x-millrace-role"
 _LONGEST_USER: Final = 200
 _REFUSALS: Final = 10
 _WITHIN: Final = timedelta(minutes=1)
+
+
+_REASONS: Final[Mapping[type[Exception], Refusal]] = {
+    UnknownCallerError: Refusal.KEY,
+    ForbiddenError: Refusal.ROLE,
+    TooManyAttemptsError: Refusal.OFTEN,
+}
+
+Count: TypeAlias = Callable[[Refusal], None]
 
 
 class Admission(Protocol):
@@ -56,12 +73,14 @@ class Guard:
         admission: Knows the callers.
         refusals: Keeps what was refused, so often for each caller and minute that it cannot be flooded.
         clock: The system's.
+        count: Told of everybody who is not let in.
     """
 
-    def __init__(self, admission: Admission, refusals: RefusalLog, clock: Clock) -> None:
+    def __init__(self, admission: Admission, refusals: RefusalLog, clock: Clock, *, count: Count) -> None:
         self._admission = admission
         self._refusals = refusals
         self._clock = clock
+        self._count = count
         self._noted = Allowance(_REFUSALS, _WITHIN)
         self._lock = Lock()  # Of what is noted.
 
@@ -76,9 +95,13 @@ class Guard:
         shown = shown_key(request.headers.get("authorization", ""), request.headers.get("x-api-key", ""))
         address = request.client.host if request.client else ""
         user = request.headers.get("millrace-user", "owner")[:_LONGEST_USER]
-        # Whoever is known is remembered first, so that the history can say who was refused.
-        request.state.caller = self._admission.admit(shown, address=address, needs=Role.VIEWER, user=user)
-        self._admission.admit(shown, address=address, needs=needs, user=user)
+        try:
+            # Whoever is known is remembered first, so that the history can say who was refused.
+            request.state.caller = self._admission.admit(shown, address=address, needs=Role.VIEWER, user=user)
+            self._admission.admit(shown, address=address, needs=needs, user=user)
+        except (UnknownCallerError, ForbiddenError, TooManyAttemptsError) as error:
+            self._count(_REASONS[type(error)])
+            raise
 
     def note(self, request: Request, error: MillraceError) -> None:
         """Keep in the history that a request which would have changed something was refused. Blocks for the broker."""
