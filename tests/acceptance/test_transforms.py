@@ -38,6 +38,7 @@ from millrace.testing.models import linear_bundle
 from millrace.transform import Program, Transform, Transformed
 from millrace_batch.adapters.reading import Piece
 from millrace_batch.adapters.scoring import TableScoring
+from millrace_launcher.adapters.examining import Examiner
 from millrace_trainer.adapters.making import make_candidate
 
 ROWS: Final = 10_000
@@ -288,7 +289,11 @@ def test_s44_a_deployment_that_counts_on_another_transform_is_refused(weather: W
     stream = weather.stream
     other = Transform.parse({**WEATHER, "transform": stream.name, "steps": WEATHER["steps"][:-1]}, subject="other")
     pushed = Transforms(stream.broker.kafka).push(Program.fit(other, weather.table))
-    error = stream.refuses(stream.deployment(transform=pushed.reference))
+    deployment = stream.deployment(transform=pushed.reference)
+    with Examiner(stream.broker.kafka, is_heard=lambda: True) as examiner:  # what `deploy` and `--plan` ask
+        [fault] = examiner.faults(deployment)
+    error = stream.refuses(deployment)
+    assert fault == str(error)
     assert isinstance(error, RequestError)
     assert pushed.fingerprint in error.message
     assert weather.program.fingerprint in error.message
