@@ -23,6 +23,8 @@ from millrace.core.records import TopicPartition
 from millrace.kafka.admin import Admin, Ends, hanging
 from millrace.kafka.cluster import Cluster, describe_cluster
 from millrace.process.settings import KafkaSettings, Settings
+from millrace.store.describing import StoreFacts, describe_store
+from millrace.store.finding import find_redis
 
 
 class State(StrEnum):
@@ -71,6 +73,8 @@ FLOORS: Final[Mapping[str, str]] = {
 TRANSACTION_TIMEOUT: Final = timedelta(seconds=12)
 """A little longer than a scorer's transaction may stay open."""
 
+_STORE: Final = "online store"
+_OLDEST_REDIS: Final = (6, 2)
 _FREE_BYTES: Final = 2_000_000_000
 _THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -106,6 +110,31 @@ def examine_cluster(kafka: KafkaSettings, *, sleep: Callable[[float], None] = ti
     yield judge_protocols(cluster.group_protocols)
     yield judge_topics(cluster)
     yield _transactions(Admin(kafka), cluster.topics, sleep)
+
+
+def examine_online_store(settings: Settings) -> Check:
+    """Look where the online store is and what it is. Blocks for one round trip."""
+    try:
+        redis = find_redis(settings, wanted="features and newest predictions may lie in an online store")
+    except RequestError as error:
+        return Check(
+            _STORE, State.OK, "none; deployments with `enrich`, and newest predictions, need one", error.remedy
+        )
+    try:
+        return judge_online_store(describe_store(redis))
+    except MillraceError as error:
+        return Check(_STORE, State.ERROR, error.message, error.remedy)
+
+
+def judge_online_store(found: StoreFacts) -> Check:
+    """Whether features may be kept in this online store."""
+    said = f"{found.product} at {found.place}, speaks Redis {found.version}"
+    if _numbers(found.version) < _OLDEST_REDIS:
+        return Check(_STORE, State.ERROR, f"{said}, which is too old", "millrace needs Redis 6.2 or newer, or Valkey")
+    if found.eviction not in {"", "noeviction"}:
+        said = f"{said}; when full it throws values away ({found.eviction}), and an absent value says nothing then"
+        return Check(_STORE, State.ERROR, said, "set its maxmemory-policy to noeviction")
+    return Check(_STORE, State.OK, said)
 
 
 def judge_python(found: str, machine: str, system: str) -> Check:
@@ -296,7 +325,9 @@ def examine(bootstrap: str | None = None) -> Iterator[Check]:
     Raises:
         RequestError: The environment is not valid.
     """
-    yield from examine_machine(Settings.load())
+    settings = Settings.load()
+    yield from examine_machine(settings)
+    yield examine_online_store(settings)
     try:
         kafka = find_kafka(bootstrap)
     except RequestError as error:

