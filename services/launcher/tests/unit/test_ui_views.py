@@ -12,6 +12,7 @@ from millrace_launcher.ui.charts import HEIGHT, Line, chart
 from millrace_launcher.ui.dashboard import Dashboard, dashboard
 from millrace_launcher.ui.figures import Together, together
 from millrace_launcher.ui.lists import entries, models, nodes
+from millrace_launcher.ui.loglines import log_lines
 from millrace_launcher.ui.rendering import Templates
 from millrace_launcher.ui.river import Known, basins
 from millrace_launcher.ui.words import number
@@ -143,10 +144,22 @@ def test_changes_of_the_history_are_lines_and_what_is_new_or_gone_says_so() -> N
     records = [
         {"at_ms": n, "sequence": n, "who": "ada", "what": "put", "subject": "deployment/rain", "result": "x",
          "before": {"t": {"rain": before}}, "after": {"t": {"rain": after}}, "digest": "d" * 64}
-        for n, (before, after) in enumerate([(None, {"a": 1}), ({"a": 1}, {"a": 2}), ({"a": 2}, None)])
+        for n, (before, after) in enumerate([(None, {"a": 1}), ({"a": 1}, {"a": 2}), ({"a": 2}, {}), ({"a": 2}, None)])
     ]  # fmt: skip
     found = [(change.verb, change.lines) for entry in entries(records) for change in entry.changes]
-    assert found == [("deleted", ("a: 2",)), ("changed", ("a: 1 -> 2",)), ("new", ("a: 1",))]
+    assert found == [
+        ("deleted", ("a: 2",)),
+        ("changed", ("a: 2 -> default",)),
+        ("changed", ("a: 1 -> 2",)),
+        ("new", ("a: 1",)),
+    ]
+
+
+def test_a_log_is_read_as_it_was_meant_and_what_is_none_of_ours_stays() -> None:
+    ours = '{"timestamp":"2026-11-23T08:07:17.975190Z","level":"error","event":"away","service":"scorer","topic":"t"}'
+    first, second, third = log_lines([ours, "Traceback", "[1]"])
+    assert (first.at, first.level, first.said, first.rest) == ("08:07:17", "error", "away", "topic=t")
+    assert (second.said, third.said) == ("Traceback", "[1]")
 
 
 def test_a_node_whose_packages_differ_from_those_of_most_is_marked() -> None:

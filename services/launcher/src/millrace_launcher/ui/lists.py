@@ -8,7 +8,6 @@ from typing import Any, Final
 from millrace.core.control.differences import differences
 from millrace_launcher.ui.words import moment, number, size, tone
 
-_ABSENT: Final = "\u2205"
 _DIGEST: Final = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 _LONGEST: Final = 160
 """Characters of a line: what is longer, a machine wrote."""
@@ -181,14 +180,20 @@ def _result(result: object) -> str:
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[Change]:
     """What became of the control records."""
     for topic in sorted(before.keys() | after.keys()):
-        old, new = before.get(topic, {}), after.get(topic, {})
-        for key in sorted(old.keys() | new.keys()):
-            lines = tuple(map(_shortened, differences(old.get(key) or {}, new.get(key) or {}, absent=_ABSENT)))
-            verb = "new" if old.get(key) is None else "deleted" if new.get(key) is None else "changed"
+        olds, news = before.get(topic, {}), after.get(topic, {})
+        for key in sorted(olds.keys() | news.keys()):
+            verb, lines = _compared(olds.get(key), news.get(key))
             if lines:
-                yield Change(f"{topic}, {key}", verb, lines)
+                yield Change(f"{topic}, {key}", verb, tuple(map(_shortened, lines)))
+
+
+def _compared(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> tuple[str, list[str]]:
+    if old is None or new is None:
+        lines = differences({}, (new if old is None else old) or {}, absent="")
+        return "new" if old is None else "deleted", [line.replace(":  -> ", ": ", 1) for line in lines]
+    return "changed", list(differences(old, new))
 
 
 def _shortened(line: str) -> str:
-    found = _DIGEST.sub(r"\1…", line).replace(f": {_ABSENT} -> ", ": ").replace(f" -> {_ABSENT}", "")
+    found = _DIGEST.sub(r"\1…", line)
     return found if len(found) <= _LONGEST else f"{found[:_LONGEST]}…"

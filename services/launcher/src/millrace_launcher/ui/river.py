@@ -140,7 +140,8 @@ def _course(known: Known, now_ms: float) -> Course:
         (joined, _auditor(known)),
     ]
     if known.is_training is not None:
-        steps.append((flow(None if not known.alerts else 0.0), _trainer(known)))
+        request = Flow("request", 2, "slow") if known.is_training else Flow("", 0, "still")
+        steps.append((request, _trainer(known)))
     returns = "new versions" if known.is_training is not None else ""
     return Course(name, tuple(steps), returns, status["why"])
 

@@ -18,6 +18,7 @@ from millrace_launcher.ui.acting import act
 from millrace_launcher.ui.asking import Asker, Asking
 from millrace_launcher.ui.composing import deployment_page, overview
 from millrace_launcher.ui.lists import entries, models, nodes
+from millrace_launcher.ui.loglines import log_lines
 from millrace_launcher.ui.rendering import Templates
 
 Content: TypeAlias = Callable[[Asker, Request], Mapping[str, Any]]
@@ -181,7 +182,7 @@ class Site:
 
 def _logs(api: Asker, request: Request) -> Mapping[str, Any]:
     slot = "{name}/{kind}/{number}".format(**request.path_params)
-    return {"name": request.path_params["name"], "slot": slot, "lines": api.logs(slot)}
+    return {"name": request.path_params["name"], "slot": slot, "lines": log_lines(api.logs(slot))}
 
 
 def _document(api: Asker, request: Request) -> Mapping[str, Any]:
