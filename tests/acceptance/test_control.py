@@ -39,8 +39,12 @@ from millrace.testing.waiting import eventually
 
 NAME = "rain"
 SCORERS = 2
+BURST = 500
 EXPLAINED = int(os.environ.get("MILLRACE_TEST_EXPLAINED", "10"))
 """Predictions that are explained for row S55; the row says a hundred."""
+
+PREDICTED = int(os.environ.get("MILLRACE_TEST_PREDICTIONS", "1000"))
+"""Predictions out of which they are chosen; the row says a hundred thousand."""
 
 DOCUMENT = {
     "deployment": NAME,
@@ -96,14 +100,18 @@ def say(capsys: pytest.CaptureFixture[str]) -> Say:
 
 def _feed(fleet: Stage, stopping: Event) -> None:
     """Ten records a partition, again and again."""
-    rows = np.arange(20)
-    values = [b'{"a": %d, "b": 0.5, "c": -1}' % row for row in rows.tolist()]
-    partitions = (rows % SCORERS).astype(np.int32)
     with Writer(fleet.broker.kafka) as writer:
         while not stopping.wait(0.1):
-            stamps = np.full(len(rows), time.time_ns() // 1_000_000, np.int64)
-            writer.write(OutputBatch("rain.features", partitions, stamps, [None] * len(rows), values))
-            writer.flush()
+            _send(writer, 20)
+
+
+def _send(writer: Writer, count: int) -> None:
+    """So many records, as many for each partition."""
+    rows = np.arange(count)
+    values = [b'{"a": %d, "b": 0.5, "c": -1}' % (row % 100) for row in rows.tolist()]
+    stamps = np.full(count, time.time_ns() // 1_000_000, np.int64)
+    writer.write(OutputBatch("rain.features", (rows % SCORERS).astype(np.int32), stamps, [None] * count, values))
+    writer.flush()
 
 
 def lights(control: ControlClient) -> Lights:
@@ -271,7 +279,10 @@ def test_the_search_for_keys_finds_one_that_is_there(fleet: Stage) -> None:
 
 def test_s55_any_prediction_is_found_and_scored_again_to_the_same_bits(fleet: Stage, say: Say) -> None:
     client = Client(fleet.broker.bootstrap)
-    known = at_least(EXPLAINED, fleet)
+    with Writer(fleet.broker.kafka) as writer:
+        for _ in range(PREDICTED // BURST):
+            _send(writer, BURST)
+    known = at_least(PREDICTED, fleet)
     chosen = known[:: max(1, len(known) // EXPLAINED)][:EXPLAINED]
     assert len(chosen) == EXPLAINED
     begun = time.monotonic()
