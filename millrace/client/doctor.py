@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from millrace.client.local import find_kafka
-from millrace.core.errors import MillraceError, RequestError
+from millrace.core.errors import FatalError, MillraceError, RequestError
 from millrace.core.records import TopicPartition
 from millrace.kafka.admin import Admin, Ends, hanging
 from millrace.kafka.cluster import Cluster, describe_cluster
@@ -75,6 +75,9 @@ TRANSACTION_TIMEOUT: Final = timedelta(seconds=12)
 
 _STORE: Final = "online store"
 _OLDEST_REDIS: Final = (6, 2)
+_DEVICES: Final = {"CPUExecutionProvider": "CPU", "CUDAExecutionProvider": "CUDA"}
+_FLOAT32: Final = 1e-3
+"""Relative error that products of a few hundred float32 numbers stay well below, also in TF32 on a GPU."""
 _FREE_BYTES: Final = 2_000_000_000
 _THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -84,6 +87,7 @@ def examine_machine(settings: Settings) -> Iterator[Check]:
     yield judge_python(platform.python_version(), platform.machine(), platform.system())
     yield judge_packages({name: _installed(name) for name in FLOORS})
     yield judge_providers(_providers())
+    yield judge_computing(_self_tests())
     yield judge_processor(_processor_flags(), len(os.sched_getaffinity(0)), platform.machine())
     yield judge_threads({name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ})
     yield judge_java(_java_version())
@@ -162,6 +166,20 @@ def judge_providers(found: Sequence[str]) -> Check:
         return Check("onnx runtime", State.ERROR, "it has no CPU provider", "install onnxruntime again")
     names = [name.removesuffix("ExecutionProvider") for name in found]
     return Check("onnx runtime", State.OK, f"providers {', '.join(names)}")
+
+
+def judge_computing(found: Mapping[str, float | str]) -> Check:
+    """Whether products of matrices, and inferences on each device, come out right.
+
+    Args:
+        found: By what computed: the error relative to the exact answer, or why there is no answer.
+    """
+    broken = [f"{name}: {error}" for name, error in found.items() if isinstance(error, str)]
+    broken += [f"{name} is off by {e:.1e}, needed {_FLOAT32:.0e}" for name, e in _numbers_of(found) if e > _FLOAT32]
+    if broken:
+        return Check("computing", State.ERROR, "; ".join(broken), "install that library again, or leave the device out")
+    said = ", ".join(f"{name} {error:.0e}" for name, error in _numbers_of(found))
+    return Check("computing", State.OK, f"a product and an inference come out right: {said}")
 
 
 def judge_processor(flags: frozenset[str], cores: int, machine: str) -> Check:
@@ -289,6 +307,24 @@ def _providers() -> list[str]:
     import onnxruntime  # noqa: PLC0415 -- half a second that only the doctor needs
 
     return list(onnxruntime.get_available_providers())
+
+
+def _self_tests() -> dict[str, float | str]:
+    """The error of a product by NumPy, and of an inference on every device that there is."""
+    from millrace.serving.selftest import inference_error, product_error  # noqa: PLC0415 -- as above
+
+    found: dict[str, float | str] = {"NumPy": product_error()}
+    for provider, device in _DEVICES.items():
+        if provider in _providers():
+            try:
+                found[f"ONNX on {device}"] = inference_error(provider)
+            except FatalError as error:
+                found[f"ONNX on {device}"] = error.message
+    return found
+
+
+def _numbers_of(found: Mapping[str, float | str]) -> list[tuple[str, float]]:
+    return [(name, error) for name, error in found.items() if not isinstance(error, str)]
 
 
 def _processor_flags() -> frozenset[str]:

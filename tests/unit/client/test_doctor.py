@@ -9,6 +9,7 @@ from millrace.client.doctor import (
     State,
     examine_machine,
     judge_broker,
+    judge_computing,
     judge_disk,
     judge_java,
     judge_online_store,
@@ -108,6 +109,22 @@ def test_version_numbers_are_compared_as_numbers() -> None:
 def test_this_machine_can_be_examined(tmp_path: Path) -> None:
     checks = list(examine_machine(Settings(home=tmp_path / "not-yet")))
     assert [check.name for check in checks] == [
-        *("python", "packages", "onnx runtime", "processor", "threads", "java", "disk")
+        *("python", "packages", "onnx runtime", "computing", "processor", "threads", "java", "disk")
     ]
     assert State.ERROR not in {check.state for check in checks}
+
+
+def test_s46_a_product_and_an_inference_come_out_right_here() -> None:
+    [check] = [found for found in examine_machine(Settings()) if found.name == "computing"]
+    assert (check.state, "NumPy" in check.found, "ONNX on CPU" in check.found) == (State.OK, True, True)
+
+
+def test_s46_what_computes_wrong_or_not_at_all_is_named() -> None:
+    found = judge_computing({"NumPy": 2e-7, "ONNX on CPU": 0.5, "ONNX on CUDA": "libcublas.so.12 is missing"})
+    assert found.state is State.ERROR
+    assert found.found == "ONNX on CUDA: libcublas.so.12 is missing; ONNX on CPU is off by 5.0e-01, needed 1e-03"
+
+
+def test_s46_a_planted_mismatch_is_the_pair_found_and_needed() -> None:
+    check = judge_packages({**dict.fromkeys(FLOORS, "99"), "onnxruntime": "1.2"})
+    assert (check.found, check.remedy) == ("onnxruntime 1.2 is too old", "pip install 'onnxruntime>=1.24'")
