@@ -37,11 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="forget a value so long after its record's timestamp (default: keep it until a tombstone)",
     )
     parser.add_argument(
+        "--await-topic", action="store_true", help="wait until the topic is made, instead of refusing to start"
+    )
+    parser.add_argument(
         "--forget", action="store_true", help="delete the topic's table instead, while no materializer of it runs"
     )
     parser.add_argument("--version", action="version", version=f"millrace-materializer {__version__}")
     options = parser.parse_args(arguments)
-    return start(Order(options.topic, options.ttl_secs), forget=options.forget)
+    return start(Order(options.topic, options.ttl_secs, is_awaited=options.await_topic), forget=options.forget)
 
 
 def _seconds(text: str) -> timedelta:

@@ -3,6 +3,7 @@
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 
 import structlog
 
@@ -11,7 +12,7 @@ from millrace.kafka.admin import Admin
 from millrace.kafka.member import Member
 from millrace.process.lifecycle import ExitCode, Phase, Shutdown
 from millrace.process.settings import KafkaSettings, RedisSettings, Settings
-from millrace.service import Surroundings, run_service, watched
+from millrace.service import Surroundings, Watched, run_service, watched
 from millrace.store.finding import find_redis
 from millrace.store.online_table import OnlineTable
 from millrace.telemetry import materializer as metrics
@@ -19,6 +20,8 @@ from millrace_materializer.adapters.telemetry import Telemetry
 from millrace_materializer.logic.loop import Loop
 
 log = structlog.get_logger()
+
+_TURN: Final = timedelta(milliseconds=500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +31,12 @@ class Order:
     Attributes:
         topic: The topic.
         ttl: How long after its record's timestamp a value is kept; None keeps it until a tombstone.
+        is_awaited: Whether to wait for the topic where there is none yet.
     """
 
     topic: str
     ttl: timedelta | None = None
+    is_awaited: bool = False
 
 
 def main(order: Order, *, forget: bool = False) -> ExitCode:
@@ -75,6 +80,8 @@ class Materializer:
             )
             telemetry = Telemetry(told.instruments, told.health)
             log.info("starting", topic=topic, kafka=self.kafka.bootstrap, redis=self.redis.url, health=told.url)
+            if self.order.is_awaited and not self._has_come(told, shutdown):
+                return
             table = stack.enter_context(closing(self._table()))
             member = stack.enter_context(closing(Member(self.kafka, topic, group=f"materializer-{topic}")))
             loop = Loop(member, table, clock=self.clock, observer=telemetry)
@@ -83,6 +90,17 @@ class Materializer:
                 telemetry.lag(member.lag())
                 loop.turn()
             log.info("stopped")
+
+    def _has_come(self, told: Watched, shutdown: Shutdown) -> bool:
+        """Wait for the topic; False where this process was asked to stop first."""
+        admin = Admin(self.kafka)
+        while shutdown.phase() is Phase.RUNNING:
+            if self.order.topic in admin.topic_names():
+                return True
+            told.health.turn()
+            told.health.not_ready(f"topic {self.order.topic} does not exist yet")
+            shutdown.wait(_TURN)
+        return False
 
     def forget(self) -> None:
         """Delete the topic's table.

@@ -15,6 +15,7 @@ from millrace.core.errors import RequestError, TransientError
 from millrace.process.settings import KafkaSettings, Settings
 from millrace_launcher.adapters.inventory import fingerprint, installed_versions
 from millrace_launcher.adapters.local import HEALTH_PORT, free_port
+from millrace_launcher.adapters.local_store import LocalStore
 from millrace_launcher.adapters.probing import Prober, Readiness
 from millrace_launcher.adapters.reporting import Reporter
 from millrace_launcher.adapters.view import FleetView
@@ -22,6 +23,7 @@ from millrace_launcher.logic.kinds import READY, Kind
 from millrace_launcher.logic.liveness import Vigil
 from millrace_launcher.logic.ports import Launch, Runner, Running
 from millrace_launcher.logic.reporting import describe
+from millrace_launcher.logic.stores import needs_online_store
 from millrace_launcher.settings import PREFIX
 
 log = structlog.get_logger()
@@ -46,6 +48,7 @@ class Agent:
         kafka: The cluster.
         clock: The system's.
         vigil: Knows when processes were last heard.
+        store: The online store of this node.
     """
 
     node: str
@@ -58,6 +61,7 @@ class Agent:
     kafka: KafkaSettings
     clock: Clock
     vigil: Vigil
+    store: LocalStore
     _environment: str = field(default_factory=lambda: fingerprint(installed_versions()), init=False)
     _told: dict[Slot, Process] = field(default_factory=dict)
     _declined: dict[Slot, Process] = field(default_factory=dict)
@@ -87,7 +91,9 @@ class Agent:
         """
         here = self._look()
         self._report(here)
-        for step in tend(self.node, self.view.assignments(), here):
+        assignments, deployments = self.view.assignments(), self.view.desired().deployments
+        self.store.tend(is_needed=needs_online_store(self.node, assignments, deployments))
+        for step in tend(self.node, assignments, here):
             match step:
                 case Start(assignment):
                     self._start(assignment)

@@ -24,6 +24,20 @@ def for_nobody(_: Deployment) -> int:
     return 0
 
 
+def _predictions(deployment: Deployment, _: int) -> tuple[str, ...]:
+    return ("--await-topic", "--topic", deployment.predictions_topic)
+
+
+def _tables(deployment: Deployment) -> tuple[str, ...]:
+    """The topics whose newest records the deployment takes features from."""
+    return tuple(dict.fromkeys(each.table for each in deployment.enrich))
+
+
+def _table(deployment: Deployment, number: int) -> tuple[str, ...]:
+    # None, and a process that refuses to start, where the document has lost the table since this was decided.
+    return ("--await-topic", "--topic", *_tables(deployment)[number : number + 1])
+
+
 def _training(deployment: Deployment, _: int) -> tuple[str, ...]:
     return ("--file", str(deployment.scale.training))
 
@@ -73,7 +87,8 @@ BUILT_IN: Final = (
     Kind("scorer", "millrace_scorer", lambda deployment: deployment.scale.scorers, has_gpus=True),
     Kind("auditor", "millrace_auditor", lambda deployment: deployment.scale.auditors),
     Kind("gateway", "millrace_gateway", lambda deployment: deployment.scale.gateways),
-    Kind("materializer", "millrace_materializer", lambda deployment: deployment.scale.materializers),
+    Kind("materializer", "millrace_materializer", lambda deployment: deployment.scale.materializers, _predictions),
+    Kind("table", "millrace_materializer", lambda deployment: len(_tables(deployment)), _table),
     Kind("trainer", "millrace_trainer", lambda deployment: int(deployment.scale.training is not None), _training),
     Kind("batch", "millrace_batch", ends=True, ready=""),
     Kind("notebook", "millrace_launcher.notebook", ready="/api"),
