@@ -65,7 +65,7 @@ class DeadLetter:
         source: Where the record came from.
         reason: Why it cannot be scored.
         message: The same in words.
-        stage: Where in the lane it failed: `decode`, `infer`, `encode`.
+        stage: Where in the lane it failed: `decode`, `transform`, `infer`, `encode`.
         exception: Name of the error's class.
         circumstances: Deployment, model and group.
         first_failure_ms: When it failed first, milliseconds since 1970.
