@@ -17,10 +17,12 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
+from examples.weather.days import Days
 from examples.weather.display import Display, open_display
 from examples.weather.picture import write_chart, write_picture
 from examples.weather.story import Plan, tell, write_page
 from examples.weather.summary import next_steps, summary
+from examples.weather.years import read_years, score_years, write_years, write_years_picture, years_table
 from millrace.client.node import local_nodes, stop_node
 from millrace.core.errors import MillraceError, RequestError
 from millrace.kafka.broker import LocalBroker
@@ -67,20 +69,22 @@ def _play(arguments: argparse.Namespace, display: Display) -> int:
         outcome = tell(plan, kafka=kafka, display=display, clock=SystemClock())
         with display.step("Writing the report page"):
             page = write_page(plan, kafka)
+        with display.step("Scoring all fifty years as files"):
+            write_years(Days.load(), home / "years")
+            score_years("rain@champion", home / "years", home / "scored", kafka, home)
     display.say(summary(outcome))
-    display.say(next_steps(_short(home), _short(page), outcome, kept=_url(home) if plan.keep else None))
+    years = read_years(home / "scored")
+    display.say(years_table(years))
+    display.say(next_steps(_short(home), _short(page), outcome, kept=plan.keep))
     if arguments.pictures:
         write_picture(outcome.last, outcome.loop, arguments.pictures / "demo.svg")
         write_chart(outcome.last, outcome.loop, arguments.pictures / "loop.svg")
+        write_years_picture(years, arguments.pictures / "years.svg")
     return 0 if outcome.is_good else 1
 
 
 def _short(path: Path) -> Path:
     return path.relative_to(_ROOT) if path.is_relative_to(_ROOT) else path
-
-
-def _url(home: Path) -> str | None:
-    return next((node.url for node in local_nodes(home)), None)
 
 
 @contextmanager

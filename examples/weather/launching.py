@@ -28,9 +28,9 @@ class Fleet:
     control: ControlClient
 
     @property
-    def url(self) -> str:
-        """Where the launcher answers, and shows its pages."""
-        return self.control.url
+    def page(self) -> str:
+        """The address of the launcher's pages, which signs the reader in."""
+        return self.control.sign_in_address()
 
     def check(self) -> None:
         """Do nothing while the launcher can help: it starts again what ends.

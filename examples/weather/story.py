@@ -193,7 +193,7 @@ def _ready_fleet(plan: Plan, kafka: KafkaSettings, display: Display) -> Iterator
             fleet = stack.enter_context(
                 launched((plan.deployment, plan.frozen), kafka=kafka, home=plan.home, port=plan.port, keep=plan.keep)
             )
-        display.say(f"The launcher runs them, and shows them at {fleet.url}")
+        display.say(f"The launcher runs them, and shows them in a browser: {fleet.page}")
         yield fleet
 
 

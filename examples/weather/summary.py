@@ -73,21 +73,21 @@ def in_words(outcome: Outcome) -> Iterator[str]:
         )
 
 
-def next_steps(home: Path, page: Path, outcome: Outcome, *, kept: str | None = None) -> RenderableType:
+def next_steps(home: Path, page: Path, outcome: Outcome, *, kept: bool = False) -> RenderableType:
     """Commands that work on what the story left behind.
 
     Args:
         home: The story's folder.
         page: The auditor's report.
         outcome: How it ended.
-        kept: The address of the launcher that runs on; None where it was stopped.
+        kept: Whether the launcher runs on.
     """
     source = outcome.letters[0].source.topic_partition if outcome.letters else "weather.features-0"
     commands = {
         f"python -m webbrowser {page}": "the auditor's report, with pictures, in a browser",
         f"export MILLRACE_HOME={home}": "what the story left is there",
         **({} if kept else {"millrace up": "its broker with all records, and the launcher with all deployments"}),
-        "millrace status rain": f"what runs, as {kept} shows it" if kept else "what runs",
+        "millrace ui": "the address of the launcher's pages",
         "millrace dlq show rain": "the dead letters, byte for byte",
         f"millrace explain {source}-17 --deployment rain": "score one record again, compare to the last bit",
         "millrace audit rain": "what the auditor reported, window by window",

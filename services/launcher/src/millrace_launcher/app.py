@@ -31,11 +31,10 @@ from millrace_launcher.adapters.controller import OFFICE, Controller
 from millrace_launcher.adapters.examining import Examiner
 from millrace_launcher.adapters.heart import Heart
 from millrace_launcher.adapters.inventory import take_inventory
-from millrace_launcher.adapters.local import LocalRunner
 from millrace_launcher.adapters.local_store import LocalStore
 from millrace_launcher.adapters.measuring import Meter
 from millrace_launcher.adapters.place import NodeFolder, own_token
-from millrace_launcher.adapters.plugins import installed, load_kinds
+from millrace_launcher.adapters.plugins import installed, load_kinds, load_runner
 from millrace_launcher.adapters.probing import Prober
 from millrace_launcher.adapters.repeating import repeated
 from millrace_launcher.adapters.reporting import Reporter
@@ -103,7 +102,7 @@ class Daemon:
             log.info("starting", node=folder.node, kafka=self.kafka.bootstrap, url=url, health=told.url)
             kinds = load_kinds()
             view = stack.enter_context(FleetView(self.kafka, kinds))
-            runner = LocalRunner(folder.processes, folder.lease)
+            runner = load_runner(self.own.runner)(folder)
             heart = self._heart(folder, url, kinds, stack.enter_context(Reporter(self.kafka)), told.health)
             heart.beat()  # Before anything is adopted: what runs here lives by this lease.
             agent = self._agent(view, runner, kinds, stack)

@@ -42,6 +42,8 @@ class LauncherSettings(BaseSettings):
     """Processor cores that processes may be given; all of them where absent."""
     memory_mb: Annotated[int, Field(ge=1)] | None = None
     """Memory that processes may be given, MiB; all of it where absent."""
+    runner: str = "local"
+    """What runs processes: `local`, on this machine; or the name of an entry point of the group `millrace.runners`."""
     installer: str = ""
     """Command of `millrace env sync`, which is given `NAME==VERSION` for each library; uv's or pip's where absent."""
     hung_secs: Annotated[float, Field(ge=1, le=3_600)] = 30
