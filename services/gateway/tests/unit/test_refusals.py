@@ -1,6 +1,8 @@
 """Each error has one status at each door."""
 
+import asyncio
 from datetime import timedelta
+from typing import cast
 
 import grpc
 import orjson
@@ -8,6 +10,7 @@ import pytest
 
 from millrace.core.control.keys import ForbiddenError, TooManyAttemptsError, UnknownCallerError
 from millrace.core.errors import FatalError, InvalidRecordError, MillraceError, Reason, RequestError, TransientError
+from millrace_gateway.adapters.grpc.refusals import refuse as refuse_call
 from millrace_gateway.adapters.grpc.refusals import status_of
 from millrace_gateway.adapters.rest.refusals import refuse
 from millrace_gateway.logic.errors import (
@@ -21,6 +24,19 @@ from millrace_gateway.logic.errors import (
 )
 
 TOO_MANY = TooManyAttemptsError("x", remedy="", retry_after=timedelta(seconds=60))
+
+
+class Context:
+    """Keeps what a call is ended with."""
+
+    def __init__(self) -> None:
+        self.trailing: dict[str, str] = {}
+
+    def set_trailing_metadata(self, metadata: tuple[tuple[str, str], ...]) -> None:
+        self.trailing = dict(metadata)
+
+    async def abort(self, code: grpc.StatusCode, details: str) -> None:
+        assert details
 
 
 @pytest.mark.parametrize(
@@ -49,5 +65,18 @@ def test_each_error_has_its_status(error: MillraceError, http: int, code: str, s
     assert ("retry-after" in response.headers) == (http in {429, 503})
 
 
-def test_who_is_to_come_back_is_told_when() -> None:
-    assert refuse(BusyError("full", retry_after=timedelta(seconds=2.1))).headers["retry-after"] == "3"
+@pytest.mark.parametrize(
+    ("error", "wait"),
+    [
+        (BusyError("full", retry_after=timedelta(seconds=2.1)), "3"),
+        (RateLimitedError("often", retry_after=timedelta(milliseconds=3)), "1"),
+        (TransientError("away"), "1"),
+        (TooLargeError("large"), None),
+        (LateError("late"), None),
+    ],
+)
+def test_both_doors_say_alike_when_to_come_back(error: MillraceError, wait: str | None) -> None:
+    context = Context()
+    asyncio.run(refuse_call(cast("grpc.aio.ServicerContext[bytes, bytes]", context), error))
+    assert context.trailing == ({} if wait is None else {"retry-after": wait})
+    assert refuse(error).headers.get("retry-after") == wait

@@ -6,9 +6,11 @@ Under `TransientError`, what may succeed later: `BusyError` and `RateLimitedErro
 """
 
 from datetime import timedelta
+from math import ceil
 from typing import Final
 
-from millrace.core.errors import RequestError, TransientError
+from millrace.core.control.keys import TooManyAttemptsError
+from millrace.core.errors import MillraceError, RequestError, TransientError
 
 RETRY_AFTER: Final = timedelta(seconds=1)
 """When to come back where nothing better is known."""
@@ -54,3 +56,12 @@ class BusyError(TransientError):
 
 class RateLimitedError(BusyError):
     """This client asks more often than it may."""
+
+
+def seconds_to_wait(error: MillraceError) -> int | None:
+    """When to come back after this error, in whole seconds and at least one; None where coming back does not help."""
+    if isinstance(error, BusyError | TooManyAttemptsError):
+        return max(1, ceil(error.retry_after.total_seconds()))
+    if isinstance(error, TransientError) and not isinstance(error, SlowRequestError | LateError):
+        return ceil(RETRY_AFTER.total_seconds())
+    return None

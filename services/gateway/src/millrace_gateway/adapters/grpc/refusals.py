@@ -1,6 +1,5 @@
 """Errors as gRPC statuses; the details are the error's line, with its remedy."""
 
-from math import ceil
 from typing import Final, NoReturn
 
 import grpc
@@ -8,12 +7,12 @@ import grpc
 from millrace.core.control.keys import ForbiddenError, TooManyAttemptsError, UnknownCallerError
 from millrace.core.errors import InvalidRecordError, MillraceError, RequestError, TransientError
 from millrace_gateway.logic.errors import (
-    BusyError,
     LateError,
     NotFoundError,
     RateLimitedError,
     SlowRequestError,
     TooLargeError,
+    seconds_to_wait,
 )
 
 Status = grpc.StatusCode
@@ -41,7 +40,7 @@ def status_of(error: MillraceError) -> grpc.StatusCode:
 
 
 async def refuse(context: "grpc.aio.ServicerContext[bytes, bytes]", error: MillraceError) -> NoReturn:
-    """End a call; the trailing metadata `retry-after` says in seconds when to come back, where that is known."""
-    if isinstance(error, BusyError | TooManyAttemptsError):
-        context.set_trailing_metadata((("retry-after", str(max(1, ceil(error.retry_after.total_seconds())))),))
+    """End a call; the trailing metadata `retry-after` says in seconds when to come back, as the header over HTTP."""
+    if (wait := seconds_to_wait(error)) is not None:
+        context.set_trailing_metadata((("retry-after", str(wait)),))
     await context.abort(status_of(error), str(error))

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from enum import StrEnum
 from http import HTTPStatus
-from math import ceil
 from typing import Final
 
 import orjson
@@ -12,8 +11,6 @@ from starlette.responses import Response
 from millrace.core.control.keys import ForbiddenError, TooManyAttemptsError, UnknownCallerError
 from millrace.core.errors import InvalidRecordError, MillraceError, RequestError, TransientError
 from millrace_gateway.logic.errors import (
-    RETRY_AFTER,
-    BusyError,
     ConflictError,
     LateError,
     LengthRequiredError,
@@ -21,6 +18,7 @@ from millrace_gateway.logic.errors import (
     RateLimitedError,
     SlowRequestError,
     TooLargeError,
+    seconds_to_wait,
 )
 
 JSON: Final = "application/json"
@@ -73,9 +71,8 @@ def refuse(error: MillraceError) -> Response:
     """The answer to a request that ended in this error."""
     status, code = next((status, code) for kind, status, code in _KINDS if isinstance(error, kind))
     headers = {"www-authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else {}
-    if status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
-        wait = error.retry_after if isinstance(error, BusyError | TooManyAttemptsError) else RETRY_AFTER
-        headers["retry-after"] = str(max(1, ceil(wait.total_seconds())))
+    if (wait := seconds_to_wait(error)) is not None:
+        headers["retry-after"] = str(wait)
     return _response(status, code, error.message, error.remedy, headers)
 
 
