@@ -20,10 +20,11 @@ from millrace.client.dead_letters import (
 from millrace.client.dead_letters import OnInvalid as OnInvalidLetter
 from millrace.client.deployments import the_deployment
 from millrace.client.explaining import Explanation, explain, source_of
+from millrace.client.identity import who_am_i
 from millrace.client.labels import Label, send_labels
 from millrace.client.lineage import Lineage, trace
 from millrace.client.local import find_kafka
-from millrace.client.models import Models, who_am_i
+from millrace.client.models import Models
 from millrace.client.predictions import OnInvalid, OnLink, Prediction, predictions_topic, read_predictions
 from millrace.client.replaying import RangeOptions, RangeReplayed, replay
 from millrace.client.report import WINDOWS, compose, gather, render

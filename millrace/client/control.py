@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import httpx
 
-from millrace.client.models import who_am_i
+from millrace.client.identity import who_am_i
 from millrace.client.node import local_nodes
 from millrace.core.errors import MillraceError, RequestError, TransientError
 from millrace.process.settings import Settings

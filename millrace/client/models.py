@@ -1,8 +1,6 @@
 """Models: push, list, show, alias, promote, roll back."""
 
-import getpass
 import json
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any
 
 from millrace.client.champions import previous_champion
 from millrace.client.handovers import HandoverWatch
+from millrace.client.identity import who_am_i
 from millrace.kafka.history import read_history
 from millrace.process.settings import KafkaSettings, Settings
 from millrace.serving.catalogue import CHALLENGER, CHAMPION, VersionEntry, aliases
@@ -165,15 +164,6 @@ def details_in(document: Mapping[str, Any]) -> ModelDetails:
     """The details that `ModelDetails.document` wrote; of the costs, the devices alone."""
     manifest = Manifest.model_validate_json(json.dumps(document["manifest"]))
     return ModelDetails(version_in(document), manifest, {device: {} for device in document["devices"]})
-
-
-def who_am_i() -> str:
-    """Whom the history names for what this process does: `user@machine`."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a container may have no name for its user
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"
 
 
 def _crown(registry: Registry, entry: VersionEntry, *, what: str, over: int | None) -> ModelVersion:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.dataset
 
-from millrace.client.models import who_am_i
+from millrace.client.identity import who_am_i
 from millrace.client.table_files import table_file
 from millrace.codec.file_formats import FileFormat, format_of
 from millrace.core.errors import RequestError

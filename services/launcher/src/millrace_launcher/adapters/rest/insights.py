@@ -5,13 +5,12 @@ from dataclasses import asdict
 from heapq import nlargest
 from threading import Lock
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import httpx
 
 from millrace.client.audits import ALERTS_TOPIC, audits_topic, newest_reports, open_alerts, read_alerts, read_audits
 from millrace.client.dead_letters import dead_letters_topic, read_dead_letters
-from millrace.client.models import Models
 from millrace.core.clock import Clock
 from millrace.core.control.fleet import Slot
 from millrace.core.errors import MillraceError, RequestError, TransientError
@@ -25,6 +24,9 @@ from millrace_launcher.adapters.rest.findings import findings_on
 from millrace_launcher.adapters.sampling import Sampler
 from millrace_launcher.adapters.view import FleetView
 from millrace_launcher.logic.answers import answer
+
+if TYPE_CHECKING:
+    from millrace.client.models import Models
 
 Document: TypeAlias = dict[str, Any]
 """A JSON object."""
@@ -125,15 +127,15 @@ class Insights:
 
     def model(self, name: str, version: int) -> Document:
         """Everything that is known of a version."""
-        return Models(self._kafka, self._settings).show(f"{name}/{version}").document()
+        return self._registry().show(f"{name}/{version}").document()
 
     def promote(self, name: str, version: int, *, who: str) -> Document:
         """Make a version the champion; scorers switch between two micro-batches."""
-        return Models(self._kafka, self._settings, who=who).promote(f"{name}/{version}").document()
+        return self._registry(who).promote(f"{name}/{version}").document()
 
     def rollback(self, name: str, *, who: str) -> Document:
         """Make the version the champion that was it before."""
-        return Models(self._kafka, self._settings, who=who).rollback(name).document()
+        return self._registry(who).rollback(name).document()
 
     def close(self) -> None:
         """Release everything."""
@@ -146,6 +148,11 @@ class Insights:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _registry(self, who: str | None = None) -> "Models":
+        from millrace.client.models import Models  # noqa: PLC0415 -- it loads 50 MB that most daemons never need
+
+        return Models(self._kafka, self._settings, who=who)
 
     def _reports(self, deployment: str) -> Document:
         now = self._clock.monotonic()
