@@ -39,7 +39,7 @@ class KeyView:
         """The key of this name; None where there is none, or its record is none. Does not wait.
 
         Raises:
-            FatalError: The keys cannot be followed any more.
+            FatalError, TransientError: The keys cannot be followed any more.
         """
         self._view.check()  # One that is not followed may have been revoked.
         document = self._view.get(name)

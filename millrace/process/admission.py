@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from millrace.core.clock import Clock
 from millrace.core.control.allowance import Allowance
 from millrace.core.control.keys import (
+    KEY_CALLER,
     ApiKey,
     Caller,
     ForbiddenError,
@@ -37,7 +38,7 @@ class Keys(Protocol):
         """The key of this name as it is now; None where there is none. Does not wait.
 
         Raises:
-            FatalError: What becomes of keys is not known any more.
+            FatalError, TransientError: What becomes of keys is not known any more.
         """
 
 
@@ -72,7 +73,7 @@ class Doorkeeper:
             UnknownCallerError: He shows no key, or one that does not hold.
             TooManyAttemptsError: The same, again and again.
             ForbiddenError: His role does not allow it.
-            FatalError: What becomes of keys is not known any more.
+            FatalError, TransientError: What becomes of keys is not known any more.
         """
         caller = self._recognise(shown, user)
         if isinstance(caller, KeyState):
@@ -93,7 +94,7 @@ class Doorkeeper:
         state = judge(shown, key, self._clock.wall_ms())
         if state is not KeyState.VALID or key is None:
             return state
-        return Caller(f"key/{key.name}", key.role)
+        return Caller(f"{KEY_CALLER}{key.name}", key.role)
 
     def _refusal(self, shown: str, state: KeyState, address: str) -> UnknownCallerError | TooManyAttemptsError:
         if not shown:

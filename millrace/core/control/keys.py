@@ -14,6 +14,9 @@ from typing import Final
 
 from millrace.core.errors import RequestError, TransientError
 
+KEY_CALLER: Final = "key/"
+"""Before a key's name where the history names who did something."""
+
 _NAME: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 _NAMED: Final = re.compile(_NAME)
 _SHOWN: Final = re.compile(rf"mr_(?P<name>{_NAME})_[A-Za-z0-9_-]{{43}}")

@@ -191,6 +191,13 @@ def test_a_request_that_is_not_one_is_refused_in_the_same_shape_and_not_read_for
     assert client.put("/v1/deployments/rain", content=b"{").status_code == 401
 
 
+def test_the_owner_has_the_name_that_he_says_but_no_key_s() -> None:
+    client = Door().client
+    for said, who in (("kay@hill", "kay@hill"), ("key/viewer", "owner"), ("", "owner")):
+        asked = {"Authorization": f"Bearer {OWNER}", "Millrace-User": said}
+        assert client.get("/v1/caller", headers=asked).json() == {"who": who, "role": "admin"}
+
+
 def test_the_token_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     token = own_token(tmp_path / "home")
     assert len(token) > 40

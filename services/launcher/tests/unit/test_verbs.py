@@ -249,6 +249,54 @@ def test_s72_a_command_and_the_client_send_the_same_request(operation: str, laun
     assert by_command == by_client
 
 
+def test_the_history_shows_what_became_of_what(
+    launcher: Recorder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, after = {"scale": 1, "model": "rain"}, {"scale": 3, "model": "rain"}
+    changed = {"before": {"t": {"rain": before}}, "after": {"t": {"rain": after}}, "result": "changed"}
+    refused = {"before": {}, "after": {}, "result": {"operation": "put", "error": "this takes the role operator"}}
+    records = [{"at_ms": 0, "who": "key/ci", "what": "w", "subject": "s", **each} for each in (changed, refused)]
+    monkeypatch.setitem(ANSWERS, "history", records)
+    assert run(["history", "rain", "--who", "key/ci", "--since", "1970-01-02"]) == 0
+    said = capsys.readouterr().out
+    assert "1970-01-01 00:00:00" in said
+    assert "scale: 1 → 3" in said
+    assert "model" not in said
+    assert "this takes the role operator" in said
+    assert launcher.requests[-1][1] == "/v1/history?deployment=rain&who=key%2Fci&since_ms=86400000"
+
+
+@pytest.mark.parametrize(("light", "code"), [("green", 0), ("yellow", 0), ("red", 1)])
+def test_answers_end_as_the_worst_of_them(
+    light: str, code: int, launcher: Recorder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [even] = ANSWERS["answers"]
+    numbers = {"shares": {"rain/scorer/0": 0.98}, "p99_ms": None}
+    monkeypatch.setitem(ANSWERS, "answers", [even, {**even, "light": light, "numbers": numbers}])
+    assert run(["answers", "rain"]) == code
+    said = capsys.readouterr().out
+    assert light in said
+    assert "shares=rain/scorer/0:0.98  p99_ms=unknown" in said
+
+
+def test_a_key_is_shown_alone_so_that_it_can_go_into_a_file(
+    launcher: Recorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["keys", "create", "ci"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "mr_ci_secret\n"
+    assert "the only time" in err
+
+
+@pytest.mark.parametrize("lasts", ["90", "d", "0d", "1y", "-1h"])
+def test_a_length_of_time_that_is_none_is_refused(
+    lasts: str, launcher: Recorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["keys", "create", "ci", f"--lasts={lasts}"]) == 1
+    assert "is no length of time" in capsys.readouterr().err
+    assert launcher.asked == []
+
+
 def test_a_plan_that_will_not_work_is_not_carried_out(
     launcher: Recorder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
