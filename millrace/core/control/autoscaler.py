@@ -25,9 +25,16 @@ START_LIMIT: Final = timedelta(seconds=60)
 """Scorers that are not ready by then are given up: no node fits, or they crash."""
 
 _LATE: Final = timedelta(seconds=5)
+"""A goal that is missed for so long is no accident of a moment,"""
 _LATE_POLLS: Final = 3
+"""when it was looked at so often."""
+
 _SOON: Final = 0.8
+"""Share of the cooldown: what was asked for longer ago is soon forgotten, and a step down waits for that."""
+
 _GAIN: Final = 1.1
+"""A change by less is noise."""
+
 _MS: Final = timedelta(milliseconds=1)
 
 
@@ -83,8 +90,8 @@ class _Turn:
         if within != self.now.desired:
             return Step(within, f"{self.now.desired} is outside of the bounds: {self._bounds()}")
         step_up = self._unjudged()
-        if step_up is not None and (judged := self._judge(step_up)) is not None:
-            return judged
+        if step_up is not None:
+            return self._judge(step_up)
         return self._up() or self._down() or Hold(self._calm())
 
     # The latest step up
@@ -99,8 +106,8 @@ class _Turn:
         is_over = ready is not None and self._age(ready) >= SETTLE / 2 and self._has_helped(latest, ready)
         return None if is_over else latest
 
-    def _judge(self, step: _Change) -> Decision | None:
-        """What follows from a step up that has not helped so far; None where nothing does."""
+    def _judge(self, step: _Change) -> Decision:
+        """What follows from a step up that has not helped so far."""
         complete = [index for index in range(step.index, len(self.history)) if self._is_complete(index)]
         if not complete:
             wanted = self._wanted_now(step.after, start=max(START - self._age(step.index), timedelta(0)))
@@ -177,17 +184,17 @@ class _Turn:
         if not observed.desired and demand.lag > self.policy.activation_lag_threshold:
             return max(1, self.policy.min_replicas)
         if not self.capacity:
-            return observed.desired
+            return observed.desired if demand.arrivals or demand.lag else self.policy.min_replicas
         return demand.replicas(self.capacity, self.policy, busy=busy, running=observed.ready, start=start)
 
     def _was_undone(self) -> bool:
         """Whether a step up was taken back sooner than after a cooldown, in trouble that has not ended since."""
-        for earlier, later in pairwise(self.changes):
-            is_undoing = earlier.before < earlier.after and later.after < later.before
-            seconds = self.history[later.index].at_ms - self.history[earlier.index].at_ms
-            if is_undoing and seconds * _MS < self.policy.cooldown:
-                return self._is_late_since(later.index)
-        return False
+        return any(
+            self._is_late_since(later.index)
+            for earlier, later in pairwise(self.changes)
+            if earlier.before < earlier.after and later.after < later.before
+            if self._age(earlier.index) - self._age(later.index) < self.policy.cooldown
+        )
 
     # What is seen
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
-from math import ceil, sqrt
+from math import ceil
 from operator import sub
 from statistics import median
 from typing import Final
@@ -34,7 +34,6 @@ class Demand:
 
     Attributes:
         arrivals: Records that come, a second.
-        doubt: Records a second by which that may be chance.
         throughput: Records that are done, a second.
         lag: Records that wait, those of stuck partitions left out.
         excess: Of these, what is more than the latency goal allows to wait.
@@ -43,7 +42,6 @@ class Demand:
     """
 
     arrivals: float
-    doubt: float
     throughput: float
     lag: int
     excess: float
@@ -53,7 +51,7 @@ class Demand:
     def busiest_share(self, replicas: int) -> float:
         """The share of the load that comes to the scorer with the most partitions.
 
-        >>> [Demand(0, 0, 0, 0, 0, partitions=4).busiest_share(n) for n in (1, 2, 3, 4, 5)]
+        >>> [Demand(0, 0, 0, 0, partitions=4).busiest_share(n) for n in (1, 2, 3, 4, 5)]
         [1.0, 0.5, 0.5, 0.25, 0.25]
         """
         return ceil(self.partitions / replicas) / self.partitions
@@ -75,20 +73,18 @@ class Demand:
             return policy.min_replicas
         by_threshold = ceil(self.lag / policy.lag_threshold) if policy.lag_threshold else 0
         least = min(max(policy.min_replicas, by_threshold, 1), bound)
+        at_start = self._at_start(capacity, running, start) if self.excess else 0.0
         for count in range(least, bound + 1):
-            share = self.busiest_share(count)
-            waiting = self._at_start(capacity, running) if count > running else self.excess
-            if (
-                share * self.arrivals / busy <= capacity
-                and share * (self.arrivals + waiting / DRAIN.total_seconds()) <= capacity
-            ):
+            waiting = at_start if count > running else self.excess
+            load = max(self.arrivals / busy, self.arrivals + waiting / DRAIN.total_seconds())
+            if self.busiest_share(count) * load <= capacity:
                 return count
         return bound
 
-    def _at_start(self, capacity: float, running: int) -> float:
+    def _at_start(self, capacity: float, running: int, start: timedelta) -> float:
         """What will wait when further scorers have started."""
         growth = self.arrivals - running * capacity
-        return max(0.0, self.excess + growth * START.total_seconds()) if self.excess else 0.0
+        return max(0.0, self.excess + growth * start.total_seconds())
 
 
 def demand_at(history: Sequence[Observation], index: int, policy: ScalePolicy) -> Demand:
@@ -105,14 +101,13 @@ def demand_at(history: Sequence[Observation], index: int, policy: ScalePolicy) -
     stuck = _stuck(history, index) if policy.exclude_persistent_lag else ()
     lags = latest.lags
     lag = sum(lags) - sum(lags[number] for number in stuck)
-    arrivals = doubt = throughput = 0.0
+    arrivals = throughput = 0.0
     if seconds:
-        came = sum(latest.ends) - sum(first.ends)
-        arrivals, doubt = came / seconds, sqrt(came) / seconds
+        arrivals = (sum(latest.ends) - sum(first.ends)) / seconds
         throughput = max(0.0, (sum(latest.committed) - sum(first.committed)) / seconds)
     # A record may be on its way for as long as the goal allows.
     excess = max(0.0, lag - max(arrivals, throughput) * policy.goal.total_seconds())
-    return Demand(arrivals, doubt, throughput, lag, excess, len(latest.ends), stuck)
+    return Demand(arrivals, throughput, lag, excess, len(latest.ends), stuck)
 
 
 def measured_capacity(history: Sequence[Observation]) -> float | None:

@@ -93,7 +93,6 @@ def test_scorers_come_with_a_surge_and_go_after_it(fleet: Stage, say: Say) -> No
     with never_too_many(NAME, lambda: PARTITIONS), beside(follower.follow):
         with beside(feed.send):
             eventually(lambda: follower.seen >= 3 * BASE and is_met(), within=PATIENCE, what="a calm beginning")
-            assert steps(fleet) == [], "one scorer is enough for what comes"
             feed.rate, begun = 5 * BASE, time.monotonic()
             eventually(lambda: not is_met(), within=PATIENCE, what="the goal missed")
             missed = time.monotonic()

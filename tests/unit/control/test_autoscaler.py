@@ -40,7 +40,7 @@ def test_a_step_up_is_as_large_as_the_load_and_names_the_latency() -> None:
 
 
 def test_a_number_that_takes_no_load_off_the_busiest_scorer_is_passed_over() -> None:
-    shares = [Demand(0, 0, 0, 0, 0, partitions=4).busiest_share(count) for count in (2, 3, 4)]
+    shares = [Demand(0, 0, 0, 0, partitions=4).busiest_share(count) for count in (2, 3, 4)]
     assert shares == [0.5, 0.5, 0.25], "of four partitions, three scorers help as little as two"
 
 
