@@ -6,9 +6,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,7 @@ from millrace.testing.waiting import eventually
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 MLSERVER: Final = ROOT / ".venv-mlserver" / "bin"
+_STARTING: Final = timedelta(seconds=300)
 
 _TRAIN: Final = """
 import joblib
@@ -47,24 +49,25 @@ class Contestant:
         model: Name of the model in addresses.
         rest_port: Of HTTP.
         grpc_port: Of gRPC.
-        process: Its first process.
+        processes: Its first processes.
     """
 
     name: str
     model: str
     rest_port: int
     grpc_port: int
-    process: psutil.Process
+    processes: tuple[psutil.Process, ...]
 
     def cpu_secs(self) -> float:
         """Processor time that it and its children have used."""
-        times = [each.cpu_times() for each in (self.process, *self.process.children(recursive=True))]
+        family = [each for first in self.processes for each in (first, *first.children(recursive=True))]
+        times = [each.cpu_times() for each in family]
         return sum(each.user + each.system for each in times)
 
 
 @contextmanager
-def gateway(kafka: KafkaSettings, folder: Path, *, name: str) -> Iterator[Contestant]:
-    """This project's gateway, with every request and answer written to topics."""
+def gateway(kafka: KafkaSettings, folder: Path, *, name: str, workers: int = 1) -> Iterator[Contestant]:
+    """This project's gateway, with every request and answer written to topics; several workers share its ports."""
     folder.mkdir()
     settings = Settings(home=folder / "home")
     found = load_iris()
@@ -85,8 +88,13 @@ def gateway(kafka: KafkaSettings, folder: Path, *, name: str) -> Iterator[Contes
         "MILLRACE_GATEWAY__GRPC__PORT": str(rpc),
     }
     command = [sys.executable, "-m", "millrace_gateway", "--file", str(file)]
-    with _process(command, folder, environment, f"http://127.0.0.1:{rest}/v2/models/{name}/ready") as process:
-        yield Contestant("millrace", name, rest, rpc, process)
+    with ExitStack() as stack:
+        processes = []
+        for slot in range(workers):
+            log = folder / f"log-{slot}"
+            processes.append(stack.enter_context(_process([*command, "--slot", str(slot)], folder, environment, log)))
+            eventually(partial(_says_ready, log), within=_STARTING, what=f"worker {slot}")
+        yield Contestant("millrace", name, rest, rpc, tuple(processes))
 
 
 @contextmanager
@@ -106,13 +114,24 @@ def mlserver(folder: Path, *, tuned: str) -> Iterator[Contestant]:
     }
     (folder / "model-settings.json").write_text(json.dumps(model))
     command = [str(MLSERVER / "mlserver"), "start", "."]
-    with _process(command, folder, {}, f"http://127.0.0.1:{rest}/v2/models/iris/ready") as process:
-        yield Contestant(f"MLServer, {tuned}", "iris", rest, rpc, process)
+    with _process(command, folder, {}, folder / "log") as process:
+
+        def is_ready() -> bool:
+            try:
+                return httpx.get(f"http://127.0.0.1:{rest}/v2/models/iris/ready", timeout=5).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        eventually(is_ready, within=_STARTING, what="MLServer to serve")
+        yield Contestant(f"MLServer, {tuned}", "iris", rest, rpc, (process,))
+
+
+def _says_ready(log: Path) -> bool:
+    return b'"event":"ready"' in log.read_bytes()
 
 
 @contextmanager
-def _process(command: list[str], folder: Path, environment: dict[str, str], ready: str) -> Iterator[psutil.Process]:
-    log = folder / "log"
+def _process(command: list[str], folder: Path, environment: dict[str, str], log: Path) -> Iterator[psutil.Process]:
     with (
         log.open("wb") as output,
         subprocess.Popen(
@@ -120,16 +139,8 @@ def _process(command: list[str], folder: Path, environment: dict[str, str], read
         ) as process,
     ):
         try:
-
-            def is_ready() -> bool:
-                assert process.poll() is None, log.read_text()
-                try:
-                    return httpx.get(ready, timeout=5).status_code == 200
-                except httpx.TransportError:
-                    return False
-
-            eventually(is_ready, within=timedelta(seconds=300), what=f"{command[0]} to serve")
             yield psutil.Process(process.pid)
+            assert process.poll() is None, log.read_text()
         finally:
             process.terminate()
 

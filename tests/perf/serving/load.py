@@ -8,7 +8,6 @@ import asyncio
 import re
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
@@ -150,7 +149,3 @@ async def pace(connections: list[Connection], rate: float, seconds: float) -> Me
     await is_over.wait()
     p50, p99 = np.percentile(np.array(latencies) * 1000, [50, 99]).tolist()
     return Measured(round(count / (time.perf_counter() - started)), round(p50, 2), round(p99, 2), failed)
-
-
-Connect = Callable[[int], Awaitable[list[Connection]]]
-"""Opens so many connections to a contestant."""
