@@ -69,6 +69,7 @@ chaos: $(READY) ## Kill and freeze real scorers at full size; one JSON line of r
 	$(BIN)/python -m tests.chaos
 	$(BIN)/python -m pytest tests/e2e/launcher/test_fleet.py -k stops_and_starts --restarts 20
 	MILLRACE_FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest services/gateway/tests/integration/test_fuzz.py services/gateway/tests/integration/test_websocket_fuzz.py --timeout=7200
+	MILLRACE_BATCH_ROWS=10000000 $(BIN)/python -m pytest tests/acceptance/test_batch.py --timeout=1800
 	MILLRACE_UPLOAD_MIB=2048 $(BIN)/python -m pytest services/gateway/tests/integration/test_uploads.py
 
 bench: $(READY) ## Measure the scorer beside other loops, the gateway beside MLServer; one JSON line each

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from typing import Any, Final, cast
-from urllib.parse import urldefrag
 
 import orjson
 from pydantic import ValidationError
@@ -17,7 +16,7 @@ _ROW: Final = b"row"
 
 
 def _opened(uri: str, credentials: Any) -> tuple[RedisSettings, str]:  # noqa: ANN401 -- as they were written
-    address, stream = urldefrag(uri)
+    address, _, stream = uri.partition("#")
     if not stream:
         raise RequestError("the URI of a Redis names no stream", remedy="add #STREAM to it")
     try:

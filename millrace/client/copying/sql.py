@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urldefrag
 
 from millrace.client.copying.ports import Connector, End, Page, Row, State
 from millrace.core.errors import FatalError, RequestError, TransientError
@@ -23,7 +22,7 @@ class _Base:
             import sqlalchemy  # noqa: PLC0415 -- only who copies tables has it
         except ImportError:
             raise RequestError("tables need SQLAlchemy", remedy="pip install 'millrace[sql]'") from None
-        address, self.table = urldefrag(uri)
+        address, _, self.table = uri.partition("#")
         if not self.table:
             raise RequestError("the URI of a database names no table", remedy="add #TABLE to it")
         self.sql: Final = sqlalchemy
@@ -92,7 +91,8 @@ class SqlSource:
                 wanted = self._base.sql.select(table).order_by(cursor).limit(self._page_rows)
                 with self._base.engine.connect() as connection:
                     found = connection.execute(wanted if last is None else wanted.where(cursor > last))
-                    rows = [dict(row) for row in found.mappings()]
+                    names = list(map(str, found.keys()))  # they are SQLAlchemy's own kind of texts
+                    rows = [dict(zip(names, row, strict=True)) for row in found]
                 if not rows:
                     return
                 last = rows[-1][self._cursor]
