@@ -56,9 +56,17 @@ class Answers:
             [each.scores.get(name, np.nan) for name in classes] if classes else [each.value] for each in predictions
         ]
         labels = np.array([each.label or "" for each in predictions], object)
-        keys, firsts = np.unique(keys, return_index=True)
         table = np.array(scores, np.float32).reshape(len(predictions), max(1, len(classes)))
-        return cls(keys, labels[firsts], table[firsts])
+        return cls.firsts([cls(keys, labels, table)])
+
+    @classmethod
+    def firsts(cls, pieces: Sequence[Self]) -> Self:
+        """Of several pieces, at least one, the first answer to each row."""
+        keys = np.concatenate([piece.keys for piece in pieces])
+        labels = np.concatenate([piece.labels for piece in pieces])
+        scores = np.concatenate([piece.scores for piece in pieces])
+        known, firsts = np.unique(keys, return_index=True)
+        return cls(known, labels[firsts], scores[firsts])
 
 
 @dataclass(frozen=True, slots=True)

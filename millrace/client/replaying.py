@@ -291,14 +291,16 @@ class Replay:
 
     def _given(self, each: OffsetRange) -> Answers:
         """What was predicted for the records of a range: the predictions lie in the partition of the same number."""
-        inside = [
-            prediction
-            for predictions in self._predictions(each)
-            for prediction in predictions
-            if prediction.source.topic == each.topic
-            and each.first_offset <= prediction.source.offset < each.next_offset
-        ]
-        return Answers.of_predictions(inside, self._classes)
+        pieces = [Answers.of_predictions((), self._classes)]
+        for predictions in self._predictions(each):
+            inside = [
+                prediction
+                for prediction in predictions
+                if prediction.source.topic == each.topic
+                and each.first_offset <= prediction.source.offset < each.next_offset
+            ]
+            pieces.append(Answers.of_predictions(inside, self._classes))
+        return Answers.firsts(pieces)
 
     def _predictions(self, each: OffsetRange) -> Iterator[list[Prediction]]:
         first = next(

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from scorer_stream import Stream
 
+from millrace.cli.app import run
 from millrace.client.replaying import RangeOptions, RangeReplayed, replay
 from millrace.core.errors import RequestError
-from millrace.kafka.reading import Position
 from millrace.process.clock import SystemClock
 from millrace.process.settings import Settings
 from millrace.testing.broker import Broker
@@ -21,10 +21,9 @@ ROWS = 300
 BEGIN_MS = SystemClock().wall_ms() - 3_600_000  # records of long ago would soon be deleted
 
 
-@pytest.fixture(scope="module")
-def scored(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Stream:
+@pytest.fixture
+def scored(broker: Broker, tmp_path: Path) -> Stream:
     """A stream that version 1 has scored; version 2 answers otherwise."""
-    tmp_path = tmp_path_factory.mktemp("scored")
     stream = Stream(broker, Settings(home=tmp_path / "home"), f"s-{uuid.uuid4().hex[:10]}", 2)
     stream.push(tmp_path / "one")
     values = np.random.default_rng(3).normal(size=(ROWS, 3)).astype(np.float32)
@@ -81,7 +80,7 @@ def test_the_same_version_gives_equal_bits_and_another_one_differences(scored: S
     assert other.largest_difference == pytest.approx(greatest)
 
 
-def test_the_range_is_exact_and_is_told(scored: Stream, tmp_path: Path) -> None:
+def test_the_range_is_exact_and_a_topic_is_compared_with_nothing(scored: Stream, tmp_path: Path) -> None:
     begin, end = (datetime.fromtimestamp((BEGIN_MS + at) / 1000, UTC) for at in (100_000, 200_000))
     found, told = again(scored, RangeOptions(scored.model, begin, end, document(scored, tmp_path)))
     assert (found.records, found.compared, told[0]) == (100, 100, 100)
@@ -91,18 +90,28 @@ def test_the_range_is_exact_and_is_told(scored: Stream, tmp_path: Path) -> None:
     ]
     with pytest.raises(RequestError, match="the end of the range is before its begin"):
         again(scored, RangeOptions(scored.model, end, begin, document(scored, tmp_path)))
+    nothing, _ = again(scored, RangeOptions(f"{scored.model}/2"), what=scored.source)
+    assert (nothing.rows, nothing.compared) == (ROWS, 0)
 
 
-def test_a_topic_is_compared_with_nothing_and_a_name_must_be_deployed(scored: Stream) -> None:
-    found, _ = again(scored, RangeOptions(f"{scored.model}/2"), what=scored.source)
-    assert (found.rows, found.compared) == (ROWS, 0)
-    with pytest.raises(RequestError, match=f"there is no deployment '{scored.name}'"):
-        again(scored, RangeOptions(f"{scored.model}/2", end=Position.LATEST))
-
-
-def test_a_file_that_exists_is_not_written_over(scored: Stream, tmp_path: Path) -> None:
+def test_the_command_tells_ranges_shares_and_what_is_wrong(
+    scored: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MILLRACE_HOME", str(scored.settings.home))
+    at = str(document(scored, tmp_path))
+    command = ["replay", scored.name, "--file", at, "--bootstrap", scored.broker.kafka.bootstrap]
+    assert run([*command, "--model", f"{scored.model}/1"]) == 0
+    said = capsys.readouterr().out
+    assert f"{scored.source}-1: 0 to 150" in said
+    assert f"{ROWS + 1} records: {ROWS} rows scored; refused: 1 missing_field" in said
+    assert f"{ROWS} of {ROWS} predictions (100.00%) are equal to the last bit" in said
+    assert run([*command, "--model", f"{scored.model}/2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["compared"], found["largest_difference"] > 0) == (ROWS, True)
     output = tmp_path / "rows.csv"
     output.write_text("mine")
-    with pytest.raises(RequestError, match=r"rows\.csv exists"):
-        again(scored, RangeOptions(scored.model, document=document(scored, tmp_path), output=output))
+    assert run([*command, "--model", scored.model, "--output", str(output)]) == 1
+    assert "rows.csv exists" in capsys.readouterr().err
     assert output.read_text() == "mine"
+    assert run(["replay", "nobody", "--model", scored.model, "--bootstrap", scored.broker.kafka.bootstrap]) == 1
+    assert "there is no deployment 'nobody'" in capsys.readouterr().err
