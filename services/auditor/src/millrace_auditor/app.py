@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 
 import structlog
 
+from millrace.codec.audit_records import RecordColumns
 from millrace.core.clock import Clock
 from millrace.core.errors import RequestError
 from millrace.core.rollout import RolloutMode
@@ -19,10 +20,10 @@ from millrace.process.deployment import Deployment
 from millrace.process.lifecycle import ExitCode, Phase, Shutdown
 from millrace.process.settings import KafkaSettings, Settings
 from millrace.service import Surroundings, run_service, watched
+from millrace.serving.audited import Versions, window_spec
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
 from millrace.telemetry import auditor as metrics
-from millrace_auditor.adapters.columns import RecordColumns
 from millrace_auditor.adapters.logs import AnswerTopic, EvidenceTopic, LabelTopic, StateTopic
 from millrace_auditor.adapters.rollouts import RegistryAliases, RolloutTopic
 from millrace_auditor.adapters.shadows import PairColumns
@@ -35,7 +36,6 @@ from millrace_auditor.adapters.topics import (
     ensure_rollout_topics,
     ensure_topics,
 )
-from millrace_auditor.adapters.versions import Versions, window_spec
 from millrace_auditor.logic.join import JoinLoop, JoinSettings, JoinTopics
 from millrace_auditor.logic.judge import Judge
 from millrace_auditor.logic.judging import JudgeLoop, JudgeTopics

@@ -8,6 +8,8 @@ from typing import Final
 
 import numpy as np
 
+from millrace.codec.audit_records import ReadLabels, VersionBlock
+from millrace.codec.evidence import PaneEvidence, Progress, pane_value, progress_value, read_evidence
 from millrace.core.audit.columns import Labels, Predictions
 from millrace.core.audit.decisions import Policy
 from millrace.core.audit.layout import Layout
@@ -18,10 +20,8 @@ from millrace.core.audit.watch import Baseline, Observation, Watch
 from millrace.core.audit.windows import Stage, WindowSpec
 from millrace.core.profile import NumericCells
 from millrace.core.signature import Task
-from millrace_auditor.logic.documents import PaneEvidence, Progress, pane_value, progress_value, read_evidence
 from millrace_auditor.logic.judge import Judge, LoopEnd
 from millrace_auditor.logic.partition import PartitionState, restore
-from millrace_auditor.logic.ports import ReadLabels, VersionBlock
 
 VERSION: Final = 7
 DISORDER_MS: Final = 10_000

@@ -15,10 +15,10 @@ from audit_pipeline import Pipeline, Record, history
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from millrace.codec.audit_records import VersionBlock
 from millrace.core.audit.partition import Refused
 from millrace.core.audit.windows import Stage, Window, WindowSpec
 from millrace_auditor.logic.partition import LayoutOf, PartitionState
-from millrace_auditor.logic.ports import VersionBlock
 
 SEEDS = st.integers(0, 3)
 RANDOM = st.randoms(use_true_random=False)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from millrace.codec.evidence import PaneEvidence, Progress, Span, pane_value, read_evidence
 from millrace.core.audit.columns import LabelledColumns
 from millrace.core.audit.decisions import Policy
 from millrace.core.audit.layout import Layout
@@ -18,7 +19,6 @@ from millrace.core.audit.windows import NO_TIME, Stage, WindowSpec
 from millrace.core.errors import RequestError
 from millrace.core.profile import NumericCells, ReferenceProfile
 from millrace.core.signature import Task
-from millrace_auditor.logic.documents import PaneEvidence, Progress, Span, pane_value, read_evidence
 from millrace_auditor.logic.judge import Judge, LoopEnd
 
 MINUTE = 60_000

@@ -5,14 +5,14 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from millrace.codec.audit_records import ReadLabels, VersionBlock
+from millrace.codec.evidence import Span
 from millrace.core.audit.columns import Labels, Predictions
 from millrace.core.audit.layout import Layout
 from millrace.core.audit.windows import WindowSpec
 from millrace.core.errors import FatalError
 from millrace.core.signature import Task
-from millrace_auditor.logic.documents import Span
 from millrace_auditor.logic.partition import CHUNK_BYTES, PartitionState, restore
-from millrace_auditor.logic.ports import ReadLabels, VersionBlock
 
 MINUTE = 60_000
 LAYOUT = Layout(Task.BINARY, ("no", "yes"))

@@ -6,10 +6,10 @@ from typing import Final
 
 import pytest
 
+from millrace.codec.evidence import PaneEvidence, Progress, Span
 from millrace.core.audit.pane import PaneKey
 from millrace.core.audit.windows import WindowSpec
 from millrace.core.rollout import Outcome, PairCounts, SequentialTest
-from millrace_auditor.logic.documents import PaneEvidence, Progress, Span
 from millrace_auditor.logic.rollout_documents import (
     Decision,
     Pairing,

@@ -8,15 +8,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from millrace.codec.audit_records import ReadLabels, ReadPredictions, RecordColumns, VersionBlock
 from millrace.codec.shadows import read_shadow
 from millrace.core.audit.columns import Predictions
 from millrace.core.errors import InvalidRecordError
 from millrace.core.records import RecordBatch
 from millrace.core.rollout import RolloutMode
 from millrace.core.signature import Task
-from millrace_auditor.adapters.columns import RecordColumns
-from millrace_auditor.adapters.versions import Versions
-from millrace_auditor.logic.ports import ReadLabels, ReadPredictions, VersionBlock
+from millrace.serving.audited import Versions
 
 
 class _Outputs(msgspec.Struct, gc=False):

@@ -7,20 +7,13 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from millrace.codec.evidence import CountedPane
 from millrace.core.audit.columns import Labels, Predictions
 from millrace.core.audit.join import Join
 from millrace.core.audit.layout import Layout
 from millrace.core.audit.pane import Pane, PaneKey
 from millrace.core.audit.partition import PartitionAudit, Refused
 from millrace.core.audit.windows import WindowSpec
-
-
-class CountedPane(Protocol):
-    """What was counted of one pane."""
-
-    def to_json(self) -> bytes:
-        """The counts; equal counts give equal bytes."""
-        ...
 
 
 class Counts(Protocol):

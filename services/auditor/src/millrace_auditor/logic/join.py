@@ -15,14 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from millrace.core.audit.partition import Refused
-from millrace.core.audit.windows import NO_TIME, WindowSpec
-from millrace.core.clock import Clock
-from millrace.core.errors import TransientError
-from millrace.core.lane import Discard, Outcome, Polled
-from millrace.core.records import NextOffset, OutputBatch, RecordBatch, TopicPartition
-from millrace_auditor.logic.counting import REPORTS, Counting
-from millrace_auditor.logic.documents import (
+from millrace.codec.evidence import (
     Progress,
     Unjoined,
     pane_key,
@@ -31,6 +24,13 @@ from millrace_auditor.logic.documents import (
     progress_value,
     unjoined_value,
 )
+from millrace.core.audit.partition import Refused
+from millrace.core.audit.windows import NO_TIME, WindowSpec
+from millrace.core.clock import Clock
+from millrace.core.errors import TransientError
+from millrace.core.lane import Discard, Outcome, Polled
+from millrace.core.records import NextOffset, OutputBatch, RecordBatch, TopicPartition
+from millrace_auditor.logic.counting import REPORTS, Counting
 from millrace_auditor.logic.partition import LayoutOf, PartitionState, restore
 from millrace_auditor.logic.ports import AssignedLane, Columns, LabelLog, Observer, Shelf
 

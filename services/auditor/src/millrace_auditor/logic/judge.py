@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from millrace.codec.evidence import PaneEvidence, Progress, Span
 from millrace.core.audit.memory import dump_state, load_state
 from millrace.core.audit.pane import Pane, PaneKey
 from millrace.core.audit.policy import Decision, begin_guarded, close_request
@@ -25,7 +26,6 @@ from millrace.core.audit.segments import NO_SEGMENT, Segments
 from millrace.core.audit.watch import Baseline, Observation, View, Watch, WatchState, begin, observe
 from millrace.core.audit.windows import NO_TIME, Stage, Watermarks, Window, WindowSpec, milliseconds
 from millrace.core.errors import RequestError
-from millrace_auditor.logic.documents import PaneEvidence, Progress, Span
 
 WatchOf = Callable[[int], tuple[Watch, Baseline | None]]
 """How a version is watched, and its baseline."""

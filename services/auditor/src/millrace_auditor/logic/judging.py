@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from millrace.codec.evidence import read_evidence
 from millrace.core.audit.report import AuditReport, Json, canonical_json
 from millrace.core.audit.watch import Observation
 from millrace.core.clock import Clock
@@ -14,7 +15,6 @@ from millrace.core.errors import TransientError
 from millrace.core.lane import Outcome
 from millrace.core.records import NextOffset, OutputBatch, RecordBatch, TopicPartition
 from millrace_auditor.logic.answers import ends_heard, ends_noted, note, read_answers
-from millrace_auditor.logic.documents import read_evidence
 from millrace_auditor.logic.judge import Judge
 from millrace_auditor.logic.ports import AnswerLog, AssignedLane, EvidenceLog, Observer, Shelf
 

@@ -12,6 +12,8 @@ from typing import Any, Final, Self
 
 import numpy as np
 
+from millrace.codec.audit_records import ReadLabels, VersionBlock
+from millrace.codec.evidence import CountedPane, Span, spans_of
 from millrace.core.audit.join import Join
 from millrace.core.audit.layout import Layout
 from millrace.core.audit.pane import PaneKey
@@ -19,9 +21,7 @@ from millrace.core.audit.partition import Refused
 from millrace.core.audit.snapshot import restore_snapshot, take_snapshot
 from millrace.core.audit.windows import NO_TIME, WindowSpec, milliseconds
 from millrace.core.errors import FatalError
-from millrace_auditor.logic.counting import REPORTS, CountedPane, Counting, Counts
-from millrace_auditor.logic.documents import Span
-from millrace_auditor.logic.ports import ReadLabels, VersionBlock
+from millrace_auditor.logic.counting import REPORTS, Counting, Counts
 
 CHUNK_BYTES: Final = 512 * 1024
 """A snapshot is cut into records that every broker takes."""
@@ -88,7 +88,8 @@ class PartitionState:
         """
         self.announce(version, layout_of)
         refused = self.audit.add_predictions(block.columns, block.digits)
-        self._note_offsets(block, refused.late)
+        for key, span in spans_of(block, refused.late, self._spec).items():
+            self.spans[key] = self.spans[key] | span if key in self.spans else span
         newest = int(block.columns.event_times_ms.max())
         self.position.newest_event_ms = max(self.position.newest_event_ms, newest)
         self.is_dirty = True
@@ -154,22 +155,6 @@ class PartitionState:
         if version not in self._layouts:
             self._layouts[version] = layout_of(version)
             self.audit.announce(version, self._layouts[version])
-
-    def _note_offsets(self, block: VersionBlock, late: np.ndarray) -> None:
-        columns = block.columns
-        starts = self._spec.pane_starts(columns.event_times_ms)
-        starts[late] = NO_TIME
-        pairs = np.stack((columns.segments, starts))
-        unique, groups = np.unique(pairs, axis=1, return_inverse=True)
-        first = np.full(unique.shape[1], np.iinfo(np.int64).max)
-        after = np.zeros(unique.shape[1], np.int64)
-        np.minimum.at(first, groups, block.offsets)
-        np.maximum.at(after, groups, block.offsets + 1)
-        version = int(columns.versions[0])
-        for i, (segment, start) in enumerate(unique.T.tolist()):
-            if start != NO_TIME:
-                key, span = PaneKey(version, segment, start), Span(int(first[i]), int(after[i]))
-                self.spans[key] = self.spans[key] | span if key in self.spans else span
 
 
 def restore(

@@ -1,55 +1,12 @@
 """What the loops need from the outside, beside their lane (`millrace.core.lane`)."""
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from millrace.core.audit.columns import Labels, Predictions
+from millrace.codec.audit_records import ReadLabels, ReadPredictions
 from millrace.core.lane import Lane, Outcome
 from millrace.core.records import RecordBatch, TopicPartition
-
-
-@dataclass(frozen=True, slots=True)
-class VersionBlock:
-    """Predictions of one partition and one version.
-
-    Attributes:
-        columns: The predictions.
-        offsets: Their offsets.
-        digits: Their cells, as `read_digits` gives them.
-    """
-
-    columns: Predictions
-    offsets: NDArray[np.int64]
-    digits: NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class ReadPredictions:
-    """Predictions of one partition.
-
-    Attributes:
-        blocks: The predictions that the audit is about, by version.
-        unreadable: Rows of records that are no predictions.
-        others: How many predictions other models made.
-    """
-
-    blocks: Mapping[int, VersionBlock]
-    unreadable: Sequence[int] = ()
-    others: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ReadLabels:
-    """Labels of one partition as columns, their offsets, and the rows that are no labels."""
-
-    columns: Labels
-    offsets: NDArray[np.int64]
-    unreadable: Sequence[int] = ()
 
 
 class Columns(Protocol):

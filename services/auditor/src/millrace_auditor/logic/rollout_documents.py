@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeAlias
 
+from millrace.codec.evidence import PaneEvidence, Progress, read_evidence
 from millrace.core.audit.report import canonical_json, figure
 from millrace.core.errors import RequestError
 from millrace.core.rollout import Outcome, PairCounts, Reading
-from millrace_auditor.logic.documents import PaneEvidence, Progress, read_evidence
 
 DECISION_TYPE: Final = "rollout.decision.v1"
 

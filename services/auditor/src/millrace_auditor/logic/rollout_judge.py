@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
+from millrace.codec.evidence import PaneEvidence, Progress
 from millrace.core.audit.windows import NO_TIME, Watermarks, WindowSpec, milliseconds
 from millrace.core.rollout import Outcome, PairCounts, SequentialTest
-from millrace_auditor.logic.documents import PaneEvidence, Progress
 from millrace_auditor.logic.rollout_documents import Decision, Pairing, Result, RolloutRecord
 
 

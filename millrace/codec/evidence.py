@@ -7,17 +7,29 @@ that is exactly that, so that reading one twice changes nothing.
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from millrace.codec.audit_records import VersionBlock
 from millrace.core.audit.layout import Layout
 from millrace.core.audit.pane import Pane, PaneKey
 from millrace.core.audit.report import canonical_json
+from millrace.core.audit.windows import NO_TIME, WindowSpec
 from millrace.core.errors import RequestError
-from millrace_auditor.logic.counting import CountedPane
 
 PANE_TYPE: Final = "audit.evidence.v1"
 PROGRESS_TYPE: Final = "audit.progress.v1"
 _REMEDY: Final = "let only the auditor's join write to the evidence topic"
+
+
+class CountedPane(Protocol):
+    """What was counted of one pane."""
+
+    def to_json(self) -> bytes:
+        """The counts; equal counts give equal bytes."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +104,25 @@ def pane_value(model: str, key: PaneKey, partition: int, span: Span, pane: Count
         }
     )
     return head[:-1] + b',"pane":' + pane.to_json() + b"}"
+
+
+def spans_of(block: VersionBlock, late: NDArray[np.int64], spec: WindowSpec) -> dict[PaneKey, Span]:
+    """The offsets that each pane counts of a block; of rows that came too late, none."""
+    columns = block.columns
+    starts = spec.pane_starts(columns.event_times_ms)
+    starts[late] = NO_TIME
+    pairs = np.stack((columns.segments, starts))
+    unique, groups = np.unique(pairs, axis=1, return_inverse=True)
+    first = np.full(unique.shape[1], np.iinfo(np.int64).max)
+    after = np.zeros(unique.shape[1], np.int64)
+    np.minimum.at(first, groups, block.offsets)
+    np.maximum.at(after, groups, block.offsets + 1)
+    version = int(columns.versions[0])
+    return {
+        PaneKey(version, segment, start): Span(int(first[i]), int(after[i]))
+        for i, (segment, start) in enumerate(unique.T.tolist())
+        if start != NO_TIME
+    }
 
 
 def progress_key(partition: int) -> bytes:

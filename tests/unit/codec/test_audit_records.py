@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from millrace_auditor.adapters.columns import truths
+from millrace.codec.audit_records import truths
 
 
 def test_a_class_is_said_by_its_name_or_by_what_the_name_spells() -> None:

@@ -1,12 +1,13 @@
-"""Records of predictions and labels as columns: decoded in C, many at a time.
+"""Records of predictions and labels as the audit's columns: decoded in C, many at a time.
 
 A record that is read differently from the rest (Avro, or not at all) costs a step of its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import compress, repeat
 from operator import attrgetter, eq, is_, itemgetter
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -17,12 +18,10 @@ from millrace.codec.reading import read_label, read_prediction
 from millrace.core.audit.columns import Labels, Predictions
 from millrace.core.audit.layout import Layout
 from millrace.core.audit.pane import read_digits
-from millrace.core.audit.segments import NO_SEGMENT
+from millrace.core.audit.segments import NO_SEGMENT, Segments
 from millrace.core.errors import InvalidRecordError
 from millrace.core.records import RecordBatch
 from millrace.core.signature import Task
-from millrace_auditor.adapters.versions import Versions
-from millrace_auditor.logic.ports import ReadLabels, ReadPredictions, VersionBlock
 
 _EventId = Annotated[str, Meta(min_length=1)]
 _Time = Annotated[int, Meta(ge=0, le=2**52)]
@@ -60,10 +59,76 @@ _PREDICTIONS: Final = msgspec.json.Decoder(_Prediction)
 _LABELS: Final = msgspec.json.Decoder(_Label)
 
 
-class RecordColumns:
-    """Makes columns for one deployment. See `millrace_auditor.logic.ports.Columns`."""
+@dataclass(frozen=True, slots=True)
+class VersionBlock:
+    """Predictions of one partition and one version.
 
-    def __init__(self, versions: Versions) -> None:
+    Attributes:
+        columns: The predictions.
+        offsets: Their offsets.
+        digits: Their cells, as `read_digits` gives them.
+    """
+
+    columns: Predictions
+    offsets: NDArray[np.int64]
+    digits: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPredictions:
+    """Predictions of one partition.
+
+    Attributes:
+        blocks: The predictions that the audit is about, by version.
+        unreadable: Rows of records that are no predictions.
+        others: How many predictions other models made.
+    """
+
+    blocks: Mapping[int, VersionBlock]
+    unreadable: Sequence[int] = ()
+    others: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLabels:
+    """Labels of one partition as columns, their offsets, and the rows that are no labels."""
+
+    columns: Labels
+    offsets: NDArray[np.int64]
+    unreadable: Sequence[int] = ()
+
+
+class Audited(Protocol):
+    """What must be known of the audited model to read its predictions."""
+
+    @property
+    def model(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def task(self) -> Task:
+        """What its outputs mean."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of its classes; none for regression."""
+        ...
+
+    def layout(self, version: int) -> Layout:
+        """What to count for a version."""
+        ...
+
+    def segments(self, version: int) -> Segments | None:
+        """How the events of a version are divided; None where they are not."""
+        ...
+
+
+class RecordColumns:
+    """Makes columns for one deployment."""
+
+    def __init__(self, versions: Audited) -> None:
         self._versions = versions
         self._class_of: Final = {name: index for index, name in enumerate(versions.classes)}
         self._truth_of: Final = truths(versions.classes)
