@@ -92,7 +92,8 @@ class Bundle:
         """The transform to score with: the model's own, or where it has none the one that is given.
 
         Raises:
-            RequestError: Another one is given than the model was trained with.
+            RequestError: Another one is given than the model was trained with, or one that does not make its features
+                row by row.
         """
         own = self.program
         if own is not None and given is not None and own.fingerprint != given.fingerprint:
@@ -101,6 +102,8 @@ class Bundle:
                 f"{own.fingerprint}",
                 remedy="give none: the model has its own",
             )
+        if own is None and given is not None:
+            check_fits(given, self.signature)
         return given if own is None else own
 
     @property

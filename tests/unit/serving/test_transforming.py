@@ -152,3 +152,15 @@ def test_times_come_as_milliseconds_and_infinity_comes_through() -> None:
     assert [each.dtype for each in accepted.features] == [DType.FLOAT32, DType.INT64, DType.STRING]
     assert accepted.not_finite is NotFinite.ALLOW
     assert (accepted.task, accepted.classes) == (linear_signature().task, linear_signature().classes)
+
+
+def test_a_model_without_a_transform_may_be_given_one_that_makes_its_features_row_by_row(tmp_path: Path) -> None:
+    plain, own = linear_bundle(tmp_path / "plain"), attached(tmp_path / "own")
+    other = program({"step": "clip", "columns": ["x"], "low": 0})
+    assert plain.program_for(None) is None
+    assert plain.program_for(other) == other
+    assert own.program_for(None) == own.program_for(program()) == own.program
+    with pytest.raises(RequestError, match="was trained with sha256:"):
+        own.program_for(other)
+    with pytest.raises(RequestError, match=r"step 1 \(deduplicate\) looks at other rows"):
+        plain.program_for(program({"step": "deduplicate", "by": ["x"]}))
