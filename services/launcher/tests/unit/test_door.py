@@ -12,7 +12,7 @@ from api_stage import Operation, Refusals, described_api, guarded_api, operation
 from fastapi.testclient import TestClient
 
 from millrace.core.control.keys import ApiKey, Role, digest_of, key_text
-from millrace.core.errors import RequestError
+from millrace.core.errors import RequestError, TransientError
 from millrace.process.admission import Doorkeeper
 from millrace.telemetry.launcher import Refusal
 from millrace.testing.clock import ManualClock
@@ -172,6 +172,15 @@ def test_the_history_is_not_flooded_by_refusals(door: Door) -> None:
     answers = [door.ask(by_name("delete"), f"Bearer {text_of('viewer')}") for _ in range(12)]
     assert {answer.status_code for answer in answers} == {403}
     assert door.refusals.noted == [("key/viewer", "delete")] * 10
+
+
+def test_without_a_broker_who_is_refused_is_told_all_the_same(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Refusals, "refused", _away)
+    assert door.ask(by_name("delete"), f"Bearer {text_of('viewer')}").status_code == 403
+
+
+def _away(*_: object) -> None:
+    raise TransientError("the broker is away")
 
 
 def test_the_owner_may_do_everything_under_his_own_name(door: Door) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from threading import Lock
 from typing import Annotated, Any, Final, Protocol, TypeAlias
 
+import structlog
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 
@@ -19,8 +20,10 @@ from millrace.core.control.keys import (
     UnknownCallerError,
     shown_key,
 )
-from millrace.core.errors import MillraceError
+from millrace.core.errors import MillraceError, TransientError
 from millrace.telemetry.launcher import Refusal
+
+log = structlog.get_logger()
 
 ROLE: Final = "x-millrace-role"
 """In the OpenAPI document: the role that an operation takes."""
@@ -29,7 +32,6 @@ _OWNER: Final = "owner"
 _LONGEST_USER: Final = 200
 _REFUSALS: Final = 10
 _WITHIN: Final = timedelta(minutes=1)
-
 
 _REASONS: Final[Mapping[type[Exception], Refusal]] = {
     UnknownCallerError: Refusal.KEY,
@@ -52,13 +54,16 @@ class RefusalLog(Protocol):
     """Keeps what was refused."""
 
     def refused(self, who: str, operation: str, target: Mapping[str, str], why: str) -> None:
-        """Somebody wanted to change something, and was refused.
+        """Somebody wanted more than to look, and was refused.
 
         Args:
             who: Who it was.
             operation: The id of the operation.
             target: The parameters of its path.
             why: What he was told.
+
+        Raises:
+            TransientError: No broker answers.
         """
         ...
 
@@ -107,15 +112,22 @@ class Guard:
             raise
 
     def note(self, request: Request, error: MillraceError) -> None:
-        """Keep in the history that a request which would have changed something was refused. Blocks for the broker."""
+        """Keep in the history that a request which takes more than a viewer's role was refused. Blocks for the broker.
+
+        Without a broker the caller is told all the same, and the history does not know.
+        """
         caller: Caller | None = getattr(request.state, "caller", None)
         route = request.scope.get("route")
         if caller is None or not isinstance(route, APIRoute) or role_of(route) is Role.VIEWER:
             return
         with self._lock:
             wait = self._noted.take(caller.who, self._clock.monotonic())
-        if not wait:
+        if wait:
+            return
+        try:
             self._refusals.refused(caller.who, str(route.operation_id), request.path_params, error.message)
+        except TransientError as away:
+            log.warning("a refusal is not in the history", who=caller.who, why=away.message)
 
     def routes(self) -> type[APIRoute]:
         """The class of routes that ask this guard."""
