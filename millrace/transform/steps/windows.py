@@ -176,8 +176,9 @@ class Window(Step):
     def usable(self, frame: Frame) -> Frame:
         """Without the rows that no window can hold, which are refused: no time, or a value that is not finite."""
         frame = frame.refuse(pc.is_null(frame.column(self.time)), Reason.MISSING_FIELD, f"{self.time} is missing")
-        far = np.abs(milliseconds(frame.column(self.time))) >= _LARGEST_TIME
-        frame = frame.refuse(pa.array(far), Reason.WRONG_TYPE, f"{self.time} is no time")
+        times = milliseconds(frame.column(self.time))
+        far = pa.array((times <= -_LARGEST_TIME) | (times >= _LARGEST_TIME))
+        frame = frame.refuse(far, Reason.WRONG_TYPE, f"{self.time} is no time")
         for name in dict.fromkeys(each.of for each in self.aggregates):
             if name is not None and type_of(frame.column(name)).is_float:
                 endless = pc.invert(pc.is_finite(frame.column(name)))

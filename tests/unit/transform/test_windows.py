@@ -58,12 +58,14 @@ def test_aggregates_of_no_value_are_null_and_counts_zero() -> None:
 def test_what_no_window_can_hold_is_refused_and_does_not_move_time() -> None:
     aggregates = [{"into": "x_sum", "function": "sum", "of": "x"}]
     found = made(
-        table(("a", None, 1.0), ("a", 90_000, float("inf")), ("a", 2**60, 1.0), ("a", 0, 1.0)), aggregates=aggregates
+        table(("a", None, 1.0), ("a", 90_000, float("inf")), ("a", 2**60, 1.0), ("a", -(2**63), 1.0), ("a", 0, 1.0)),
+        aggregates=aggregates,
     )
     assert [(each.row, each.step, each.reason) for each in found.refused] == [
         (0, 1, Reason.MISSING_FIELD),
         (1, 1, Reason.NOT_FINITE),
         (2, 1, Reason.WRONG_TYPE),
+        (3, 1, Reason.WRONG_TYPE),
     ]
     assert (found.table.num_rows, found.late) == (1, 0)
 
