@@ -25,6 +25,7 @@ from scorer_stream import Stream
 from millrace.process.settings import Settings
 from millrace.testing.broker import Broker
 from millrace_gateway.adapters.grpc.generated import inference_pb2 as messages
+from millrace_gateway.adapters.grpc.generated.predictions_pb2 import SubscribeRequest
 
 EXAMPLES: Final = int(os.environ.get("MILLRACE_FUZZ_EXAMPLES", "4"))
 SEEDS: Final = (1, 20_261_123)
@@ -157,5 +158,27 @@ def test_messages_near_a_good_one_are_answered_or_refused(target: Target, number
                 single: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
                 code = single.future(content, timeout=20).code()
             assert code not in GRPC_FAULTS | {grpc.StatusCode.DEADLINE_EXCEEDED}, (name, content)
+
+        attempt()
+
+
+@pytest.mark.parametrize("number", SEEDS)
+def test_subscriptions_near_a_good_one_begin_or_are_refused(target: Target, number: int) -> None:
+    good = SubscribeRequest(deployment=target.stream.name, start="earliest", keys=["k"], version=1, min_score=0.5)
+    with grpc.insecure_channel(target.stage.target) as channel:
+        subscribe: grpc.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(
+            "/millrace.v1.Predictions/Subscribe"
+        )
+
+        @seed(number)
+        @few
+        @given(changes=mutations, noise=st.none() | st.binary(max_size=200))
+        def attempt(changes: list[tuple[int, str, bytes]], noise: bytes | None) -> None:
+            content = mutated(good.SerializeToString(), changes) if noise is None else noise
+            events = subscribe(content, timeout=20)
+            with suppress(grpc.RpcError):
+                next(events)  # the place where it begins
+            events.cancel()  # or it would go on for ever
+            assert events.code() not in GRPC_FAULTS | {grpc.StatusCode.DEADLINE_EXCEEDED}, content
 
         attempt()
