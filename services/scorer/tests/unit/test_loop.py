@@ -46,12 +46,15 @@ class Echo:
     sizes: list[int] = field(default_factory=list)
     costs: Costs = field(default_factory=lambda: Costs(LatencyCurve(), LatencyCurve()))
     lineup: Lineup | None = FIRST
+    leaves_out: bool = False
 
     def score(self, records: RecordBatch, *, wall_ms: int) -> Scored:
         self.clock.advance(timedelta(milliseconds=1))
         if self.failures:
             raise self.failures.pop(0)
         self.sizes.append(len(records))
+        if self.leaves_out:
+            return Scored((), Tally(consumed=len(records), left_out=len(records)))
         output = OutputBatch("out", records.partitions, records.timestamps_ms, records.keys, records.values)
         return Scored((output,), Tally(consumed=len(records), predicted=len(records)))
 
@@ -155,6 +158,14 @@ def test_what_is_polled_is_scored_written_and_committed(world: World) -> None:
     world.turns(4)
     assert world.written == list(range(5))
     assert world.notes.said == ["committed"]
+
+
+def test_what_a_filter_leaves_out_is_committed_though_nothing_is_written(world: World) -> None:
+    world.echo.leaves_out = True
+    world.send(5)
+    world.turns(3)
+    assert (world.written, world.notes.said) == ([], ["committed"])
+    assert world.log.committed(SPEC.group, next(iter(world.log.partitions("in")))) == 5
 
 
 def test_whole_batches_share_a_transaction_and_the_rest_gets_its_own(world: World) -> None:
