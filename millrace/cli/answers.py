@@ -62,6 +62,6 @@ def _number(value: object) -> str:
         case dict():
             return ",".join(f"{name}:{inner:g}" for name, inner in value.items()) or "none"
         case float():
-            return f"{value:g}"
+            return f"{value:.10g}"
         case _:
             return str(value)

@@ -4,7 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import typer.main
 
+from millrace.cli.app import app
 from millrace.core.control.fleet import Assignment, Order, Slot
 from millrace_launcher.logic.answers import Answer, Findings, Light, Pace, answer, pace_of, shares_of
 from millrace_launcher.logic.status import SlotStatus, State, Status
@@ -58,6 +60,13 @@ def test_all_is_well() -> None:
         "yes: accuracy 0.95, and a trainer answers retrain requests",
         "yes: rain/scorer/0 98%, rain/scorer/1 102% of an even share",
     ]
+
+
+def test_the_commands_that_show_more_are_commands() -> None:
+    commands = getattr(typer.main.get_command(app), "commands", {})
+    shown = [line.split()[1] for each in answer(ALL_WELL) for line in each.evidence if line.startswith("millrace ")]
+    assert shown
+    assert set(shown) <= set(commands)
 
 
 def test_a_process_that_is_gone_turns_the_second_answer_red() -> None:

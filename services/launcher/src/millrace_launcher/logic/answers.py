@@ -120,7 +120,7 @@ def _observed(found: Findings) -> Answer:
     else:
         slow = f", p99 {numbers['p99_ms']:g} of {found.slo_ms:g} ms" if latencies else ""
         light = Light.GREEN
-        says = f"{numbers['records_per_sec']:g} records/s, {numbers['lag_records'] or 0:g} waiting{slow}"
+        says = f"{numbers['records_per_sec']:,.10g} records/s, {numbers['lag_records'] or 0:,.0f} waiting{slow}"
     name = found.status.name
     metrics = (f"{url}/metrics" for _, url in sorted(found.endpoints.items()))
     return Answer("How do you observe it?", light, says, numbers, (f"millrace watch {name}", *metrics))
@@ -172,7 +172,7 @@ def _feedback(found: Findings) -> Answer:
         light, says = Light.YELLOW, f"half of one: {_performance(performance)}, and no trainer answers retrain requests"
     else:
         light, says = Light.GREEN, f"yes: {_performance(performance)}, and a trainer answers retrain requests"
-    evidence = (f"{name}.audits", found.labels_topic, "millrace.retrain-requests", f"millrace report {name}")
+    evidence = (f"{name}.audits", found.labels_topic, "millrace.retrain-requests", f"millrace audit {name}")
     return Answer("Do you have a feedback loop?", light, says, numbers, evidence)
 
 
