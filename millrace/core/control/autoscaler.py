@@ -145,7 +145,7 @@ class _Turn:
         current, bound = self.now.desired, self.policy.bound(self.demand.partitions)
         wanted = self._wanted_now(current)
         if wanted <= current and self._is_settled() and self._is_late_for_long():
-            wanted = current + 1  # What one scorer does is known by and large; the goal is what counts.
+            wanted = self._next(current)  # What one scorer does is known by and large; the goal is what counts.
         if wanted <= current or self._is_recovering():
             return None
         if current >= bound:
@@ -170,6 +170,12 @@ class _Turn:
             return None  # One large step a moment later stops the scorers once, and many small ones many times.
         seconds = self.policy.cooldown.total_seconds()
         return Step(wanted, f"for {seconds:.0f} s no more than {wanted} would have been needed: {self._state()}")
+
+    def _next(self, current: int) -> int:
+        """One more; or two, where the first takes no load off the busiest scorer and the second does."""
+        share, bound = self.demand.busiest_share, self.policy.bound(self.demand.partitions)
+        is_one_useless = current and share(current + 1) == share(current) > share(current + 2)
+        return current + 2 if is_one_useless and current + 2 <= bound else current + 1
 
     def _wanted_now(self, than: int, *, start: timedelta = START) -> int:
         """How many scorers the last two observations ask for: the larger number, where both ask for more `than`."""

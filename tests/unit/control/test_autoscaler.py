@@ -49,9 +49,10 @@ def test_one_late_moment_is_no_reason() -> None:
     hold(story.decides())
 
 
-def test_a_goal_that_is_missed_without_a_backlog_is_answered_by_one_more() -> None:
-    story = Story().went(10, came=60, done=60, scorers=1, latency=LATE)
-    assert step(story.decides()).replicas == 2
+def test_a_goal_that_is_missed_without_a_backlog_is_answered_by_the_next_number_that_helps() -> None:
+    for scorers, more in ((1, 2), (2, 4)):
+        story = Story().went(10, came=60, done=60, scorers=scorers, latency=LATE)
+        assert step(story.decides()).replicas == more
 
 
 def test_nothing_more_is_asked_for_while_scorers_start() -> None:

@@ -7,7 +7,7 @@ from typing import Final, Self
 
 import httpx
 
-from millrace.core.control.fleet import Latencies
+from millrace.core.control.fleet import Latencies, Slot
 from millrace_launcher.adapters.heart import Heart
 from millrace_launcher.adapters.view import FleetView
 from millrace_launcher.logic.observing import SCORER, latency_counts
@@ -31,11 +31,12 @@ class Meter:
         self._runner = runner
         self._view = view
         self._heart = heart
+        self._latest: dict[tuple[Slot, int], Latencies] = {}
         self._client = httpx.Client(timeout=_PATIENCE.total_seconds(), trust_env=False)
         logging.getLogger("httpx").setLevel(logging.WARNING)  # It would log every question.
 
     def turn(self) -> None:
-        """Ask each of them; one that does not answer is left out."""
+        """Ask each of them; of one that does not answer, what it said last stands."""
         meant = {name for name, found in self._view.desired().deployments.items() if found.scale.auto is not None}
         asked = (
             self._ask(process)
@@ -44,6 +45,7 @@ class Meter:
             if not process.has_ended
         )
         self._heart.latencies = tuple(found for found in asked if found is not None)
+        self._latest = {(found.slot, found.launch): found for found in self._heart.latencies}
 
     def close(self) -> None:
         """Release everything."""
@@ -61,6 +63,7 @@ class Meter:
         try:
             said = self._client.get(f"{process.url}/metrics").raise_for_status().text
         except httpx.HTTPError:
-            return None  # Whether it does its work is the prober's question.
+            # Were it left out, all that it ever did would look new when it answers again.
+            return self._latest.get((process.slot, process.launch))
         counts = latency_counts(said)
         return Latencies(process.slot, process.launch, counts) if counts else None

@@ -60,7 +60,7 @@ class _Watch:
     said: str = ""
 
     def latency(self, counts: Counts, at_ms: int) -> timedelta | None:
-        """The quantile over the last seconds."""
+        """The quantile over the last seconds; None where nothing became readable in them, or it is the first look."""
         while len(self.counts) > 1 and self.counts[1][0] <= at_ms - _LATENCY_MS:
             self.counts.popleft()
         before = self.counts[0][1] if self.counts else counts
@@ -68,9 +68,10 @@ class _Watch:
         return latency_between(before, counts, self.policy.quantile)
 
     def note(self, observation: Observation) -> None:
-        """Remember an observation, and forget what counts no more."""
-        since = observation.at_ms - memory(self.policy) // _MS
-        self.history = [*(found for found in self.history if found.at_ms >= since), observation]
+        """Remember an observation, and forget what counts no more: all of it when the topic got more partitions."""
+        since, partitions = observation.at_ms - memory(self.policy) // _MS, len(observation.ends)
+        kept = (found for found in self.history if found.at_ms >= since and len(found.ends) == partitions)
+        self.history = [*kept, observation]
 
 
 class Scaler:
