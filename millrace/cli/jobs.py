@@ -42,7 +42,7 @@ Gpus = Annotated[int, typer.Option(min=0, help="GPUs of its own.")]
 
 @app.command(
     epilog=examples(
-        ("millrace launch notebook", "JupyterLab with the client ready"),
+        ("millrace launch notebook", "JupyterLab, where it is installed"),
         ("millrace launch batch -- run --model rain --input years --output scored", "score files, on some node"),
         ("millrace launch python --environment /opt/flink -- -m millrace_flink.jobs.score", "a program of an engine"),
     ),

@@ -64,8 +64,8 @@ class JobDesk:
         return self._described(jobs[name])
 
     def submit(self, document: Mapping[str, Any], *, who: str) -> Document:
-        """Launch a process. Without a name it gets one; under the name of a job that runs nothing is launched."""
-        kind = document.get("kind")
+        """Launch a process. Without a name it gets one; a name that a job has already is refused."""
+        kind = str(document.get("kind"))
         if kind not in self._kinds:
             raise RequestError(
                 f"{kind!r} is no kind of process", remedy=f"known kinds: {', '.join(sorted(self._kinds))}"
