@@ -111,4 +111,4 @@ def test_the_last_minute_counts() -> None:
         "p99_ms": [None] * 13,
     }
     assert pace_of(series) == Pace(15.0, 0.0, 5.0, None)
-    assert pace_of({name: () for name in series}) is None
+    assert pace_of(dict.fromkeys(series, ())) is None
