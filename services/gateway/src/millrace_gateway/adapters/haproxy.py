@@ -35,7 +35,7 @@ defaults
     # A worker that dies between two checks has taken nothing in yet: another one is asked.
     option redispatch 1
     retries 3
-    retry-on conn-failure
+    retry-on conn-failure empty-response
 
 frontend rest
     bind {rest.host}:{rest.port}
@@ -46,6 +46,10 @@ backend rest
     option httpchk GET /v2/health/live
     # By its address a client is known that sends no key.
     option forwardfor
+    # One that dies with a request in hand may have carried it out. To ask again whatever answers alike harms nobody;
+    # for that a request is held until it is there, as far as a buffer holds it.
+    option http-buffer-request
+    http-request disable-l7-retry unless {{ method GET HEAD }} or {{ path_end /infer }}
     server-template w 1-{workers} 127.0.0.1:1 check inter 500ms fall 2 rise 1 disabled
 
 frontend grpc
@@ -54,6 +58,7 @@ frontend grpc
 
 backend grpc
     balance leastconn
+    http-request disable-l7-retry unless {{ path_end /ModelInfer }}
     server-template w 1-{workers} 127.0.0.1:1 proto h2 check inter 500ms fall 2 rise 1 disabled
 """
 
