@@ -42,13 +42,11 @@ class Tab:
 
     Attributes:
         socket: The connection to it.
-        id: Its target.
         session: Its session.
         complaints: Errors of the console, of scripts and of the network, oldest first.
     """
 
     socket: ClientConnection
-    id: str
     session: str
     complaints: list[str] = field(default_factory=list)
     _number: int = 0
@@ -142,7 +140,6 @@ class Browser:
     """A running Chromium."""
 
     address: str
-    process: subprocess.Popen[bytes]
 
     @contextmanager
     def tab(self, *, size: tuple[int, int] = LAPTOP) -> Iterator[Tab]:
@@ -151,7 +148,7 @@ class Browser:
             context = self._call(socket, 1, "Target.createBrowserContext")["browserContextId"]
             target = self._call(socket, 2, "Target.createTarget", url="about:blank", browserContextId=context)
             session = self._call(socket, 3, "Target.attachToTarget", targetId=target["targetId"], flatten=True)
-            tab = Tab(socket, target["targetId"], session["sessionId"], _number=10)
+            tab = Tab(socket, session["sessionId"], _number=10)
             for room in ("Page", "Runtime", "Log"):
                 tab.call(f"{room}.enable")
             tab.resize(*size)
@@ -190,7 +187,7 @@ def chromium(folder: Path) -> Iterator[Browser]:
                 what=f"a browser (see {folder}/browser.log)",
             )
             number, path = port.read_text().splitlines()
-            yield Browser(f"ws://127.0.0.1:{number}{path}", process)
+            yield Browser(f"ws://127.0.0.1:{number}{path}")
         finally:
             process.terminate()
             process.wait(20)

@@ -1,14 +1,15 @@
 """What the pages show, from what the REST API says."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from millrace.client import ControlClient
-from millrace.core.errors import RequestError
-from millrace_launcher.ui.asking import Asking
+from millrace.core.errors import RequestError, TransientError
+from millrace_launcher.ui.asking import Asker, Asking
 from millrace_launcher.ui.charts import HEIGHT, Line, chart
+from millrace_launcher.ui.composing import overview
 from millrace_launcher.ui.dashboard import Dashboard, dashboard
 from millrace_launcher.ui.figures import Together, together
 from millrace_launcher.ui.lists import entries, models, nodes
@@ -19,6 +20,7 @@ from millrace_launcher.ui.words import number
 
 NOW = 60_000.0
 NOTHING = together(())
+GONE = {"deployment": "gone", "standing": "lost"}
 NO_AUDITS: Mapping[str, Any] = {"windows": [], "alerts": []}
 
 
@@ -209,6 +211,24 @@ def test_a_viewer_sees_nothing_to_press(template: str) -> None:
     for_viewers = page(template, "viewer", **values)
     assert "/acts/" not in for_viewers
     assert 'href="/new"' not in for_viewers
+
+
+def test_a_node_that_gives_no_figures_and_a_deployment_that_is_just_gone_leave_the_page() -> None:
+    class Api:
+        nodes = deployments = staticmethod(lambda: [{"deployment": "rain", "standing": "lost"}, GONE])
+
+        def deployment(self, name: str) -> dict[str, Any]:
+            if name == "gone":
+                raise RequestError("there is no deployment 'gone'", remedy="")
+            running = {**slot("rain/scorer/0"), "process": {"pid": 7, "state": "ready"}}
+            return status(name, slots=[running])
+
+        def series(self, _: str) -> dict[str, Any]:
+            raise TransientError("the figures are on a node that does not give them", remedy="")
+
+    [basin] = overview(cast("Asker", Api()), NOW).basins
+    [course] = basin.courses
+    assert (course.name, course.steps[0][0].words) == ("rain", "–")
 
 
 def test_whatever_a_record_says_is_text() -> None:

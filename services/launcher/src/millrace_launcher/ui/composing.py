@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from millrace.core.errors import MillraceError, RequestError
 from millrace_launcher.ui.asking import Asker
 from millrace_launcher.ui.dashboard import Dashboard, dashboard
 from millrace_launcher.ui.figures import Together, together
@@ -27,9 +28,9 @@ def overview(api: Asker, now_ms: float) -> Overview:
     """Everything at a glance."""
     found = api.nodes()
     up = [node for node in found if node["standing"] == "up"]
-    known = [_known(api, status["deployment"], now_ms) for status in api.deployments()]
+    known = [_known(api, status["deployment"]) for status in api.deployments()]
     return Overview(
-        basins=basins(known, now_ms=now_ms),
+        basins=basins((each for each in known if each is not None), now_ms=now_ms),
         nodes=len(found),
         nodes_up=len(up),
         cores_used=sum(node["cores_used"] for node in up),
@@ -40,18 +41,22 @@ def overview(api: Asker, now_ms: float) -> Overview:
 def deployment_page(api: Asker, name: str, now_ms: float) -> Dashboard:
     """One deployment."""
     status = api.deployment(name)
-    series = {slot["slot"]: api.series(slot["slot"]) for slot in _running(status)}
+    series = {slot["slot"]: _series(api, slot["slot"]) for slot in _running(status)}
     memory = {slot: together([found]).latest("memory_bytes", now_ms) for slot, found in series.items()}
     scorers = together(found for slot, found in series.items() if _kind(slot) == "scorer")
     return dashboard(status, scorers, memory, api.audits(name), api.models(), now_ms=now_ms)
 
 
-def _known(api: Asker, name: str, now_ms: float) -> Known:
-    status = api.deployment(name)
+def _known(api: Asker, name: str) -> Known | None:
+    """What is known of a deployment; None where it was deleted a moment ago."""
+    try:
+        status = api.deployment(name)
+    except RequestError:
+        return None
     slots = [slot["slot"] for slot in _running(status)]
     audited = any(_kind(slot["slot"]) == "auditor" for slot in status["slots"])
     trainers = [slot["slot"] for slot in status["slots"] if _kind(slot["slot"]) == "trainer"]
-    at_work = [_is_at_work(api.series(slot)) for slot in trainers if slot in slots]
+    at_work = [_is_at_work(_series(api, slot)) for slot in trainers if slot in slots]
     return Known(
         status=status,
         scorers=_figures(api, slots, "scorer"),
@@ -61,13 +66,21 @@ def _known(api: Asker, name: str, now_ms: float) -> Known:
     )
 
 
+def _series(api: Asker, slot: str) -> Mapping[str, Any]:
+    """The figures of a process; none where its node does not give them, which is when a page is wanted most."""
+    try:
+        return api.series(slot)
+    except MillraceError:
+        return {}
+
+
 def _is_at_work(series: Mapping[str, Any]) -> bool:
     """Whether a trainer said last that it works on a request."""
     return bool(series.get("at_work") and series["at_work"][-1])
 
 
 def _figures(api: Asker, slots: Iterable[str], kind: str) -> Together:
-    return together(api.series(slot) for slot in slots if _kind(slot) == kind)
+    return together(_series(api, slot) for slot in slots if _kind(slot) == kind)
 
 
 def _running(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:

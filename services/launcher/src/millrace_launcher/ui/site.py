@@ -202,7 +202,11 @@ def _history(api: Asker, request: Request) -> Mapping[str, Any]:
 
 async def _form(request: Request) -> Mapping[str, Any]:
     """What a script of ours sent. Pages of other sites cannot send JSON here: their browser would ask first."""
-    body = await request.body() if int(request.headers.get("content-length", 0)) <= _LONGEST else b""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > _LONGEST:
+            return {}
     is_json = request.headers.get("content-type", "").partition(";")[0] == "application/json"
     try:
         found = json.loads(body) if is_json else None
