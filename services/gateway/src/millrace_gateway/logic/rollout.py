@@ -76,7 +76,7 @@ class RolloutScoring:
 
     @property
     def may_wait(self) -> bool:
-        """Where either fetches something; and always, because a challenger may be slow."""
+        """Always: nobody knows yet how slow a challenger is."""
         return True
 
     def score(self, requests: Sequence[Request]) -> Scored:
