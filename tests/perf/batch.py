@@ -1,12 +1,17 @@
 """Batch scoring beside ONNX Runtime alone: `python -m tests.perf.batch`. One JSON line each, a table on stderr.
 
-All of it on one thread, the same Parquet file, the same trees. ONNX Runtime alone scores a matrix that is in memory
-already: what no job can beat that has to read and write files. The plain loop is what one writes in a notebook.
+One thread of the model, one worker, the same Parquet file, the same trees. ONNX Runtime alone scores a matrix that is
+in memory already: what no job can beat that has to read and write files. The plain loop is what one writes in a
+notebook, the pandas loop what most do. The job reads ahead in a thread of its own; its workers' imports count in the
+first run only.
+With MILLRACE_SPARK_PYTHON set, the same job runs on Spark, whose start of some seconds counts in every run.
 """
 
 import argparse
 import json
+import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +32,7 @@ from rich.table import Table
 from millrace.serving.bundle import Bundle
 from millrace.serving.export import Origin, export
 from millrace.testing.models import MADE_AT
+from millrace_batch.adapters.spark import Cluster
 from millrace_batch.app import Resources, run_job
 from millrace_batch.logic.job import Job
 
@@ -59,6 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "plain loop": lambda number: _loop(session, source, folder / f"loop-{number}.parquet"),
             "millrace batch": lambda number: _job(bundle, source, folder / f"job-{number}"),
         }
+        if other := os.environ.get("MILLRACE_SPARK_PYTHON"):  # pandas, too, is in its environment
+            script = Path(__file__).with_name("pandas_loop.py")
+            command = [other, str(script), str(bundle.model), str(source)]
+            contestants["pandas loop"] = lambda number: _run(command, folder / f"pandas-{number}.parquet")
+            cluster = Cluster(other, "local[1]", {"spark.ui.enabled": "false", "spark.log.level": "ERROR"})
+            contestants["millrace batch on Spark"] = lambda number: _job(
+                bundle, source, folder / f"spark-{number}", cluster
+            )
         runs: dict[str, list[Run]] = {who: [] for who in contestants}
         for number in range(options.runs):
             for who, work in contestants.items():
@@ -136,9 +150,13 @@ def _loop(session: onnxruntime.InferenceSession, source: Path, target: Path) -> 
             writer.write_table(pa.table([table.column("id"), labels, scores.astype(np.float32)], schema=schema))
 
 
-def _job(bundle: Bundle, source: Path, target: Path) -> None:
+def _run(command: Sequence[str], target: Path) -> None:
+    subprocess.run([*command, str(target)], check=True, capture_output=True)
+
+
+def _job(bundle: Bundle, source: Path, target: Path, cluster: Cluster | None = None) -> None:
     job = Job(input=str(source), output=str(target), digest=bundle.digest, model="trees/1", keep=("id",))
-    done = run_job(job, Resources(bundle.directory, workers=1))
+    done = run_job(job, Resources(bundle.directory, workers=1, cluster=cluster))
     assert done.scored == done.read
 
 
