@@ -88,8 +88,10 @@ def test_interrupted_it_leaves_nothing_running(tmp_path: Path) -> None:
         )
         children = psutil.Process(story.pid).children(recursive=True)
         story.send_signal(signal.SIGINT)
-        assert story.wait(60) == 130, log.read_text("utf-8")
+        assert story.wait(180) == 130, log.read_text("utf-8")
     finally:
+        for process in psutil.Process(story.pid).children(recursive=True) if story.poll() is None else ():
+            process.kill()
         story.kill()
         LocalBroker(home).kill()
     assert children
