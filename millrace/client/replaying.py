@@ -5,7 +5,7 @@ offsets, which the report names.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -85,8 +85,8 @@ class RangeReplayed:
         self.compared += int(compared.is_found.sum())
         self.equal += int(compared.is_equal.sum())
         self.same += int(compared.is_same.sum())
-        if compared.is_found.any():
-            self.largest_difference = max(self.largest_difference, float(np.nanmax(compared.difference, initial=0)))
+        known = compared.difference[np.isfinite(compared.difference)]
+        self.largest_difference = max(self.largest_difference, float(known.max(initial=0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,8 +275,8 @@ class Replay:
         is_new = ~compared.is_found
         arrays = [
             *(pa.array(place).cast(field.type) for place, field in zip(places, self._schema(), strict=False)),
-            *_answer_arrays(new, bool(self._classes), None),
-            *_answer_arrays(_aligned(given, compared), bool(self._classes), is_new),
+            *_answer_arrays(new, self._classes),
+            *_answer_arrays(_aligned(given, compared), self._classes, absent=is_new),
             pa.array(compared.is_equal, mask=is_new),
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema())
@@ -344,6 +344,9 @@ def _aligned(given: Answers, compared: Compared) -> Answers:
     return Answers(given.keys[place], given.labels[place], given.scores[place])
 
 
-def _answer_arrays(answers: Answers, has_classes: bool, mask: NDArray[np.bool_] | None) -> list[pa.Array]:  # noqa: FBT001 -- private
-    labels = [pa.array(answers.labels, pa.string(), mask=mask)] if has_classes else []
-    return [*labels, *(pa.array(np.ascontiguousarray(column), pa.float32(), mask=mask) for column in answers.scores.T)]
+def _answer_arrays(
+    answers: Answers, classes: Sequence[str], *, absent: NDArray[np.bool_] | None = None
+) -> list[pa.Array]:
+    labels = [pa.array(answers.labels, pa.string(), mask=absent)] if classes else []
+    scores = (np.ascontiguousarray(column) for column in answers.scores.T)
+    return [*labels, *(pa.array(column, pa.float32(), mask=absent) for column in scores)]

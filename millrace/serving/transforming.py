@@ -13,7 +13,8 @@ from millrace.core.errors import InvalidRecordError, Reason, RequestError
 from millrace.core.signature import DType, Feature, ModelInput, NotFinite, Signature
 from millrace.transform import Column, ColumnType, Program, Window
 
-_TEXTS_OF_TYPES: Final = {ColumnType.TIMESTAMP: DType.INT64}
+_IN_RECORDS: Final = {ColumnType.TIMESTAMP: DType.INT64}
+"""How a record has values that are written in JSON and Avro as something else."""
 
 
 class UntransformableError(InvalidRecordError):
@@ -136,7 +137,7 @@ _REMEDY_WINDOW: Final = (
 
 
 def _feature(program: Program, column: Column) -> Feature:
-    dtype = DType(_TEXTS_OF_TYPES.get(column.type, column.type).value)
+    dtype = DType(_IN_RECORDS.get(column.type, column.type).value)
     if column.nullable and not column.type.is_float:
         raise RequestError(
             f"transform {program.transform.transform}: input {column.name!r} is {column.type} and nullable, which a "
