@@ -75,7 +75,8 @@ def _run(session: SparkSession, assignment: bytes, split: Split) -> Done | Millr
         causes = list(filter(_CAUSE.match, str(error).splitlines()))
         cause = causes[-1] if causes else type(error).__name__
         return FatalError(
-            f"Spark gave up on {split.path} from row {split.first_row} on: {cause}", remedy="see the driver's log"
+            f"Spark gave up on {split.path} from row {split.first_row} on: {cause}",
+            remedy="mend that and run again: the job goes on",
         )
     said: Done | MillraceError = pickle.loads(row.said)  # noqa: S301 -- from our own executor
     return said
