@@ -156,3 +156,20 @@ def test_who_talks_nonsense_or_hangs_up_harms_nobody_else(stage: GatewayStage, s
             assert rude.hear() is None
         path = f"/v2/models/{deployment.deployment}/stats"
         eventually(lambda: client.get(path).json()["model_stats"][0]["inference_count"] >= 21, what="the count")
+
+
+def test_who_asks_too_often_is_told_so_the_short_way_too(stage: GatewayStage, stream: MakeStream) -> None:
+    deployment = stream().deployment()
+    options = stage.options(limits={"requests_per_sec": 2})
+    with stage.running(deployment, options=options), talking(stage) as talk:
+        heard = []
+        for _ in range(50):
+            talk.say(request(deployment, asked(), "x-api-key: eager"))
+            heard.append(talk.hear())
+        refused = [answer for answer in heard if answer is not None and answer.status == 429]
+        assert refused
+        assert int(refused[0].headers["retry-after"]) >= 1
+        talk.say(request(deployment, asked(), "x-api-key: calm"))
+        calm = talk.hear()
+        assert calm is not None
+        assert calm.status == 200

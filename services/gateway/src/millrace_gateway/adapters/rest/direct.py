@@ -2,7 +2,7 @@
 
 uvicorn's protocol goes on to parse, to keep connections alive, to queue what is pipelined and to drain; only what lies
 between a parsed request and its answer is another. Whatever is unusual about a request (chunks, a large body, a model
-that is not loaded) goes the framework's way, to the same handler: `millrace_gateway.adapters.rest.inference`.
+that is not loaded) goes the framework's way: `millrace_gateway.adapters.rest.inference`.
 """
 
 import asyncio
@@ -33,6 +33,9 @@ log = structlog.get_logger()
 _INFER: Final = re.compile(rb"/v2/models/([^/?%]+)(?:/versions/([^/?%]+))?/infer")
 _UNUSUAL: Final = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
 _NEEDS: Final = role_for("POST", "/v2/models/m/infer")
+_HEADER_LENGTH: Final = HEADER_LENGTH.encode()
+_OK_JSON: Final = f"HTTP/1.1 200 OK\r\ncontent-type: {JSON}\r\n".encode()
+_OK_OCTETS: Final = f"HTTP/1.1 200 OK\r\ncontent-type: {OCTETS}\r\n{HEADER_LENGTH}: ".encode()
 _CLOSE: Final = b"connection: close\r\n"
 
 Observe: TypeAlias = Callable[[str], None]
@@ -75,7 +78,7 @@ class DirectInference:
     def begin(self, exchange: "Exchange", address: str) -> None:
         """Read a request that is there as a whole, and see to it that it is answered."""
         headers, target = exchange.headers, exchange.target
-        length = headers.get(HEADER_LENGTH.encode())
+        length = headers.get(_HEADER_LENGTH)
         try:
             if not self.entrance.is_open:
                 texts = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
@@ -126,10 +129,9 @@ class Exchange:
         answering = self._connection.direct.answering
         content, head_bytes = write_answer(answering.finish(self.asked, result), self.form)
         if head_bytes is None:
-            self._send(b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\n" % JSON.encode(), content)
+            self._send(_OK_JSON, content)
         else:
-            more = f"{HEADER_LENGTH}: {head_bytes}\r\n".encode()
-            self._send(b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\n%b" % (OCTETS.encode(), more), content)
+            self._send(b"%b%d\r\n" % (_OK_OCTETS, head_bytes), content)
         self._connection.direct.observe("200")
 
     def set_exception(self, exception: BaseException, /) -> None:
