@@ -30,7 +30,7 @@ PAGES: Final = (
     "/nodes",
     "/history",
 )
-GROWTH_BYTES: Final = 24 << 20
+GROWTH_BYTES: Final = 8 << 20
 """What 50 pages, opened and closed three times, may leave in the daemon: answers that are kept, and the allocator's."""
 
 CONTRAST: Final = """
