@@ -1,4 +1,4 @@
-"""Whether this machine computes right: a product of matrices, and an inference with each provider, have known answers."""
+"""Whether this machine computes right: a product of matrices and an inference, by each provider, have known answers."""
 
 from typing import Final
 

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import numpy as np
 
@@ -7,7 +8,7 @@ from millrace.process.deployment import RecordFormat
 from millrace.serving.features import FeatureStream
 from millrace.transform import Closed, Program, Transform
 
-HOURLY = {
+HOURLY: dict[str, Any] = {
     "transform": "hourly",
     "input": [{"name": "station", "type": "string"}, {"name": "time", "type": "timestamp"}, {"name": "rain"}],
     "steps": [
@@ -70,6 +71,6 @@ def test_a_closed_window_becomes_a_record_at_its_end() -> None:
 
 
 def test_a_key_of_several_columns_is_a_json_array() -> None:
-    window = {**HOURLY["steps"][1], "key": ["station", "time"]}  # type: ignore[index]
+    window = {**HOURLY["steps"][1], "key": ["station", "time"]}
     made = stream({**HOURLY, "steps": [window]}).write([Closed(["A", 5], 0, [1, 2.5])])
     assert made.keys == [b'["A",5]']

@@ -10,17 +10,20 @@ from typing import Final
 from pyflink.table import TableResult
 
 from millrace.core.errors import MillraceError, RequestError
-from millrace.kafka.admin import Admin
+from millrace.kafka.admin import Admin, TopicSpec
 from millrace.kafka.finding import find_kafka, read_deployment
 from millrace.kafka.outputs import ensure_alike, ensure_output_topics
 from millrace.process.deployment import Deployment, RecordFormat
 from millrace.process.document import read_document
 from millrace.process.lifecycle import ExitCode
 from millrace.process.settings import Settings
+from millrace.serving.audited import Versions, window_spec
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
 from millrace.transform import Program
+from millrace_flink.functions.evidence import Audited
 from millrace_flink.functions.model import Assignment
+from millrace_flink.jobs.evidence import gather_evidence
 from millrace_flink.jobs.features import Features, make_features
 from millrace_flink.jobs.score import score
 from millrace_flink.session import SessionSettings, open_session
@@ -71,6 +74,27 @@ def _features(options: argparse.Namespace) -> None:
         _follow(make_features(tables, wanted, kafka, bounded=options.until_end))
 
 
+def _evidence(options: argparse.Namespace) -> None:
+    settings = Settings.load()
+    kafka = find_kafka(settings)
+    deployment = Deployment.load(options.file) if options.file else read_deployment(kafka, options.name)
+    with Registry(kafka, Shelf.of(settings), who=f"flink/{deployment.deployment}") as registry:
+        versions = Versions(registry, deployment)
+        numbers = [entry.version for entry in registry.versions(versions.model)]
+        audited = Audited(
+            versions.model,
+            versions.task,
+            versions.classes,
+            {number: versions.layout(number) for number in numbers},
+            {number: versions.segments(number) for number in numbers},
+            window_spec(deployment.audit),
+        )
+    to = options.to or f"{deployment.deployment}.evidence"
+    Admin(kafka).ensure_topics([TopicSpec(to, 1, {"cleanup.policy": "compact"})])
+    with open_session(_session(options), batch=True) as tables:
+        _follow(gather_evidence(tables, audited, deployment, kafka, to=to))
+
+
 def _follow(job: TableResult) -> None:
     sys.stdout.write(f"job {job.get_job_client().get_job_id()}\n")
     sys.stdout.flush()
@@ -96,10 +120,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     jobs = parser.add_subparsers(required=True, metavar="JOB")
     scoring = jobs.add_parser("score", help="a deployment's topic to its predictions")
-    which = scoring.add_mutually_exclusive_group(required=True)
-    which.add_argument("--file", type=Path, metavar="PATH", help="deployment document, YAML or JSON")
-    which.add_argument("--name", metavar="DEPLOYMENT", help="name of a deployment in the topic millrace.deployments")
+    _add_deployment(scoring)
     scoring.set_defaults(act=_score)
+    _add_until_end(scoring)
     _add_running(scoring)
     making = jobs.add_parser("features", help="a topic of records to a topic of windowed features")
     making.add_argument("--transform", type=Path, required=True, metavar="PATH", help="exported transform, one window")
@@ -116,13 +139,28 @@ def _parser() -> argparse.ArgumentParser:
         help="close a silent key's windows when event time is so far beyond them; absent: they wait for the key",
     )
     making.set_defaults(act=_features)
+    _add_until_end(making)
     _add_running(making)
+    gathering = jobs.add_parser("evidence", help="all predictions and labels of a deployment to evidence for the judge")
+    _add_deployment(gathering)
+    gathering.add_argument("--to", metavar="TOPIC", help="topic of evidence (default: <deployment>.evidence)")
+    gathering.set_defaults(act=_evidence)
+    _add_running(gathering)
     return parser
+
+
+def _add_deployment(job: argparse.ArgumentParser) -> None:
+    which = job.add_mutually_exclusive_group(required=True)
+    which.add_argument("--file", type=Path, metavar="PATH", help="deployment document, YAML or JSON")
+    which.add_argument("--name", metavar="DEPLOYMENT", help="name of a deployment in the topic millrace.deployments")
+
+
+def _add_until_end(job: argparse.ArgumentParser) -> None:
+    job.add_argument("--until-end", action="store_true", help="end where the topics end now")
 
 
 def _add_running(job: argparse.ArgumentParser) -> None:
     """The options that say how a job runs."""
-    job.add_argument("--until-end", action="store_true", help="end where the topics end now")
     job.add_argument("--parallelism", type=int, default=1, metavar="N", help="subtasks of each operator (default 1)")
     job.add_argument(
         "--checkpoint-secs",

@@ -12,7 +12,9 @@ TRANSACTION_TIMEOUT: Final = timedelta(minutes=10)
 broker's `transaction.max.timeout.ms`, 15 minutes unless somebody set it."""
 
 
-def source_table(name: str, topic: str, client: Mapping[str, str], *, group: str, bounded: bool) -> str:
+def source_table(
+    name: str, topic: str, client: Mapping[str, str], *, group: str, bounded: bool, whole: bool = False
+) -> str:
     """The statement that makes a table of a topic: keys, values, headers and coordinates, undecoded.
 
     Args:
@@ -21,6 +23,7 @@ def source_table(name: str, topic: str, client: Mapping[str, str], *, group: str
         client: Properties of a Java client.
         group: Under which the job's offsets are written at each checkpoint, for people to see the lag.
         bounded: Whether to end where the topic ends now.
+        whole: Whether to begin where the topic begins, whatever the group has committed.
     """
     options = {
         "connector": "kafka",
@@ -29,7 +32,7 @@ def source_table(name: str, topic: str, client: Mapping[str, str], *, group: str
         "properties.group.id": group,
         "properties.isolation.level": "read_committed",
         "properties.auto.offset.reset": "earliest",
-        "scan.startup.mode": "group-offsets",
+        "scan.startup.mode": "earliest-offset" if whole else "group-offsets",
         **({"scan.bounded.mode": "latest-offset"} if bounded else {}),
         **_BYTES,
     }
