@@ -21,6 +21,7 @@ from docs.pages.schemas import WEATHER
 from docs.pages.topic_files import SCHEMAS, Format, load_json, topic_files
 from millrace.client.audits import read_alert, read_audit
 from millrace.codec.dead_letters import read_dead_letter
+from millrace.codec.evidence import Unjoined, read_evidence
 from millrace.codec.json import JsonDecoder
 from millrace.codec.limits import Limits
 from millrace.codec.reading import read_label, read_prediction
@@ -38,7 +39,6 @@ from millrace.process.keys import KEYS
 from millrace.process.retraining import read_loop_record
 from millrace.serving.catalogue import AliasEntry, LatencyEntry, VersionEntry, read_entry
 from millrace.serving.transforms import TransformEntry
-from millrace_auditor.logic.documents import Unjoined, read_evidence
 from millrace_auditor.logic.rollout_documents import read_rollout_record
 from millrace_scorer.logic.lineup import Lineup
 

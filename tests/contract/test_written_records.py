@@ -11,6 +11,7 @@ import pytest
 
 from docs.pages.topic_files import SCHEMAS, load_json
 from millrace.codec.dead_letters import Circumstances, dead_letters
+from millrace.codec.evidence import Span, pane_value
 from millrace.codec.predictions import Identity, JsonPredictionEncoder
 from millrace.codec.shadows import ShadowEncoder, read_shadow
 from millrace.core.audit.decisions import RetrainReason, RetrainRequest, TrainingData, Trigger
@@ -23,7 +24,6 @@ from millrace.core.records import Headers, OutputBatch, RecordBatch
 from millrace.core.rollout import PairCounts, RolloutMode, SequentialTest
 from millrace.core.signature import Feature, ModelInput, Signature, Task
 from millrace.process.retraining import read_loop_record, write_loop_record
-from millrace_auditor.logic.documents import Span, pane_value
 from millrace_auditor.logic.rollout_documents import Decision, Pairing, decision_value
 from millrace_scorer.logic.lineup import Lineup, Member, Trial, Worker
 from millrace_scorer.logic.shedding import late_output, split_late
