@@ -63,11 +63,14 @@ def nameless(paths: Iterable[Path]) -> list[Path]:
 
 
 def sleeping(name: str, code: str) -> list[str]:
-    """Where code sleeps. A program that a test writes as text may: it is somebody else's time."""
+    """Where code sleeps. A program that a test writes as text may: it is somebody else's time; `sleep(0)` is no sleep."""
     return [
         f"{name}:{node.lineno}"
         for node in ast.walk(ast.parse(code))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "sleep"
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "sleep"
+        and not (isinstance(node.args[0], ast.Constant) and node.args[0].value == 0)
     ]
 
 
@@ -127,6 +130,7 @@ def test_what_is_harmless_is_not_found(pattern: re.Pattern[str], text: str) -> N
 def test_a_sleep_is_found_and_a_word_is_not() -> None:
     assert sleeping("a.py", "import time\nif True:\n    time.sleep(1)") == ["a.py:3"]
     assert sleeping("a.py", "text = 'time.sleep(1)'") == []
+    assert sleeping("a.py", "async def turn(): await asyncio.sleep(0)") == []
 
 
 def test_a_nameless_module_is_found() -> None:
