@@ -63,7 +63,7 @@ def nameless(paths: Iterable[Path]) -> list[Path]:
 
 
 def sleeping(name: str, code: str) -> list[str]:
-    """Where code sleeps; `sleep(0)` is no sleep. A program that a test writes as text may: it is somebody else's time."""
+    """Where code sleeps; `sleep(0)` is no sleep. A program that a test writes as text may: it is others' time."""
     return [
         f"{name}:{node.lineno}"
         for node in ast.walk(ast.parse(code))
