@@ -5,13 +5,13 @@ that came with the job, and what became of it goes back. Spark repeats what an e
 a staged name, so that a repeated or a speculative task shows once.
 """
 
-import pickle
+import json
 import re
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Lock
@@ -23,11 +23,12 @@ from pyspark import SparkFiles
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from millrace.core.errors import FatalError, MillraceError
+from millrace.core.errors import FatalError, MillraceError, RequestError, TransientError
 from millrace_batch.adapters.spark import BUNDLE, Ready, SparkJob
 from millrace_batch.adapters.worker import Assignment, SplitScoring
 from millrace_batch.logic.splits import Done, Split
 
+_ERRORS: Final = {"request": RequestError, "transient": TransientError, "fatal": FatalError}
 _CAUSE: Final = re.compile(r"^\w+(\.\w+)*(Error|Exception): .+")
 
 
@@ -43,12 +44,12 @@ def main() -> None:
         session.sparkContext.addPyFile(str(job.package))
         session.sparkContext.addArchive(f"{job.bundle}#{BUNDLE}")
         connection.send(Ready(2 * session.sparkContext.defaultParallelism))
-        _serve(session, pickle.dumps(job.assignment), connection)
+        _serve(session, job.assignment, connection)
     finally:
         session.stop()
 
 
-def _serve(session: SparkSession, assignment: bytes, connection: Connection) -> None:
+def _serve(session: SparkSession, assignment: Assignment, connection: Connection) -> None:
     lock = Lock()
 
     def run(number: int, split: Split) -> None:
@@ -65,12 +66,12 @@ def _serve(session: SparkSession, assignment: bytes, connection: Connection) -> 
             pool.shutdown(cancel_futures=True)
 
 
-def _run(session: SparkSession, assignment: bytes, split: Split) -> Done | MillraceError:
+def _run(session: SparkSession, assignment: Assignment, split: Split) -> Done | MillraceError:
     """Have one split scored by whichever executor is free."""
     rows = session.range(0, 1, 1, 1)
-    score = partial(score_split, assignment=assignment, split=pickle.dumps(split))
+    score = partial(score_split, assignment=assignment, split=split)
     try:
-        [row] = rows.mapInArrow(score, "said binary").collect()
+        [row] = rows.mapInArrow(score, "said string").collect()
     except (PySparkException, Py4JError) as error:
         causes = list(filter(_CAUSE.match, str(error).splitlines()))
         cause = causes[-1] if causes else type(error).__name__
@@ -78,26 +79,29 @@ def _run(session: SparkSession, assignment: bytes, split: Split) -> Done | Millr
             f"Spark gave up on {split.path} from row {split.first_row} on: {cause}",
             remedy="mend that and run again: the job goes on",
         )
-    said: Done | MillraceError = pickle.loads(row.said)  # noqa: S301 -- from our own executor
-    return said
+    said = json.loads(row.said)
+    return Done(**said["done"]) if "done" in said else _ERRORS[said["error"]](said["message"], remedy=said["remedy"])
 
 
-def score_split(batches: Iterator[pa.RecordBatch], *, assignment: bytes, split: bytes) -> Iterator[pa.RecordBatch]:
+def score_split(batches: Iterator[pa.RecordBatch], *, assignment: Assignment, split: Split) -> Iterator[pa.RecordBatch]:
     """Score a split on an executor; runs inside `mapInArrow`. What goes wrong by our own rules is an answer, too."""
     for _ in batches:
-        said: Done | MillraceError
         try:
-            said = _scoring(assignment).score(pickle.loads(split))  # noqa: S301 -- from our own driver
+            said: dict[str, object] = {"done": _scoring(assignment).score(split).document()}
         except MillraceError as error:
-            said = error
-        yield pa.record_batch({"said": pa.array([pickle.dumps(said)], pa.binary())})
+            kind = next((name for name, known in _ERRORS.items() if known in type(error).__mro__), "fatal")
+            said = {"error": kind, "message": error.message, "remedy": error.remedy}
+        yield pa.record_batch({"said": pa.array([json.dumps(said)])})
 
 
-@lru_cache(maxsize=1)
-def _scoring(assignment: bytes) -> SplitScoring:
-    """An executor's process is used again: the model is loaded once."""
-    job: Assignment = pickle.loads(assignment)  # noqa: S301 -- from our own driver
-    return SplitScoring(replace(job, bundle=Path(SparkFiles.get(BUNDLE))))
+_loaded: dict[str, SplitScoring] = {}
+"""An executor's process is used again, and works for one job: the model is loaded once."""
+
+
+def _scoring(assignment: Assignment) -> SplitScoring:
+    if assignment.job.id not in _loaded:
+        _loaded[assignment.job.id] = SplitScoring(replace(assignment, bundle=Path(SparkFiles.get(BUNDLE))))
+    return _loaded[assignment.job.id]
 
 
 if __name__ == "__main__":
