@@ -87,7 +87,7 @@ docs: $(READY) ## Generate the reference pages and the AsyncAPI document
 	$(BIN)/python -m docs.generate
 
 lock: $(READY) ## Resolve every package again into constraints.txt
-	$(BIN)/uv pip compile -q --no-header --no-annotate --all-extras --group dev pyproject.toml | grep -E '^[A-Za-z0-9._-]+==' > constraints.txt
+	$(BIN)/uv pip compile -q --no-header --no-annotate --all-extras --group dev pyproject.toml services/*/pyproject.toml | grep -E '^[A-Za-z0-9._-]+==' > constraints.txt
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
