@@ -1,4 +1,4 @@
-"""`millrace join`, `nodes`, `processes` and `logs`: the machines, and what runs on them."""
+"""`millrace join`, `nodes`, `processes`, `logs`, `targets`, `metrics`: the machines, and what runs on them."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -136,6 +136,41 @@ def series(
         stdout().print(listing(titles, rows[-lines:], numbers=titles[1:], whole=titles[:1]))
     else:
         say(f"nothing is known of {slot} yet; see `millrace why {slot.partition('/')[0]}`")
+
+
+@app.command(
+    epilog=examples(("millrace targets --json", "what Prometheus reads at /v1/service-discovery")),
+    rich_help_panel=PANEL,
+)
+def targets(*, launcher: Launcher = None, json: Json = False) -> None:
+    """List what Prometheus finds: every daemon, and every process with metrics."""
+    with ControlClient(launcher) as control:
+        found = control.service_discovery()
+    if json:
+        print_json(found)
+        return
+    columns = ("node", "kind", "slot", "address")
+    rows = [[*(each["labels"].get(name, "") for name in columns[:-1]), *each["targets"]] for each in found]
+    stdout().print(listing(columns, rows, whole=columns))
+
+
+@app.command(
+    epilog=examples(
+        ("millrace metrics rain/scorer/0", "of one process"), ("millrace metrics", "of the launcher itself")
+    ),
+    rich_help_panel=PANEL,
+)
+def metrics(
+    slot: Annotated[
+        str | None,
+        typer.Argument(help="DEPLOYMENT/KIND/NUMBER, as `millrace processes` shows it.", show_default="the launcher"),
+    ] = None,
+    *,
+    launcher: Launcher = None,
+) -> None:
+    """Print metrics in Prometheus' text format."""
+    with ControlClient(launcher) as control:
+        typer.echo(control.metrics(slot), nl=False)
 
 
 @app.command(

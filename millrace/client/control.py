@@ -110,6 +110,14 @@ class ControlClient:
         found: list[str] = self._ask("GET", f"/v1/processes/{_slot(slot)}/logs", params={"lines": lines})
         return found
 
+    def service_discovery(self) -> list[Json]:
+        """Where the metrics of the fleet are: groups of `targets` and `labels`, as Prometheus reads them."""
+        return self._list("GET", "/v1/service-discovery")
+
+    def metrics(self, slot: str | None = None) -> str:
+        """Metrics in Prometheus' text format: of a slot's process, or of the launcher that answers."""
+        return self._answer("GET", "/v1/metrics", params={} if slot is None else {"slot": slot}).text
+
     def history(
         self,
         deployment: str | None = None,
@@ -274,6 +282,9 @@ class ControlClient:
         return found
 
     def _ask(self, method: str, path: str, **request: Any) -> Any:  # noqa: ANN401 -- JSON
+        return self._answer(method, path, **request).json()
+
+    def _answer(self, method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401 -- of httpx
         try:
             answer = self._client.request(method, path, **request)
         except httpx.HTTPError as error:
@@ -281,7 +292,7 @@ class ControlClient:
                 f"the launcher at {self.url} does not answer: {error}", remedy="start it with `millrace up`"
             ) from error
         if answer.is_success:
-            return answer.json()
+            return answer
         raise _refusal(answer)
 
 

@@ -45,6 +45,7 @@ from millrace_launcher.adapters.rest.guard import Guard
 from millrace_launcher.adapters.rest.insights import Insights
 from millrace_launcher.adapters.rest.jobs import JobDesk
 from millrace_launcher.adapters.rest.keys import KeyDesk
+from millrace_launcher.adapters.rest.scraping import Scraping
 from millrace_launcher.adapters.rest.server import RestServer, is_loopback, listen
 from millrace_launcher.adapters.sampling import Sampler
 from millrace_launcher.adapters.scaling import Scaler
@@ -149,8 +150,20 @@ class Daemon:
             insights = stack.enter_context(
                 Insights(self.kafka, self.settings, view, sampler, node=folder.node, token=token, clock=self.clock)
             )
+            own_metrics = told.instruments.exposition
+            scraping = stack.enter_context(
+                Scraping(view, kinds, runner, node=folder.node, token=token, own=own_metrics)
+            )
             site = stack.enter_context(Site(_own_address(self.own.host, server), self.clock))
-            api = make_api(desk, keys=keys, jobs=jobs, environments=environments, insights=insights, guard=guard)
+            api = make_api(
+                desk,
+                keys=keys,
+                jobs=jobs,
+                environments=environments,
+                insights=insights,
+                scraping=scraping,
+                guard=guard,
+            )
             api.mount("/", site.application())
             stack.enter_context(RestServer(api, server))
             meter = stack.enter_context(Meter(runner, view, heart))

@@ -17,6 +17,7 @@ from millrace_launcher.adapters.rest.guard import ROLE, Admission, Guard
 from millrace_launcher.adapters.rest.insights import Insights
 from millrace_launcher.adapters.rest.jobs import JobDesk
 from millrace_launcher.adapters.rest.keys import KeyDesk
+from millrace_launcher.adapters.rest.scraping import Scraping
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Operation:
     method: str
     path: str
     role: str | None
-    has_list: bool
+    form: str
 
 
 def guarded_api(desk: object, keys: object, admission: Admission, refusals: Refusals | None = None) -> FastAPI:
@@ -65,6 +66,7 @@ def guarded_api(desk: object, keys: object, admission: Admission, refusals: Refu
         jobs=cast("JobDesk", desk),
         environments=cast("EnvironmentDesk", desk),
         insights=cast("Insights", desk),
+        scraping=cast("Scraping", desk),
         guard=guard,
     )
 
@@ -79,6 +81,6 @@ def operations(api: FastAPI) -> Iterator[Operation]:
     paths: Mapping[str, Mapping[str, Any]] = api.openapi()["paths"]
     for path, methods in paths.items():
         for method, operation in methods.items():
-            answered = operation["responses"]["200"]["content"]["application/json"]["schema"]
-            has_list = answered.get("type") == "array"
-            yield Operation(operation["operationId"], method.upper(), path, operation.get(ROLE), has_list)
+            [answered] = operation["responses"]["200"]["content"].values()
+            form = answered["schema"].get("type", "object")
+            yield Operation(operation["operationId"], method.upper(), path, operation.get(ROLE), form)

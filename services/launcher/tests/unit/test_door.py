@@ -21,7 +21,8 @@ from millrace_launcher.adapters.rest.server import is_loopback, listen
 from millrace_launcher.settings import LauncherSettings
 
 OPERATIONS = list(operations(described_api()))
-LISTS = {operation.name for operation in OPERATIONS if operation.has_list}
+FORMS = {operation.name: operation.form for operation in OPERATIONS}
+EMPTY: Mapping[str, Any] = {"array": [], "object": {}, "string": ""}
 OWNER = "the owner's secret"
 NOW = ManualClock().wall_ms()
 BODIES: Mapping[str, Any] = {
@@ -57,7 +58,7 @@ class Anything:
     """A desk that has an answer to everything."""
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        return lambda *_, **__: [] if name in LISTS else {}
+        return lambda *_, **__: EMPTY[FORMS.get(name, "object")]
 
 
 KNOWN = Known.of(

@@ -25,6 +25,8 @@ from millrace_launcher.adapters.rest.job_routes import add_jobs
 from millrace_launcher.adapters.rest.jobs import JobDesk
 from millrace_launcher.adapters.rest.key_routes import add_keys
 from millrace_launcher.adapters.rest.keys import KeyDesk
+from millrace_launcher.adapters.rest.scraping import Scraping
+from millrace_launcher.adapters.rest.scraping_routes import add_scraping
 from millrace_launcher.logic.looking_back import Search
 
 _MOST_LINES: Final = 10_000
@@ -51,6 +53,7 @@ def make_api(
     jobs: JobDesk,
     environments: EnvironmentDesk,
     insights: Insights,
+    scraping: Scraping,
     guard: Guard,
 ) -> FastAPI:
     """The application. Every operation asks the guard first; all errors have one shape.
@@ -61,6 +64,7 @@ def make_api(
         jobs: Answers about jobs.
         environments: Answers about what nodes have installed.
         insights: Answers about how well things go.
+        scraping: Answers Prometheus.
         guard: Lets callers in.
     """
     api = FastAPI(
@@ -77,6 +81,7 @@ def make_api(
     add_jobs(api, jobs)
     add_environments(api, environments)
     add_insights(api, insights)
+    add_scraping(api, scraping)
 
     def refuse(request: Request, error: Exception) -> JSONResponse:
         if isinstance(error, RequestError):
