@@ -23,6 +23,11 @@ class Stage(StrEnum):
 
 _DEPLOYMENT: Final = Label("deployment")
 _DURATIONS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_LATENCIES: Final = (
+    *(0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1),
+    *(0.15, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30),
+)
+"""Finer than of stages: a quantile is interpolated between two bounds, and goals are set on this one."""
 _SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16_384)
 
 ANSWERED: Final = MetricSpec(
@@ -58,6 +63,15 @@ STAGE_DURATION: Final = MetricSpec(
     "Time of a micro-batch by stage.",
     (_DEPLOYMENT, Label("stage", tuple(Stage))),
     _DURATIONS,
+)
+REQUEST_DURATION: Final = MetricSpec(
+    "gateway",
+    "request_duration",
+    Unit.SECONDS,
+    Kind.HISTOGRAM,
+    "Time of a request that was answered, from when it was read until its answer is there.",
+    (_DEPLOYMENT,),
+    _LATENCIES,
 )
 LATE: Final = MetricSpec(
     "gateway",
@@ -103,6 +117,7 @@ INFERENCE: Final = (
     BATCH_ROWS,
     BATCH_REQUESTS,
     STAGE_DURATION,
+    REQUEST_DURATION,
     LATE,
     LOGGED,
     UNLOGGED,

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -62,7 +63,7 @@ from millrace_gateway.adapters.rest.streams import StreamIntake, Topics, streams
 from millrace_gateway.adapters.rest.tensors import TensorLimits
 from millrace_gateway.adapters.rest.uploads import uploads_door
 from millrace_gateway.adapters.subscriptions import Hub
-from millrace_gateway.adapters.telemetry import JournalTelemetry
+from millrace_gateway.adapters.telemetry import JournalTelemetry, note_answered
 from millrace_gateway.adapters.topics import ensure_online_topics
 from millrace_gateway.adapters.uploads import Uploads
 from millrace_gateway.settings import GatewaySettings, Grpc, KeyRule, Rest
@@ -225,7 +226,15 @@ class Gateway:
         stack.push_async_callback(repository.close)
         await repository.start()
         longest = timedelta(seconds=limits.request_secs)
-        return repository, Answering(repository, journal, longest, self.clock, event_id_source(secrets.token_hex(8)))
+        answering = Answering(
+            repository,
+            journal,
+            longest,
+            self.clock,
+            event_id_source(secrets.token_hex(8)),
+            partial(note_answered, told.instruments),
+        )
+        return repository, answering
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """From a request to its answer: find the model, check, wait for a micro-batch; the same for every door."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -56,6 +56,7 @@ class Answering:
         longest: Bound of a request's time, and its time where it names none.
         clock: Tells the time.
         event_ids: Ids for requests without one.
+        answered: Told the deployment and the seconds of every request that is answered.
     """
 
     repository: Repository
@@ -63,6 +64,7 @@ class Answering:
     longest: timedelta
     clock: Clock
     event_ids: Iterator[str]
+    answered: Callable[[str, float], None]
 
     async def answer(self, ask: Ask) -> Answer:
         """Answer a request.
@@ -116,7 +118,8 @@ class Answering:
     def finish(self, asked: Asked, answered: Answered) -> Answer:
         """The answer to a request, whose outcome this is."""
         asked.timer.cancel()
-        self._count(asked.served.statistics.succeeded, asked.started)
+        served = asked.served
+        self.answered(served.deployment.deployment, self._count(served.statistics.succeeded, asked.started))
         tensors = answer_tensors(asked.served.model.signature, answered.outputs, asked.ask.outputs)
         return Answer(asked.ask.model, str(answered.version), asked.event_id, tensors)
 
@@ -125,8 +128,10 @@ class Answering:
         asked.timer.cancel()
         self._count(asked.served.statistics.failed, asked.started)
 
-    def _count(self, tally: Tally, started: float) -> None:
-        tally.add(timedelta(seconds=self.clock.monotonic() - started))
+    def _count(self, tally: Tally, started: float) -> float:
+        seconds = self.clock.monotonic() - started
+        tally.add(timedelta(seconds=seconds))
+        return seconds
 
     def _check_log(self, rows: int) -> None:
         if self.journal.link is Link.AWAY:

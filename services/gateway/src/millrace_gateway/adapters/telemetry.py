@@ -42,6 +42,11 @@ class BatchTelemetry:
         self.instruments.add(metrics.LATE, requests, deployment=self.deployment)
 
 
+def note_answered(instruments: Instruments, deployment: str, seconds: float) -> None:
+    """A request was answered in this time."""
+    instruments.observe(metrics.REQUEST_DURATION, seconds, deployment=deployment)
+
+
 class RolloutTelemetry:
     """Told what a challenger does. See `millrace_gateway.logic.rollout.OnTried`."""
 
