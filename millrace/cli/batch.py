@@ -1,8 +1,6 @@
 """`millrace batch`: hands over to the batch scorer, which is a program of its own."""
 
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +8,7 @@ import typer
 
 from millrace.cli.jobs import batch_document, submit_job
 from millrace.cli.options import Json, examples
-from millrace.core.errors import RequestError
+from millrace.client.batch import batch_program
 
 app = typer.Typer()
 
@@ -33,9 +31,5 @@ def batch(context: typer.Context, *, json: Json = False) -> None:
         rest = [argument for argument in context.args if argument != _ON_NODE]
         submit_job(batch_document(rest, Path.cwd()), launcher=None, json=json)
         return
-    beside = Path(sys.executable).with_name("millrace-batch")
-    program = str(beside) if beside.exists() else shutil.which("millrace-batch")
-    if program is None:
-        raise RequestError("the batch scorer is not installed", remedy="pip install millrace-batch")
-    done = subprocess.run([program, *context.args, *(["--json"] if json else [])], check=False)
+    done = subprocess.run([batch_program(), *context.args, *(["--json"] if json else [])], check=False)
     raise typer.Exit(done.returncode)

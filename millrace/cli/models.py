@@ -12,7 +12,7 @@ from rich.text import Text
 
 from millrace.cli.options import Api, Bootstrap, Json, examples
 from millrace.cli.output import facts, human_bytes, listing, print_json, say, shortened, stderr, stdout
-from millrace.client import Answering, Client, ControlClient, ModelDetails, Models, ModelVersion
+from millrace.client import Answering, Client, ControlClient, EvaluationEntry, ModelDetails, Models, ModelVersion
 from millrace.client.models import details_in, version_in
 from millrace.core.errors import RequestError
 
@@ -255,7 +255,27 @@ def details_view(details: ModelDetails) -> RenderableType:
     parts: list[RenderableType] = [head, Text(), listing(("feature", "type", "shape", "nullable"), features)]
     if metrics:
         parts += [Text(), listing(("baseline", "value", "95 % interval", "rows"), metrics, numbers=("value", "rows"))]
+    if details.evaluations:
+        parts += [Text(), _evaluations_table(details.evaluations)]
     return Group(*parts)
+
+
+def _evaluations_table(evaluations: Sequence[EvaluationEntry]) -> RenderableType:
+    """Evaluations, a line each, oldest first."""
+    rows: list[list[str | Text]] = [
+        [
+            each.dataset,
+            shortened(each.digest),
+            f"{each.rows:,}",
+            "  ".join(f"{metric.name} {metric.value:.3f}" for metric in each.metrics),
+            each.experiment,
+            each.who,
+            f"{each.evaluated_at:%Y-%m-%d %H:%M}",
+        ]
+        for each in evaluations
+    ]
+    titles = ("evaluated on", "digest", "rows", "metrics", "experiment", "by", "at (UTC)")
+    return listing(titles, rows, numbers=("rows",), whole=("evaluated on", "metrics"))
 
 
 def _say(version: ModelVersion, *, json: bool) -> None:

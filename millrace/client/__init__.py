@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from millrace.client.dead_letters import DeadLetter, Replayed, ReplayFrom, ReplayOptions
     from millrace.client.doctor import Check, State, examine
     from millrace.client.encoding import ArrowEncoder, AvroEncoder, Encoder, JsonEncoder
+    from millrace.client.experiments import Experiment
     from millrace.client.explaining import Answer, Explanation, Verdict
     from millrace.client.handovers import Answering, HandoverWatch
     from millrace.client.labels import Label, LabelOperation
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from millrace.kafka.reading import Position, Start, Until
     from millrace.process.retraining import LoopAnswer, Requested
     from millrace.process.settings import KafkaSettings
+    from millrace.serving.catalogue import EvaluationEntry
     from millrace.serving.transforms import TransformEntry
 
 __all__ = [
@@ -58,6 +60,8 @@ __all__ = [
     "DeadLetter",
     "Deed",
     "Encoder",
+    "EvaluationEntry",
+    "Experiment",
     "Explanation",
     "FileFormat",
     "HandoverWatch",
@@ -117,6 +121,8 @@ _HOMES: Final = {
     "DeadLetter": "millrace.client.dead_letters",
     "Deed": "millrace.client.lineage",
     "Encoder": "millrace.client.encoding",
+    "EvaluationEntry": "millrace.serving.catalogue",
+    "Experiment": "millrace.client.experiments",
     "Explanation": "millrace.client.explaining",
     "FileFormat": "millrace.codec.file_formats",
     "HandoverWatch": "millrace.client.handovers",

@@ -11,7 +11,7 @@ from millrace.client.handovers import HandoverWatch
 from millrace.client.identity import who_am_i
 from millrace.kafka.history import read_history
 from millrace.process.settings import KafkaSettings, Settings
-from millrace.serving.catalogue import CHALLENGER, CHAMPION, VersionEntry, aliases
+from millrace.serving.catalogue import CHALLENGER, CHAMPION, EvaluationEntry, VersionEntry, aliases
 from millrace.serving.manifest import Manifest
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
@@ -42,16 +42,20 @@ class ModelDetails:
         version: The version and its aliases.
         manifest: What its bundle says.
         curves: What micro-batches of it cost, by device.
+        evaluations: How good it was on held-out rows, oldest first.
     """
 
     version: ModelVersion
     manifest: Manifest
     curves: Mapping[str, Mapping[str, Any]]
+    evaluations: tuple[EvaluationEntry, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """The details as JSON values."""
         manifest = self.manifest.model_dump(mode="json", exclude_none=True)
-        return {**self.version.document(), "manifest": manifest, "devices": sorted(self.curves)}
+        evaluations = [each.model_dump(mode="json") for each in self.evaluations]
+        devices = sorted(self.curves)
+        return {**self.version.document(), "manifest": manifest, "devices": devices, "evaluations": evaluations}
 
 
 class Models:
@@ -105,7 +109,8 @@ class Models:
         """
         with self._registry() as registry:
             entry, bundle = registry.open(reference)
-            return ModelDetails(_named(registry, entry), bundle.manifest, registry.curves(entry))
+            curves, evaluations = registry.curves(entry), registry.evaluations(entry)
+            return ModelDetails(_named(registry, entry), bundle.manifest, curves, evaluations)
 
     def set_alias(self, alias: str, reference: str) -> ModelVersion:
         """Let an alias name the version that a reference means; scorers that follow the alias switch.
@@ -163,7 +168,10 @@ def version_in(document: Mapping[str, Any]) -> ModelVersion:
 def details_in(document: Mapping[str, Any]) -> ModelDetails:
     """The details that `ModelDetails.document` wrote; of the costs, the devices alone."""
     manifest = Manifest.model_validate_json(json.dumps(document["manifest"]))
-    return ModelDetails(version_in(document), manifest, {device: {} for device in document["devices"]})
+    evaluations = tuple(
+        EvaluationEntry.model_validate_json(json.dumps(each)) for each in document.get("evaluations", ())
+    )
+    return ModelDetails(version_in(document), manifest, {device: {} for device in document["devices"]}, evaluations)
 
 
 def _crown(registry: Registry, entry: VersionEntry, *, what: str, over: int | None) -> ModelVersion:

@@ -6,6 +6,7 @@ The topic `millrace.models` is compacted. Its keys:
 `weather/3`                       version 3 of the model `weather`, never changed
 `weather@champion`                which version an alias names
 `weather/3#latency/cpu`           what micro-batches of that version cost on a device
+`weather/3#evaluation/2b1f...`    how good that version was on held-out rows, by their digest
 `transform:weather/3`             version 3 of the transform `weather` (`millrace.serving.transforms`)
 ================================  =====================================================
 """
@@ -35,6 +36,8 @@ _REFERENCE: Final = re.compile(
     r"(?P<name>[a-z0-9][a-z0-9._-]*)(@(?P<alias>[a-z][a-z0-9-]*)|/(?P<version>[1-9][0-9]*))?"
 )
 _LATENCY: Final = "#latency/"
+_EVALUATION: Final = "#evaluation/"
+_DIGITS: Final = 16  # of a digest in a key: enough for all data sets that a version will ever see
 
 TRANSFORM: Final = "transform:"
 """What the keys of transforms begin with; no model's name has a colon."""
@@ -109,7 +112,33 @@ class LatencyEntry(BaseModel):
         return f"{self.name}/{self.version}{_LATENCY}{self.device}"
 
 
-Entry: TypeAlias = VersionEntry | AliasEntry | LatencyEntry
+class EvaluationEntry(BaseModel):
+    """How good a version was on rows that it did not learn from. The same rows again take its place."""
+
+    model_config = STRICT
+
+    kind: Literal["evaluation"] = "evaluation"
+    name: ModelName
+    version: VersionNumber
+    experiment: ModelName
+    """What it belongs to."""
+    dataset: Annotated[str, Field(min_length=1, max_length=100)]
+    """What the rows are called."""
+    digest: Digest
+    """Of the rows and their labels."""
+    rows: Annotated[int, Field(ge=1)]
+    """How many were given; each metric says how many of them were scored."""
+    metrics: Annotated[tuple[BaselineMetric, ...], Field(min_length=1)]
+    who: str
+    evaluated_at: AwareDatetime
+
+    @property
+    def key(self) -> str:
+        """Its key in the topic, `name/version#evaluation/` and the first digits of the digest."""
+        return f"{self.name}/{self.version}{_EVALUATION}{self.digest.removeprefix('sha256:')[:_DIGITS]}"
+
+
+Entry: TypeAlias = VersionEntry | AliasEntry | LatencyEntry | EvaluationEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +213,7 @@ def versions(table: Table, name: str | None = None) -> tuple[VersionEntry, ...]:
 
 
 def _is_of_version(key: str) -> bool:
-    return "/" in key and _LATENCY not in key and not key.startswith(TRANSFORM)
+    return "/" in key and "#" not in key and not key.startswith(TRANSFORM)
 
 
 def aliases(table: Table, name: str) -> dict[str, int]:
@@ -205,6 +234,30 @@ def curves(table: Table, entry: VersionEntry) -> dict[str, dict[str, Any]]:
         for key, document in table.items()
         if key.startswith(prefix)
     }
+
+
+def evaluations(table: Table, entry: VersionEntry) -> tuple[EvaluationEntry, ...]:
+    """The evaluations of a version, oldest first."""
+    prefix = f"{entry.key}{_EVALUATION}"
+    found = (
+        read_entry(EvaluationEntry, document, key=key) for key, document in table.items() if key.startswith(prefix)
+    )
+    return tuple(sorted(found, key=lambda each: (each.evaluated_at, each.key)))
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What came of scoring rows whose truth is known.
+
+    Attributes:
+        digest: Of the rows and their labels.
+        rows: How many were given.
+        metrics: How good the answers were.
+    """
+
+    digest: str
+    rows: int
+    metrics: tuple[BaselineMetric, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,7 +195,7 @@ def _predict(estimator: Any, given: FeatureColumns, fitted: tuple[str, ...]) -> 
     if not (hasattr(estimator, "get_params") and hasattr(estimator, "predict") and len(given.tensors) == 1):
         return None
     predicted = np.asarray(estimator.predict(given.tensors[0]))
-    return _class_indexes(fitted, predicted) if fitted else predicted
+    return class_indexes(fitted, predicted) if fitted else predicted
 
 
 def _differing(outputs: Outputs, predicted: NDArray[Any] | None) -> str:
@@ -213,7 +213,12 @@ def _differing(outputs: Outputs, predicted: NDArray[Any] | None) -> str:
     return f"{count} of {len(outputs)} rows" if count > _TOLERATED_SHARE * len(outputs) else ""
 
 
-def _class_indexes(classes: tuple[str, ...], labels: Labels) -> NDArray[np.intp]:
+def class_indexes(classes: tuple[str, ...], labels: Labels) -> NDArray[np.intp]:
+    """The index of each label among the classes; `1` and `"1"` are the same label.
+
+    Raises:
+        RequestError: A label is none of the classes.
+    """
     index = {name: position for position, name in enumerate(classes)}
     try:
         return np.array([index[str(label)] for label in labels], np.intp)
@@ -237,7 +242,7 @@ def _write(
     if labels is not None and len(labels) != len(columns):
         raise RequestError(f"{len(labels)} labels for {len(columns)} rows", remedy="give one label per row")
     signature = columns.signature
-    truth = None if labels is None or not signature.classes else _class_indexes(signature.classes, labels)
+    truth = None if labels is None or not signature.classes else class_indexes(signature.classes, labels)
     profile = build_profile(columns, outputs, truth)
     if reference is not None:
         profile = replace(profile, rows=len(reference), cells=build_profile(reference).cells)
@@ -247,7 +252,7 @@ def _write(
         function=draft.function,
         signature=SignatureDocument.of(signature),
         profile=profile.id,
-        metrics=tuple(_metrics(outputs, labels, truth)),
+        metrics=tuple(baseline_metrics(outputs, labels, truth)),
         environment=_environment(draft.packages),
         training=draft.origin.training,
         created_at=draft.origin.created_at,
@@ -256,7 +261,16 @@ def _write(
     return write_bundle(directory, manifest, profile, model=model, sample=sample)
 
 
-def _metrics(outputs: Outputs, labels: Labels | None, truth: NDArray[np.intp] | None) -> Iterator[BaselineMetric]:
+def baseline_metrics(
+    outputs: Outputs, labels: Labels | None, truth: NDArray[np.intp] | None
+) -> Iterator[BaselineMetric]:
+    """How good answers are; nothing without labels.
+
+    Args:
+        outputs: Answers for at least one row.
+        labels: The true classes or values of the same rows.
+        truth: The true classes as indexes; None for a regression.
+    """
     estimates: tuple[Estimate, ...] = ()
     if truth is not None:
         estimates = measure_classes(outputs, truth)

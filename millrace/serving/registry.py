@@ -18,6 +18,8 @@ from millrace.serving.bundle import MANIFEST, Bundle, attach_transform, copy_bun
 from millrace.serving.catalogue import (
     Candidate,
     Entry,
+    Evaluated,
+    EvaluationEntry,
     LatencyEntry,
     Reference,
     Table,
@@ -25,7 +27,9 @@ from millrace.serving.catalogue import (
     add_version,
     aliases,
     curves,
+    evaluations,
     move_alias,
+    read_entry,
     resolve,
     swap_aliases,
     versions,
@@ -171,6 +175,39 @@ class Registry:
         document = LatencyEntry(name=entry.name, version=entry.version, device=device, curve=dict(curve))
         with ControlWriter(self._kafka, who=self._who, topics=(MODELS_TOPIC,)) as writer:
             writer.apply(f"latency/{document.key}", "save latency curve", lambda _: Change(_puts(document), None))
+
+    def evaluations(self, entry: VersionEntry) -> tuple[EvaluationEntry, ...]:
+        """The evaluations of a version, oldest first."""
+        return evaluations(self.table(), entry)
+
+    def save_evaluation(
+        self, entry: VersionEntry, evaluated: Evaluated, *, experiment: str, dataset: str
+    ) -> EvaluationEntry:
+        """Keep an evaluation beside a version, which stays as it is. The same rows again take its place.
+
+        Args:
+            entry: The version that scored the rows.
+            evaluated: What came of it.
+            experiment: What it belongs to.
+            dataset: What the rows are called.
+
+        Raises:
+            RequestError: The experiment or the rows have no name as one is written.
+        """
+        document = {
+            "name": entry.name,
+            "version": entry.version,
+            "experiment": experiment,
+            "dataset": dataset,
+            "digest": evaluated.digest,
+            "rows": evaluated.rows,
+            "metrics": evaluated.metrics,
+            "who": self._who,
+            "evaluated_at": self._now(),
+        }
+        kept = read_entry(EvaluationEntry, document, key=f"{entry.key}#evaluation")
+        self._carry_out(entry.name, "add evaluation", lambda _: Change(_puts(kept), _document(kept)))
+        return kept
 
     def close(self) -> None:
         """Let go of the connections. Twice is as good as once."""

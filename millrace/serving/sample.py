@@ -31,7 +31,7 @@ def read_sample(sample: Sample, feature_names: Sequence[str] | None = None) -> F
     Raises:
         RequestError: The sample has no rows, or a column holds something else than numbers, booleans or texts.
     """
-    arrays = {name: _array(name, values) for name, values in _named(sample, feature_names).items()}
+    arrays = {name: _array(name, values) for name, values in named_columns(sample, feature_names).items()}
     if not arrays or not len(next(iter(arrays.values()))):
         raise RequestError("the sample has no rows", remedy="give feature rows, best the validation rows")
     stacked = all(values.dtype.kind in _KINDS and values.ndim == 1 for values in arrays.values())
@@ -42,7 +42,12 @@ def read_sample(sample: Sample, feature_names: Sequence[str] | None = None) -> F
     return columns_from_values(signature, arrays)
 
 
-def _named(sample: Sample, names: Sequence[str] | None) -> Mapping[str, Any]:
+def named_columns(sample: Sample, names: Sequence[str] | None) -> Mapping[str, Any]:
+    """The values of each column; `names` are those of a matrix, by default `f0`, `f1`, ...
+
+    Raises:
+        RequestError: It is no matrix of rows and columns, or has another number of columns than names.
+    """
     if isinstance(sample, pa.Table):
         return {name: _from_arrow(sample.column(name)) for name in sample.column_names}
     if isinstance(sample, Mapping):

@@ -5,6 +5,8 @@ Three daemons on one machine: `a` has two GPUs that a driver tells of, `b` anoth
 
 import json
 import os
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,9 +22,11 @@ from fleet_stage import PATIENCE, Stage, stage
 
 from millrace.cli.app import run
 from millrace.client import ControlClient
+from millrace.client.identity import who_am_i
 from millrace.core.errors import RequestError
 from millrace.core.records import OutputBatch
 from millrace.kafka.admin import Admin, TopicSpec
+from millrace.kafka.fleet import ASSIGNMENTS_TOPIC
 from millrace.kafka.reading import Reader
 from millrace.kafka.writing import Writer
 from millrace.process.settings import Settings
@@ -36,6 +40,11 @@ from millrace.testing.waiting import eventually
 TOPIC = "rain.features"
 NEEDED, PLANTED = "2.9.0", "2.8.0"
 """Versions of a library that nobody imports here."""
+
+NOTEBOOK = Path(__file__).parents[2] / "examples" / "notebooks" / "iris.ipynb"
+
+TRIES = 3
+"""How often a scorer that crashes is started again here."""
 
 WAITING = "import os, signal; print('device', os.environ['CUDA_VISIBLE_DEVICES'], flush=True); signal.pause()"
 
@@ -61,6 +70,17 @@ if __name__ == "__main__":
     HTTPServer(("127.0.0.1", int(os.environ["MILLRACE_HEALTH__PORT"])), Answer).serve_forever()
 """
 """A package of somebody else's with a kind of process."""
+
+LABORATORY = """
+import os, sys
+from http.server import HTTPServer
+
+from herald import Answer
+
+[port] = [word.partition("=")[2] for word in sys.argv if word.startswith("--ServerApp.port=")]
+HTTPServer(("127.0.0.1", int(port)), Answer).serve_forever()
+"""
+"""Stands for JupyterLab, which tests do not install: listens where it is told."""
 
 INSTALLER = """
 import pathlib, sys
@@ -92,6 +112,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     packages, drivers = folder / "packages", folder / "drivers"
     plant(packages, "herald", "1.0", entry_points="[millrace.kinds]\nherald = herald:KIND\n")
     (packages / "herald.py").write_text(HERALD)
+    laboratory = packages / "jupyterlab"
+    laboratory.mkdir()
+    (laboratory / "__init__.py").touch()
+    (laboratory / "__main__.py").write_text(LABORATORY)
     rules = packages / "rules.py"
     rules.write_text("def score(features):\n    return features['a'] * 0.0\n")
     for node, version in (("a", NEEDED), ("b", PLANTED), ("c", NEEDED)):
@@ -114,6 +138,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         rules.write_text("def score(features):\n    raise OSError('the rule book is gone')\n")
         send(broker.kafka, 20)
         patch.setenv("MILLRACE_LAUNCHER__HUNG_SECS", "3")
+        patch.setenv("MILLRACE_LAUNCHER__CRASH_TRIES", str(TRIES))
+        patch.setenv("MILLRACE_LAUNCHER__CRASH_WAIT_SECS", "0.5")
         patch.setenv("MILLRACE_LAUNCHER__INSTALLER", f"{sys.executable} {installer} {folder / 'b'}")
         with stage(broker, home) as made:
             for node in "abc":
@@ -243,6 +269,29 @@ def test_s56_a_package_of_somebody_else_adds_a_kind(control: ControlClient) -> N
         control.submit({"kind": "bard"})
 
 
+def test_s67_a_notebook_server_is_launched_as_any_process(control: ControlClient) -> None:
+    assert run(["launch", "notebook", "--name", "desk"]) == 0
+    assert await_job(control, "desk", "ready")["process"]["node"] in "abc"
+    control.cancel("desk")
+
+
+def test_s67_a_notebook_registers_a_model_and_an_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    notebook = shutil.copy(NOTEBOOK, tmp_path)
+    program = Path(sys.executable).with_name("jupyter-execute")
+    done = subprocess.run([program, notebook], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert run(["model", "show", "iris/1", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    [evaluation] = shown["evaluations"]
+    assert (evaluation["experiment"], evaluation["dataset"], evaluation["rows"]) == ("iris", "held-out", 50)
+    assert evaluation["who"] == who_am_i()
+    accuracy = {metric["name"]: metric["value"] for metric in evaluation["metrics"]}["accuracy"]
+    assert 0.9 < accuracy <= 1
+    assert run(["model", "show", "iris"]) == 0
+    assert f"accuracy {accuracy:.3f}" in capsys.readouterr().out
+    assert any((tmp_path / "scored-by-iris-1").rglob("*.parquet"))
+
+
 def test_a_process_that_hangs_is_replaced(control: ControlClient) -> None:
     control.submit({"kind": "herald", "name": "sleeper"})
     pid = await_job(control, "sleeper", "ready")["process"]["pid"]
@@ -305,25 +354,43 @@ def test_s52_a_node_with_another_library_takes_no_model_until_it_is_synced(
     control.delete("strict")
 
 
-def test_s75_a_model_that_loads_and_cannot_score_never_turns_ready(control: ControlClient) -> None:
+def test_s28_s75_a_scorer_that_dies_at_start_is_never_ready_and_is_given_up_with_its_reason(
+    fleet: Stage, control: ControlClient, capsys: pytest.CaptureFixture[str]
+) -> None:
     document = {
         "deployment": "mute",
         "source": {"topic": TOPIC},
         "model": "rules-model",
         "runtime": {"python_functions": True},
     }
+    other = submit(control, WAITING)
+    await_job(control, other, "ready")
     control.put("mute", document)
     states = set[str]()
 
-    def has_crashed() -> bool:
-        [slot] = control.deployment("mute")["slots"] or [{"state": "waiting", "assignment": None}]
-        states.add(slot["state"])
-        return bool(slot["assignment"]) and "the rule book is gone" in slot["assignment"]["why"]
+    def is_given_up() -> bool:
+        states.update(slot["state"] for slot in control.deployment("mute")["slots"])
+        return "failed" in states
 
-    eventually(has_crashed, within=PATIENCE, what="the reason")
+    eventually(is_given_up, within=PATIENCE, what="the end of all tries")
     assert "ready" not in states
-    assert "the rule book is gone" in control.why("mute")[0]
+    put_off = [each for each in decisions(fleet, "mute/scorer/0") if each["not_before_ms"]]
+    assert [each["not_before_ms"] - each["decided_ms"] for each in put_off] == [500, 1_000]
+    assert run(["why", "mute"]) == 0
+    reason = capsys.readouterr().out
+    assert f"crashed {TRIES + 1} times in a row" in reason
+    assert "the rule book is gone" in reason
+    await_job(control, other, "ready")
+    assert {each["order"] for each in decisions(fleet, f"{other}/python/0")} == {"run"}
     control.delete("mute")
+    control.cancel(other)
+
+
+def decisions(fleet: Stage, slot: str) -> list[dict[str, Any]]:
+    """Every decision about a slot, oldest first, as the log has it."""
+    with Reader(fleet.broker.kafka, ASSIGNMENTS_TOPIC) as reader:
+        pairs = [pair for some in reader for pair in zip(some.keys, some.values, strict=True)]
+    return [json.loads(value) for key, value in pairs if key == slot.encode() and value is not None]
 
 
 def test_s48_one_command_puts_a_model_on_a_topic_that_holds_data(fleet: Stage, say: Say) -> None:

@@ -37,7 +37,7 @@ from millrace.process.fleet import ASSIGNMENTS, HEARTBEATS, PROCESSES
 from millrace.process.jobs import JOBS
 from millrace.process.keys import KEYS
 from millrace.process.retraining import read_loop_record
-from millrace.serving.catalogue import AliasEntry, LatencyEntry, VersionEntry, read_entry
+from millrace.serving.catalogue import AliasEntry, EvaluationEntry, LatencyEntry, VersionEntry, read_entry
 from millrace.serving.transforms import TransformEntry
 from millrace_auditor.logic.rollout_documents import read_rollout_record
 from millrace_scorer.logic.lineup import Lineup
@@ -79,10 +79,11 @@ def read_history_example(document: Any) -> None:  # noqa: ANN401
 
 
 def read_registry_entry(document: Mapping[str, Any]) -> None:
-    kinds: dict[str, type[VersionEntry | AliasEntry | LatencyEntry | TransformEntry]] = {
+    kinds: dict[str, type[VersionEntry | AliasEntry | LatencyEntry | EvaluationEntry | TransformEntry]] = {
         "version": VersionEntry,
         "alias": AliasEntry,
         "latency": LatencyEntry,
+        "evaluation": EvaluationEntry,
         "transform": TransformEntry,
     }
     if document["kind"] not in kinds:

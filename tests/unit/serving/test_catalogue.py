@@ -9,18 +9,21 @@ from millrace.serving.catalogue import (
     AliasEntry,
     Candidate,
     Entry,
+    EvaluationEntry,
     LatencyEntry,
     Reference,
     VersionEntry,
     add_version,
     aliases,
     curves,
+    evaluations,
     move_alias,
     names_version,
     resolve,
     swap_aliases,
     versions,
 )
+from millrace.serving.manifest import BaselineMetric
 from millrace.testing.models import linear_bundle
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -130,6 +133,33 @@ def test_curves_belong_to_one_version(candidate: Candidate) -> None:
     for version, device in ((1, "cpu"), (1, "cuda"), (11, "cpu")):
         read |= table(LatencyEntry(name="loans", version=version, device=device, curve={"of": version}))
     assert curves(read, resolve(read, "loans/1")) == {"cpu": {"of": 1}, "cuda": {"of": 1}}
+    assert [entry.version for entry in versions(read, "loans")] == list(range(1, 12))
+
+
+def evaluation(version: int, digit: str, *, hour: int) -> EvaluationEntry:
+    return EvaluationEntry(
+        name="loans",
+        version=version,
+        experiment="loans",
+        dataset="held-out",
+        digest=f"sha256:{digit * 64}",
+        rows=10,
+        metrics=(BaselineMetric(name="accuracy", value=0.9, lower=0.6, upper=0.98, rows=10),),
+        who="kay@desk",
+        evaluated_at=NOW.replace(hour=hour),
+    )
+
+
+def test_evaluations_belong_to_one_version_and_the_same_rows_count_once(candidate: Candidate) -> None:
+    first, other, again, next_door = (
+        evaluation(1, "a", hour=1),
+        evaluation(1, "b", hour=2),
+        evaluation(1, "a", hour=3),
+        evaluation(11, "a", hour=1),
+    )
+    read = pushed(candidate, 11) | table(first) | table(other) | table(again) | table(next_door)
+    assert evaluations(read, resolve(read, "loans/1")) == (other, again)
+    assert evaluations(read, resolve(read, "loans/2")) == ()
     assert [entry.version for entry in versions(read, "loans")] == list(range(1, 12))
 
 

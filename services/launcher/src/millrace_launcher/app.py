@@ -13,7 +13,6 @@ import structlog
 
 from millrace.core.control.fleet import Inventory, NodeState
 from millrace.core.control.keys import KeyState
-from millrace.core.control.restarts import RestartPolicy
 from millrace.core.errors import RequestError
 from millrace.kafka.election import Election
 from millrace.kafka.fleet import ASSIGNMENTS_TOPIC
@@ -109,7 +108,7 @@ class Daemon:
             agent = self._agent(view, runner, kinds, stack)
             agent.adopt()
             election = stack.enter_context(Election(self.kafka, ASSIGNMENTS_TOPIC, group=OFFICE))
-            controller = Controller(election, view, RestartPolicy(), self.clock)
+            controller = Controller(election, view, self.own.restarts, self.clock)
             token = self.own.token.get_secret_value() if self.own.token else own_token(self.settings.home)
             examiner = stack.enter_context(Examiner(self.kafka, is_heard=lambda: heart.is_heard))
             desk = stack.enter_context(

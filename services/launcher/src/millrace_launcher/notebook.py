@@ -33,7 +33,7 @@ def command(arguments: Sequence[str], environment: Mapping[str, str]) -> list[st
 def main() -> None:
     """Become JupyterLab; returns only where there is none."""
     if importlib.util.find_spec(_MODULE) is None:
-        sys.exit("JupyterLab is not installed on this node (pip install jupyterlab)")
+        sys.exit("JupyterLab is not installed on this node (pip install 'millrace[notebook]')")
     os.execv(sys.executable, command(sys.argv[1:], os.environ))  # noqa: S606 -- nobody else chose the program
 
 

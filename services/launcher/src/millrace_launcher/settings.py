@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from millrace.core.control.restarts import RestartPolicy
 from millrace.process.fleet import own_node_name
 from millrace.process.refusal import refusal
 from millrace.process.settings import variable_name
@@ -48,11 +49,20 @@ class LauncherSettings(BaseSettings):
     """Command of `millrace env sync`, which is given `NAME==VERSION` for each library; uv's or pip's where absent."""
     hung_secs: Annotated[float, Field(ge=1, le=3_600)] = 30
     """A process that was ready and has not answered on `/livez` for so long is killed and started again."""
+    crash_tries: Annotated[int, Field(ge=1, le=1_000)] = 5
+    """A process that crashes again and again is started so often again at most; then it is failed, with its reason."""
+    crash_wait_secs: Annotated[float, Field(gt=0, le=60)] = 1
+    """The first start again is at once; this is the wait before the second, and it doubles from there up to 60 s."""
 
     @property
     def lease(self) -> timedelta:
         """How long the node's processes run on when it is not heard."""
         return timedelta(seconds=self.lease_secs)
+
+    @property
+    def restarts(self) -> RestartPolicy:
+        """When a process that crashed may start again."""
+        return RestartPolicy(tries=self.crash_tries, first=timedelta(seconds=self.crash_wait_secs))
 
     @classmethod
     def load(cls, **given: Any) -> Self:  # noqa: ANN401 -- checked by the model

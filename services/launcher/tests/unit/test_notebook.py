@@ -14,7 +14,7 @@ def test_it_listens_here_alone_on_the_port_that_the_launcher_asks() -> None:
 
 def test_without_jupyterlab_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notebook, "_MODULE", "no_such_laboratory")
-    with pytest.raises(SystemExit, match="pip install jupyterlab"):
+    with pytest.raises(SystemExit, match=r"pip install 'millrace\[notebook\]'"):
         notebook.main()
 
 

@@ -58,6 +58,8 @@ MANIFEST = {
     "created_at": "2026-01-01T00:00:00Z",
 }
 JOB = {"job": "j", "kind": "python", "slot": "j/python/0", "state": "done", "why": "", "process": None}
+EXAMPLES = Path(__file__).parents[4] / "schemas" / "models" / "v1" / "examples" / "valid"
+EVALUATION = json.loads((EXAMPLES / "evaluation.json").read_text())
 ANSWERS: dict[str, Any] = {
     "environment": [{"node": "a", "fit": False, "why": "is unfit", "found": {}, "needed": {}}],
     "sync_environment": {"node": "a", "installed": {"numpy": "2.3.0"}},
@@ -91,7 +93,7 @@ ANSWERS: dict[str, Any] = {
     "audits": {"windows": [], "alerts": []},
     "dead_letters": [],
     "models": [MODEL],
-    "model": {**MODEL, "manifest": MANIFEST, "devices": [], "evaluations": []},
+    "model": {**MODEL, "manifest": MANIFEST, "devices": [], "evaluations": [EVALUATION]},
     "promote": MODEL,
     "rollback": MODEL,
 }
