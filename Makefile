@@ -4,10 +4,13 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 SEEDS  ?= 200
 READY  := $(VENV)/.ready
+SECRETS := .millrace/compose/secrets.env
+COMPOSE := docker compose --env-file $(SECRETS) --file compose/compose.yaml
 SERVICES := $(patsubst %/pyproject.toml,-e %,$(wildcard services/*/pyproject.toml))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-s3 test-gpu simulate chaos bench figures proto docs lock clean
+.DELETE_ON_ERROR:
+.PHONY: help setup demo up down test lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-s3 test-compose test-gpu compose-up compose-down compose-demo simulate chaos bench figures proto docs lock clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +56,9 @@ test-flink: $(READY) ## Score and make features on a real Flink, in an environme
 test-s3: $(READY) ## Batch scoring and copying on a real S3 server, which Go builds once
 	bash tests/s3/run.sh
 
+test-compose: $(READY) ## Start the compose stack, kill a broker and a node under load, and count; needs Docker
+	bash tests/compose/run.sh
+
 test-gpu: $(READY) ## The tests that need an accelerator
 	$(BIN)/python -m pytest -m gpu
 
@@ -61,6 +67,19 @@ lint: $(READY) ## Check style, types and import contracts (writes nothing)
 
 fmt: $(READY) ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+$(SECRETS):
+	@mkdir -p $(@D) && umask 077 && $(PYTHON) compose/new_secrets.py > $@
+
+compose-up: $(SECRETS) ## Start three brokers, two nodes, a gateway and Redis in containers (PROFILES="--profile ui")
+	$(COMPOSE) $(PROFILES) up --build --detach --wait
+
+compose-down: $(SECRETS) ## Stop all containers of the stack; their data stays
+	$(COMPOSE) --profile '*' down
+
+compose-demo: $(SECRETS) ## Run the weather story on three fresh brokers in containers, and remove them
+	$(COMPOSE) --project-name millrace-story --profile demo run --build --rm demo; \
+	  told=$$?; $(COMPOSE) --project-name millrace-story --profile '*' down --volumes; exit $$told
 
 simulate: $(READY) ## Simulate crashes and rebalances on the in-memory log (SEEDS=200)
 	$(BIN)/python -m pytest tests/simulation --seeds $(SEEDS)

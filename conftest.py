@@ -7,7 +7,10 @@ import hypothesis
 import pytest
 
 _ROOT: Final = Path(__file__).parent
-_KINDS: Final = ("unit", "property", "contract", "simulation", "integration", "e2e", "frameworks", "engine", "s3")
+_KINDS: Final = (
+    *("unit", "property", "contract", "simulation", "integration", "e2e"),
+    *("frameworks", "engine", "s3", "compose"),
+)
 _MARKERS: Final = {**dict(zip(_KINDS, _KINDS, strict=True)), "architecture": "contract", "acceptance": "integration"}
 
 # The machines that run the tests are shared: how long an example takes says nothing about the code.

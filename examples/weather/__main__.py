@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -65,7 +65,7 @@ def _play(arguments: argparse.Namespace, display: Display) -> int:
     home: Path = arguments.home
     _empty(home)
     plan = Plan(_FOLDER, home, days_per_sec=arguments.days_per_sec, keep=arguments.keep)
-    with _broker(LocalBroker(home), display, keep=plan.keep) as kafka:
+    with _cluster(arguments.bootstrap, home, display, keep=plan.keep) as kafka:
         outcome = tell(plan, kafka=kafka, display=display, clock=SystemClock())
         with display.step("Writing the report page"):
             page = write_page(plan, kafka)
@@ -85,6 +85,15 @@ def _play(arguments: argparse.Namespace, display: Display) -> int:
 
 def _short(path: Path) -> Path:
     return path.relative_to(_ROOT) if path.is_relative_to(_ROOT) else path
+
+
+def _cluster(
+    bootstrap: str | None, home: Path, display: Display, *, keep: bool
+) -> AbstractContextManager[KafkaSettings]:
+    """The brokers that are named, else one of the story's own."""
+    if bootstrap:
+        return nullcontext(KafkaSettings(bootstrap=bootstrap))
+    return _broker(LocalBroker(home), display, keep=keep)
 
 
 @contextmanager
@@ -136,6 +145,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--keep", action="store_true", help="leave broker, launcher and all it runs when the story ends"
+    )
+    parser.add_argument(
+        "--bootstrap", metavar="HOST:PORT", help="brokers that run and that no story was told on, instead of its own"
     )
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="write the README's pictures to FOLDER")
     return parser

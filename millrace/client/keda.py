@@ -11,7 +11,9 @@ _LAG_THRESHOLD: Final = 10
 
 
 def scaled_object(document: Mapping[str, Any], *, bootstrap: str | None = None) -> dict[str, Any]:
-    """KEDA's `ScaledObject` that says what the section `scale.auto` says, for a Kubernetes Deployment of its name.
+    """KEDA's `ScaledObject` that says what the section `scale.auto` says, for a StatefulSet of its name.
+
+    A StatefulSet and not a Deployment, because its pods have numbers: two scorers of one slot would fence each other.
 
     A deployment whose number does not follow the load gets the defaults. KEDA scales by lag alone; what it has no word
     for, the latency goal and the learned cost, is left out.
@@ -43,7 +45,7 @@ def scaled_object(document: Mapping[str, Any], *, bootstrap: str | None = None) 
         "kind": "ScaledObject",
         "metadata": {"name": name, **({"annotations": annotations} if annotations else {})},
         "spec": {
-            "scaleTargetRef": {"name": name},
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": name},
             "pollingInterval": auto.polling_interval,
             "cooldownPeriod": auto.cooldown_period,
             "minReplicaCount": auto.min_replica_count,

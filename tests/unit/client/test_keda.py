@@ -51,6 +51,11 @@ def test_every_word_that_keda_has_is_told() -> None:
     }
 
 
+def test_it_scales_pods_with_numbers_because_two_scorers_of_one_slot_would_fence_each_other() -> None:
+    target = scaled_object(document(), bootstrap=BROKER)["spec"]["scaleTargetRef"]
+    assert target == {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "millrace-rain-scorer"}
+
+
 def test_it_names_the_group_whose_lag_counts() -> None:
     told = trigger(scaled_object(document(), bootstrap=BROKER))
     assert (told["bootstrapServers"], told["consumerGroup"], told["topic"]) == (BROKER, "scorer-rain", "t")
