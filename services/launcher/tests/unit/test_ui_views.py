@@ -1,12 +1,16 @@
 """What the pages show, from what the REST API says."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from millrace.client import ControlClient
+from millrace.client import ControlClient, EvaluationEntry, ModelDetails, ModelVersion
 from millrace.core.errors import RequestError, TransientError
+from millrace.serving.catalogue import VersionEntry
+from millrace.testing.models import linear_bundle
 from millrace_launcher.ui.asking import Asker, Asking
 from millrace_launcher.ui.charts import HEIGHT, Line, chart
 from millrace_launcher.ui.composing import overview
@@ -21,6 +25,7 @@ from millrace_launcher.ui.words import number
 NOW = 60_000.0
 NOTHING = together(())
 GONE = {"deployment": "gone", "standing": "lost"}
+EXAMPLES = Path(__file__).parents[4] / "schemas" / "models" / "v1" / "examples" / "valid"
 NO_AUDITS: Mapping[str, Any] = {"windows": [], "alerts": []}
 
 
@@ -77,6 +82,16 @@ def shown(
 def page(template: str, role: str = "operator", **values: object) -> str:
     caller = {"who": "key/eve", "role": role}
     return Templates().render(template, {"caller": caller, "may_change": role != "viewer", "path": "/", **values})
+
+
+def test_the_page_of_a_version_lists_its_evaluations(tmp_path: Path) -> None:
+    entry = VersionEntry.model_validate_json((EXAMPLES / "version.json").read_text())
+    evaluation = EvaluationEntry.model_validate_json((EXAMPLES / "evaluation.json").read_text())
+    details = ModelDetails(ModelVersion(entry, ()), linear_bundle(tmp_path / "bundle").manifest, {})
+    assert "evaluated on" not in page("model", model=details.document())
+    shown = page("model", model=replace(details, evaluations=(evaluation,)).document())
+    for words in ("held-out", "5f2d1c0a5f2d", "accuracy 0.940", "kay@desk", "2026-01-01 00:02"):
+        assert words in shown
 
 
 def test_processes_are_added_and_the_slowest_is_kept() -> None:
