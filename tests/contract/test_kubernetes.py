@@ -1,0 +1,128 @@
+"""The manifests are what Kubernetes and KEDA understand, fit each other, and give pods no rights."""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Final
+
+import jsonschema
+import pytest
+import yaml
+
+from millrace.client.keda import scaled_object
+
+ROOT: Final = Path(__file__).parents[2]
+FOLDER: Final = ROOT / "deploy" / "kubernetes"
+OBJECTS: Final = json.loads((Path(__file__).parent / "kubernetes_subset.json").read_text())
+SCALED_OBJECT: Final = json.loads((ROOT / "tests" / "unit" / "client" / "scaled-object.schema.json").read_text())
+
+Manifest = dict[str, Any]
+
+
+def kustomization() -> Manifest:
+    """What `kubectl apply -k` takes together."""
+    loaded: Manifest = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
+    return loaded
+
+
+def manifests() -> list[Manifest]:
+    """All objects but those of the folder that are made from files."""
+    return [each for name in kustomization()["resources"] for each in yaml.safe_load_all((FOLDER / name).read_text())]
+
+
+def workloads() -> dict[str, Manifest]:
+    """What runs pods, by name."""
+    return {each["metadata"]["name"]: each for each in manifests() if each["kind"] in {"Deployment", "StatefulSet"}}
+
+
+def named(kind: str) -> dict[str, Manifest]:
+    """The objects of a kind, by name."""
+    return {each["metadata"]["name"]: each for each in manifests() if each["kind"] == kind}
+
+
+def pod_faults(workload: Manifest) -> list[str]:
+    """What is wrong with the pods of a workload."""
+    template = workload["spec"]["template"]
+    pod = template["spec"]
+    [container] = pod["containers"]
+    ports = {each["name"] for each in container["ports"]}
+    own, around = container["securityContext"], pod["securityContext"]
+    given = named("ConfigMap").keys() | {each["name"] for each in kustomization()["configMapGenerator"]}
+    wanted = [each["configMap"]["name"] for each in pod["volumes"] if "configMap" in each]
+    wanted += [each["configMapRef"]["name"] for each in container["envFrom"]]
+    claims = {each["persistentVolumeClaim"]["claimName"] for each in pod["volumes"] if "persistentVolumeClaim" in each}
+    rules = {
+        "does not select its own pods": workload["spec"]["selector"]["matchLabels"] == template["metadata"]["labels"],
+        "runs as root": around["runAsNonRoot"] is True and around["runAsUser"] == 10001,
+        "may gain rights": own["allowPrivilegeEscalation"] is False and own["capabilities"] == {"drop": ["ALL"]},
+        "can write its file system": own["readOnlyRootFilesystem"] is True,
+        "has a token of the cluster": pod["automountServiceAccountToken"] is False,
+        "asks a port that it has not": all(
+            container[probe]["httpGet"]["port"] in ports
+            for probe in ("startupProbe", "readinessProbe", "livenessProbe")
+        ),
+        "mounts what it has not": {each["name"] for each in container["volumeMounts"]}
+        == {each["name"] for each in pod["volumes"]},
+        "reads what nobody gives": set(wanted) <= given and claims <= named("PersistentVolumeClaim").keys(),
+        "has no bound of memory": "memory" in container["resources"]["limits"],
+        "is no image of this project": (ROOT / "services" / container["name"] / "Dockerfile").exists()
+        and container["image"] == f"millrace/{container['name']}:0.1.0",
+    }
+    return [what for what, holds in rules.items() if not holds]
+
+
+@pytest.mark.parametrize("manifest", manifests(), ids=lambda each: f"{each['kind']}-{each['metadata']['name']}")
+def test_a_manifest_is_what_kubernetes_understands(manifest: Manifest) -> None:
+    jsonschema.validate(manifest, SCALED_OBJECT if manifest["kind"] == "ScaledObject" else OBJECTS)
+
+
+@pytest.mark.parametrize("name", sorted(workloads()))
+def test_pods_fit_what_is_around_them_and_have_no_rights(name: str) -> None:
+    assert pod_faults(workloads()[name]) == []
+
+
+def test_the_checks_see_a_fault() -> None:
+    broken = deepcopy(workloads()["millrace-rain-scorer"])
+    pod = broken["spec"]["template"]["spec"]
+    pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] = False
+    pod["volumes"].pop()
+    assert pod_faults(broken) == ["can write its file system", "mounts what it has not"]
+    pod["containers"][0]["securtyContext"] = {}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(broken, OBJECTS)
+
+
+def test_every_file_of_the_folder_is_taken() -> None:
+    told = kustomization()
+    taken = {*told["resources"], *(file for each in told["configMapGenerator"] for file in each["files"])}
+    assert taken | {"kustomization.yaml"} == {path.name for path in FOLDER.glob("*.yaml")}
+
+
+def test_keda_is_told_what_the_deployment_says() -> None:
+    bootstrap = named("ConfigMap")["millrace-settings"]["data"]["MILLRACE_KAFKA__BOOTSTRAP"]
+    document = yaml.safe_load((FOLDER / "rain.yaml").read_text())
+    [scaled] = named("ScaledObject").values()
+    assert scaled == scaled_object(document, bootstrap=bootstrap)
+    target = workloads()[scaled["spec"]["scaleTargetRef"]["name"]]
+    assert target["kind"] == scaled["spec"]["scaleTargetRef"]["kind"]
+    assert "replicas" not in target["spec"], "each `kubectl apply` would undo what KEDA decided"
+
+
+def test_each_scorer_has_the_slot_of_its_number() -> None:
+    [container] = workloads()["millrace-rain-scorer"]["spec"]["template"]["spec"]["containers"]
+    assert container["args"][-2:] == ["--slot", "$(SLOT)"]
+    [slot] = container["env"]
+    assert slot["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.labels['apps.kubernetes.io/pod-index']"
+
+
+def test_services_lead_to_pods_that_have_their_ports() -> None:
+    for service in named("Service").values():
+        [target] = [
+            each
+            for each in workloads().values()
+            if each["spec"]["selector"]["matchLabels"] == service["spec"]["selector"]
+        ]
+        [container] = target["spec"]["template"]["spec"]["containers"]
+        ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+        assert all(ports[each["targetPort"]] == each["port"] for each in service["spec"]["ports"])
+        assert target["spec"].get("serviceName", service["metadata"]["name"]) == service["metadata"]["name"]
