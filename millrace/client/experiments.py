@@ -12,7 +12,7 @@ from millrace.client.local import find_kafka
 from millrace.client.models import Models, ModelVersion
 from millrace.core.errors import RequestError
 from millrace.process.settings import KafkaSettings, Settings
-from millrace.serving.catalogue import EvaluationEntry, Reference
+from millrace.serving.catalogue import CHAMPION, EvaluationEntry, Reference
 from millrace.serving.evaluation import evaluate
 from millrace.serving.export import Labels, Origin, export
 from millrace.serving.loading import LoadOptions, load
@@ -41,7 +41,6 @@ class Experiment:
     Args:
         name: Of the experiment, and of the models that it makes of estimators.
         kafka: The cluster: settings, or broker addresses, or None for the environment's or else the local broker.
-        settings: Where model files are kept; by default as the environment says.
         now: The clock.
 
     Raises:
@@ -49,18 +48,12 @@ class Experiment:
     """
 
     def __init__(
-        self,
-        name: str,
-        kafka: KafkaSettings | str | None = None,
-        *,
-        settings: Settings | None = None,
-        now: Callable[[], datetime] = _utc_now,
+        self, name: str, kafka: KafkaSettings | str | None = None, *, now: Callable[[], datetime] = _utc_now
     ) -> None:
-        if Reference.parse(name) != Reference.parse(f"{name}@champion"):
+        if Reference.parse(name) != Reference(name, alias=CHAMPION):
             raise RequestError(f"{name!r} names a version", remedy="name an experiment as a model, such as `iris`")
         self.name = name
         self.kafka = kafka if isinstance(kafka, KafkaSettings) else find_kafka(kafka)
-        self._settings = settings
         self._now = now
 
     def add_model(
@@ -85,7 +78,7 @@ class Experiment:
             RequestError: The path is no bundle, the estimator cannot be converted or has no sample, or the model is
                 refused.
         """
-        models = Models(self.kafka, self._settings)
+        models = Models(self.kafka)
         if isinstance(model, Path):
             return models.push(model, alias=alias)
         if sample is None:
@@ -139,5 +132,4 @@ class Experiment:
         return score_files(self.kafka, reference, str(source), str(sink), keep=keep)
 
     def _registry(self) -> Registry:
-        shelf = Shelf.of(self._settings or Settings.load())
-        return Registry(self.kafka, shelf, who=who_am_i(), now=self._now)
+        return Registry(self.kafka, Shelf.of(Settings.load()), who=who_am_i(), now=self._now)
