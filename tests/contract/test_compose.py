@@ -10,7 +10,7 @@ import yaml
 ROOT: Final = Path(__file__).parents[2]
 FILE: Final = ROOT / "compose" / "compose.yaml"
 
-PROFILES: Final = {"ui", "registry", "flink", "spark", "demo", "haproxy", "services"}
+PROFILES: Final = {"observability", "ui", "registry", "flink", "spark", "demo", "haproxy", "services"}
 CORE: Final = {"kafka-1", "kafka-2", "kafka-3", "redis", "launcher-1", "launcher-2", "gateway"}
 WRITABLE: Final = {"flink-jobmanager", "flink-taskmanager", "spark-master", "spark-worker"}
 """Their images' entry points write beside themselves."""
@@ -90,6 +90,14 @@ def test_what_is_depended_on_and_mounted_exists() -> None:
     volumes = {each for each in mounted if not each.startswith(".")}
     assert volumes == loaded["volumes"].keys()
     assert [each for each in sorted(mounted - volumes) if not (FILE.parent / each).exists()] == []
+
+
+def test_what_prometheus_is_configured_with_is_mounted() -> None:
+    text = (FILE.parent / "observability" / "prometheus" / "prometheus.yml").read_text()
+    asked = set(re.findall(r"/run/secrets/([\w.-]+)", text))
+    assert asked == set(services()["prometheus"]["secrets"]) == stack()["secrets"].keys()
+    hosts = set(re.findall(r"http://([\w-]+):9008", text))
+    assert hosts == {name for name in services() if name.startswith("launcher-")}
 
 
 def test_images_of_this_project_are_built_from_their_dockerfiles() -> None:
