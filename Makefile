@@ -10,7 +10,7 @@ SERVICES := $(patsubst %/pyproject.toml,-e %,$(wildcard services/*/pyproject.tom
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up down test lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-s3 test-compose test-gpu compose-up compose-down compose-demo simulate chaos bench figures proto docs lock clean
+.PHONY: help setup demo up down test lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-s3 test-compose test-observability test-gpu compose-up compose-down compose-demo simulate chaos bench figures proto docs lock clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ test-s3: $(READY) ## Batch scoring and copying on a real S3 server, which Go bui
 
 test-compose: $(READY) ## Start the compose stack, kill a broker and a node under load, and count; needs Docker
 	bash tests/compose/run.sh
+
+test-observability: $(READY) ## Alert rules and dashboards; the rules' own tests need promtool (Debian: prometheus)
+	@command -v promtool > /dev/null || { echo "promtool is not installed: apt-get install prometheus"; exit 1; }
+	$(BIN)/python -m pytest tests/contract/test_alert_rules.py tests/contract/test_observability.py
 
 test-gpu: $(READY) ## The tests that need an accelerator
 	$(BIN)/python -m pytest -m gpu

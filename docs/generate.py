@@ -7,6 +7,7 @@ from typing import Final
 
 from docs.pages.asyncapi import asyncapi_document
 from docs.pages.cli import cli_page
+from docs.pages.dashboards import fleet_dashboard, gateway_dashboard, scoring_dashboard
 from docs.pages.fleet import assignments_schema, jobs_schema, keys_schema, nodes_schema, processes_schema
 from docs.pages.metrics import metrics_page
 from docs.pages.schemas import (
@@ -41,6 +42,9 @@ GENERATED: Final[Mapping[str, Callable[[], str]]] = {
     "docs/reference/topics.md": topics_page,
     "docs/reference/cli.md": cli_page,
     "docs/reference/transforms.md": transforms_page,
+    "compose/observability/grafana/dashboards/scoring.json": scoring_dashboard,
+    "compose/observability/grafana/dashboards/gateway.json": gateway_dashboard,
+    "compose/observability/grafana/dashboards/fleet.json": fleet_dashboard,
 }
 """Every generated file, and what its text must be."""
 
