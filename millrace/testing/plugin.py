@@ -30,18 +30,26 @@ class TopicFactory(Protocol):
         """
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the run say which broker its tests share."""
+    parser.addoption(
+        "--broker",
+        metavar="local|container|HOST:PORT",
+        default=os.environ.get("MILLRACE_TEST_BOOTSTRAP") or "local",
+        help="the broker of the fixture `broker`: one started here (local), one in a container of apache/kafka, or the "
+        "one at an address (default: MILLRACE_TEST_BOOTSTRAP, else local)",
+    )
+
+
 @pytest.fixture(scope="session")
-def broker() -> "Iterator[Broker]":
-    """The broker of this test run, shared by all tests; whoever stops it must start it again.
+def broker(request: pytest.FixtureRequest) -> "Iterator[Broker]":
+    """The broker of this test run, shared by all tests, see `--broker`; whoever stops it must start it again.
 
-    With MILLRACE_TEST_BOOTSTRAP set it is the broker at that address, and nothing is started.
+    Only a local one can be stopped.
     """
-    from millrace.testing.broker import BorrowedBroker, temporary_broker
+    from millrace.testing.broker import shared_broker
 
-    if bootstrap := os.environ.get("MILLRACE_TEST_BOOTSTRAP"):
-        yield BorrowedBroker(bootstrap)
-        return
-    with temporary_broker() as running:
+    with shared_broker(request.config.getoption("--broker")) as running:
         yield running
 
 
