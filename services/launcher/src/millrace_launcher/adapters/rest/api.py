@@ -115,7 +115,7 @@ def _add_reading(api: FastAPI, desk: Desk) -> None:
     @api.get("/v1/deployments/{name}/why", operation_id="why", openapi_extra=LOOKING)
     def why(name: str) -> list[str]:
         """Why a deployment is as it is, the cause first."""
-        return [*desk.why(name), *desk.scaling(name)]
+        return desk.why(name)
 
     @api.get("/v1/processes", operation_id="processes", openapi_extra=LOOKING)
     def processes() -> list[Document]:

@@ -197,19 +197,24 @@ class Desk:
         return {"records": len(records), "whole": broken is None, "broken": None if broken is None else asdict(broken)}
 
     def why(self, name: str) -> list[str]:
-        """Why a deployment is as it is: the cause in the first line, then what led to it."""
+        """Why a deployment is as it is: the cause in the first line, then what led to it, and who scaled it last."""
         status = self._status(name)
         if silence := self._examiner.silence():
             return explain(status, before=silence)
         deployment = self._view.desired().deployments.get(name)
         if status.state is not State.READY or deployment is None:
-            return explain(status)
-        return explain(status, findings=self._examiner.findings(deployment, since_ms=status.since_ms))
+            lines = explain(status)
+        else:
+            lines = explain(status, findings=self._examiner.findings(deployment, since_ms=status.since_ms))
+        return [*lines, *self._scaling(name)]
 
-    def scaling(self, name: str) -> list[str]:
+    def _scaling(self, name: str) -> list[str]:
         """When, by whom and why the number of a deployment's processes changed last, in one line; none if never."""
         subject = _subject(name)
-        return last_scaling((record.entry for record in read_history(self._kafka, subject=subject)), name)
+        try:
+            return last_scaling((record.entry for record in read_history(self._kafka, subject=subject)), name)
+        except TransientError:
+            return []  # the broker has just gone: what is asked for is the cause, not what happened before
 
     def close(self) -> None:
         """Release everything."""
