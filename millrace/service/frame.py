@@ -15,7 +15,7 @@ from millrace.kafka.finding import find_kafka
 from millrace.process.clock import SystemClock
 from millrace.process.health import Health, HealthServer
 from millrace.process.lifecycle import ExitCode, Shutdown, run
-from millrace.process.settings import KafkaSettings, Settings
+from millrace.process.settings import KafkaSettings, LaunchSettings, Settings
 from millrace.telemetry import logs
 from millrace.telemetry.metrics import Instruments, MetricSpec, build_info
 
@@ -61,7 +61,7 @@ def run_service(name: str, work: Callable[[Surroundings], None], **constants: ob
         name: Of the service; in every line of its log.
         work: Returns when it is done or when the shutdown was obeyed. What it raises, and settings that are wrong, are
             logged with their remedy and become the exit code.
-        constants: More that every line of the log says: a slot.
+        constants: More that every line of the log says: a slot. What a launcher says of it counts more.
     """
     clock = SystemClock()
     shutdown = Shutdown(clock=clock)
@@ -70,7 +70,8 @@ def run_service(name: str, work: Callable[[Surroundings], None], **constants: ob
 
     def work_within() -> None:
         settings = Settings.load()
-        logs.configure(level=settings.log.level, format=settings.log.format, environ=os.environ, constants=said)
+        constants = {**said, **_place(settings.launch)}
+        logs.configure(level=settings.log.level, format=settings.log.format, environ=os.environ, constants=constants)
         work(Surroundings(settings, find_kafka(settings), clock, shutdown))
 
     return run(work_within, shutdown=shutdown, report=_report)
@@ -97,6 +98,13 @@ def watched(
     where = settings.health
     with HealthServer(health, instruments.exposition, host=where.host, port=where.port) as server:
         yield Watched(health, instruments, server.url)
+
+
+def _place(launch: LaunchSettings | None) -> dict[str, object]:
+    """What every line of the log of a launched process says, in the words of the labels of its metrics."""
+    if launch is None:
+        return {}
+    return {"node": launch.node, "slot": launch.slot, "deployment": launch.slot.partition("/")[0]}
 
 
 def _report(error: MillraceError) -> None:

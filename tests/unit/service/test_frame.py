@@ -1,9 +1,11 @@
+import json
 import os
 import signal
 from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 
 from millrace.core.errors import RequestError
 from millrace.process.clock import SystemClock
@@ -45,6 +47,17 @@ def test_an_error_is_logged_with_its_remedy(capfd: pytest.CaptureFixture[str]) -
     said = "".join(capfd.readouterr())
     assert "there is no topic clicks" in said
     assert "create it" in said
+
+
+def test_every_line_of_a_launched_process_says_where_it_runs_as_its_metrics_do(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"NODE": "a", "SLOT": "rain/mill/2", "NUMBER": "7", "ENVIRONMENT": "e"}.items():
+        monkeypatch.setenv(f"MILLRACE_LAUNCH__{name}", value)
+    assert run_service("mill", lambda _: structlog.get_logger().info("at work"), slot=2) is ExitCode.DONE
+    [line] = [each for each in map(json.loads, capfd.readouterr().err.splitlines()) if each["event"] == "at work"]
+    said = {name: value for name, value in line.items() if name not in {"timestamp", "level", "event"}}
+    assert said == {"service": "mill", "node": "a", "slot": "rain/mill/2", "deployment": "rain"}
 
 
 def test_settings_that_are_wrong_are_an_error_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:

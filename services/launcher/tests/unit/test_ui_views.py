@@ -173,7 +173,10 @@ def test_changes_of_the_history_are_lines_and_what_is_new_or_gone_says_so() -> N
 
 
 def test_a_log_is_read_as_it_was_meant_and_what_is_none_of_ours_stays() -> None:
-    ours = '{"timestamp":"2026-11-23T08:07:17.975190Z","level":"error","event":"away","service":"scorer","topic":"t"}'
+    ours = (
+        '{"timestamp":"2026-11-23T08:07:17.975190Z","level":"error","event":"away","service":"scorer",'
+        '"node":"a","slot":"rain/scorer/0","deployment":"rain","topic":"t"}'
+    )
     first, second, third = log_lines([ours, "Traceback", "[1]"])
     assert (first.at, first.level, first.said, first.rest) == ("08:07:17", "error", "away", "topic=t")
     assert (second.said, third.said) == ("Traceback", "[1]")

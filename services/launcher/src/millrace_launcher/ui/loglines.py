@@ -3,6 +3,10 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
+
+_OF_EVERY_LINE: Final = {"service", "node", "slot", "deployment"}
+"""What a process says each time; the page says it once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,5 +30,5 @@ def _log_line(line: str) -> LogLine:
         at, level, event = said.pop("timestamp"), said.pop("level"), said.pop("event")
     except (ValueError, KeyError, AttributeError, TypeError):
         return LogLine("", "", line, "")
-    said.pop("service", None)
-    return LogLine(str(at)[11:19], str(level), str(event), " ".join(f"{name}={value}" for name, value in said.items()))
+    rest = " ".join(f"{name}={value}" for name, value in said.items() if name not in _OF_EVERY_LINE)
+    return LogLine(str(at)[11:19], str(level), str(event), rest)
