@@ -10,7 +10,7 @@ SERVICES := $(patsubst %/pyproject.toml,-e %,$(wildcard services/*/pyproject.tom
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up down test lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-s3 test-compose test-observability test-gpu compose-up compose-down compose-demo simulate chaos bench figures proto docs lock clean
+.PHONY: help setup demo up down test native native-where-possible lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-s3 test-compose test-observability test-gpu compose-up compose-down compose-demo simulate chaos bench figures proto docs lock audit sbom clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ up: $(READY) ## Run the weather story, and leave it running with its web page
 down: $(READY) ## Stop what `make up` left running
 	MILLRACE_HOME=.millrace/demo $(BIN)/millrace down
 
-test: lint ## Lint, type-check and run every test on a real broker
+test: lint native-where-possible ## Lint, type-check and run every test on a real broker
 	$(BIN)/python -m pytest
 
 test-fast: $(READY) ## Only the tests that need no broker (seconds)
@@ -65,6 +65,12 @@ test-observability: $(READY) ## Alert rules and dashboards; the rules' own tests
 
 test-gpu: $(READY) ## The tests that need an accelerator
 	$(BIN)/python -m pytest -m gpu
+
+native: $(READY) ## Build the native body of the lane into the virtual environment, which needs cargo
+	cd native && PATH="$(abspath $(BIN)):$$PATH" VIRTUAL_ENV=$(abspath $(VENV)) maturin develop -q --uv --release --locked
+
+native-where-possible: $(READY)
+	@if command -v cargo > /dev/null; then $(MAKE) --no-print-directory native; else echo "no cargo: the native lane is not built, and its tests are left out"; fi
 
 lint: $(READY) ## Check style, types and import contracts (writes nothing)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
@@ -111,6 +117,12 @@ docs: $(READY) ## Generate the reference pages and the AsyncAPI document
 
 lock: $(READY) ## Resolve every package again into constraints.txt
 	$(BIN)/uv pip compile -q --no-header --no-annotate --all-extras --group dev pyproject.toml services/*/pyproject.toml | grep -E '^[A-Za-z0-9._-]+==' > constraints.txt
+
+audit: $(READY) ## Look for known weaknesses of the packages in constraints.txt (asks the package index)
+	$(BIN)/uv tool run pip-audit -r constraints.txt --no-deps --disable-pip
+
+sbom: $(READY) ## Write sbom.json, the bill of materials of constraints.txt, as CycloneDX
+	$(BIN)/uv tool run --from cyclonedx-bom cyclonedx-py requirements constraints.txt --of JSON -o sbom.json
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

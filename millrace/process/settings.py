@@ -257,6 +257,17 @@ class HealthSettings(BaseModel):
     """Port to listen on; 0 takes a free one, which the log's first line names."""
 
 
+class LaneBody(StrEnum):
+    """What moves records between Kafka and columns."""
+
+    PYTHON = "python"
+    """confluent-kafka, a Python object for each record."""
+    NATIVE = "native"
+    """The compiled body; a process does not start where it is not built."""
+    AUTO = "auto"
+    """The compiled body where it is built, else Python."""
+
+
 class LaunchSettings(BaseModel):
     """Which process of a launcher this one is. The launcher says it; nobody sets it by hand."""
 
@@ -292,6 +303,8 @@ class Settings(BaseSettings):
     """Folder of the local broker's data and of model files; `~/.millrace` where absent."""
     blobs: str | None = None
     """Where all machines keep model files, as any URI that fsspec knows; `<home>/blobs` where absent."""
+    lane: LaneBody = LaneBody.PYTHON
+    """What moves a scorer's records between Kafka and columns; `millrace doctor` says what `auto` comes to."""
     log: LogSettings = LogSettings()
     """What is logged, and how it looks."""
     health: HealthSettings = HealthSettings()

@@ -1,6 +1,7 @@
 """The writer of the lanes without transactions: outputs first, then whatever says that their inputs are done."""
 
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from millrace.kafka.lane.producing import CLIENT_LOG, PAUSE, producer_config
 from millrace.kafka.lane.spec import LaneSpec
 from millrace.kafka.lane.triage import REFUSALS, Recovery, StepError, explain, kafka_error
 from millrace.kafka.messages import enqueue
-from millrace.process.settings import KafkaSettings
+from millrace.process.settings import ClientConfig, KafkaSettings
 
 PATIENCE: Final = timedelta(seconds=30)
 """How long the broker may take to acknowledge an output; afterwards the client gives the output up."""
@@ -31,24 +32,23 @@ class AtLeastOnceWriter:
         # By error, the first message that met it. A C method as callback, and called for failures only: success costs
         # no Python at all.
         self._failures: dict[KafkaError, Message] = {}
-        config = {
+        config: ClientConfig = {
             **producer_config(kafka, spec),
             "message.timeout.ms": round(PATIENCE.total_seconds() * 1000),
             "delivery.report.only.error": True,
         }
-        logger: dict[str, Any] = {"logger": CLIENT_LOG}
-        self._producer: Producer | None = Producer({**config, **logger})
+        self._producer: Producer | None = self._connect(config)
 
     def begin(self) -> None:
         """See `ports.Writer`."""
-        self._failures.clear()
+        self._take_failures()
 
     def send(self, outputs: OutputBatch) -> None:
         """See `ports.Writer`."""
         give_up = time.monotonic() + PATIENCE.total_seconds()
         row = 0
         try:
-            while (row := enqueue(self._client, outputs, row, self._failures.setdefault)) < len(outputs):
+            while (row := self._enqueue(outputs, row)) < len(outputs):
                 if time.monotonic() > give_up:
                     raise StepError(Recovery.REBUILD, TransientError(f"{self._name}: its queue stays full"))
                 self._client.poll(PAUSE)
@@ -70,8 +70,8 @@ class AtLeastOnceWriter:
             left = self._client.flush(PATIENCE.total_seconds())
         except (KafkaException, SystemError) as exception:
             raise self._failed(kafka_error(exception)) from exception
-        if self._failures:
-            raise self._failed(next(iter(self._failures)))
+        if failures := self._take_failures():
+            raise self._failed(failures[0])
         if left:
             raise StepError(Recovery.REBUILD, TransientError(f"{self._name}: {left} outputs are not acknowledged"))
 
@@ -88,6 +88,20 @@ class AtLeastOnceWriter:
         if self._producer is not None:
             self._producer.purge(blocking=False)
             self._producer = None
+
+    def _connect(self, config: ClientConfig) -> Producer:
+        logger: dict[str, Any] = {"logger": CLIENT_LOG}
+        return Producer({**config, **logger})
+
+    def _enqueue(self, outputs: OutputBatch, start: int) -> int:
+        """Queue records from row `start` on as far as there is room; the row to go on from."""
+        return enqueue(self._client, outputs, start, self._failures.setdefault)
+
+    def _take_failures(self) -> Sequence[KafkaError]:
+        """Why records were not delivered, since the last call."""
+        failures = list(self._failures)
+        self._failures.clear()
+        return failures
 
     @property
     def _client(self) -> Producer:

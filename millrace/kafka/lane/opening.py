@@ -9,13 +9,11 @@ from confluent_kafka import Producer
 from millrace.core.lane import Delivery, Lane
 from millrace.kafka.admin import Admin
 from millrace.kafka.connection import QUIET, ConnectionNotes, partitions_of
-from millrace.kafka.lane.at_least_once import AtLeastOnceWriter
+from millrace.kafka.lane.bodies import body_of
 from millrace.kafka.lane.group import GroupLane
 from millrace.kafka.lane.ports import OpenWriter
-from millrace.kafka.lane.reader import KafkaReader
 from millrace.kafka.lane.shared import SharedLane
 from millrace.kafka.lane.spec import LaneSpec
-from millrace.kafka.lane.transactional import TransactionalWriter
 from millrace.process.deployment import GroupProtocol
 from millrace.process.settings import KafkaSettings
 
@@ -28,7 +26,8 @@ def open_lane(kafka: KafkaSettings, spec: LaneSpec) -> Lane:
         spec: What the lane is to be.
 
     Raises:
-        RequestError: The input topic does not exist, or the group cannot be configured as the spec says.
+        RequestError: The input topic does not exist, the group cannot be configured as the spec says, or the body that
+            the spec asks for is not built here.
         TransientError: No broker answers in time, or it is still busy with what an earlier worker left.
         FatalError: The broker refuses the credentials or the transactional id.
     """
@@ -37,7 +36,8 @@ def open_lane(kafka: KafkaSettings, spec: LaneSpec) -> Lane:
     _prepare(kafka, spec)
     match spec.delivery:
         case Delivery.AT_LEAST_ONCE:
-            return GroupLane(spec.topic, KafkaReader(kafka, spec), [lambda: AtLeastOnceWriter(kafka, spec)])
+            body = body_of(spec.body)
+            return GroupLane(spec.topic, body.reader(kafka, spec), [lambda: body.at_least_once(kafka, spec)])
         case Delivery.SHARED:
             return SharedLane(kafka, spec)
         case _:
@@ -47,14 +47,15 @@ def open_lane(kafka: KafkaSettings, spec: LaneSpec) -> Lane:
 def open_exactly_once(kafka: KafkaSettings, spec: LaneSpec) -> GroupLane:
     """Open a lane that also says which partitions are its own: what a worker with state needs. See `open_lane`."""
     _prepare(kafka, spec)
-    return GroupLane(spec.topic, KafkaReader(kafka, spec), transactional_writers(kafka, spec))
+    return GroupLane(spec.topic, body_of(spec.body).reader(kafka, spec), transactional_writers(kafka, spec))
 
 
 def transactional_writers(kafka: KafkaSettings, spec: LaneSpec) -> list[OpenWriter]:
     """The writers that take turns in an exactly-once lane."""
+    body = body_of(spec.body)
 
     def opener(transactional_id: str) -> OpenWriter:
-        return lambda: TransactionalWriter(kafka, spec, transactional_id)
+        return lambda: body.transactional(kafka, spec, transactional_id)
 
     return [opener(transactional_id) for transactional_id in spec.transactional_ids]
 

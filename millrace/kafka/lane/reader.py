@@ -69,18 +69,10 @@ class KafkaReader:
         """See `ports.Reader`."""
         self._go_back()
         self._reported.clear()
-        messages: list[Message] = []
-        try:
-            messages += self._consumer.consume(1, timeout.total_seconds())
-            if messages and limit > 1:
-                messages += self._consumer.consume(limit - 1, linger.total_seconds())
-        except KafkaException as error:
-            self._judge([kafka_error(error)], has_records=False)
-        errors = [*self._reported, *filter(None, map(Message.error, messages))]
-        if errors:
-            messages = [message for message in messages if message.error() is None]
-            self._judge(errors, has_records=bool(messages))
-        return self._delivered(to_batch(self._spec.topic, messages))
+        batch, errors = self._fetch(limit, timeout, linger)
+        if errors := [*self._reported, *errors]:
+            self._judge(errors, has_records=len(batch) > 0)
+        return self._delivered(batch)
 
     def owned(self) -> Set[TopicPartition]:
         """See `ports.Reader`."""
@@ -121,6 +113,25 @@ class KafkaReader:
         self._consumer.close()
         self._owned.clear()
 
+    def _fetch(self, limit: int, timeout: timedelta, linger: timedelta) -> tuple[RecordBatch, list[KafkaError]]:
+        """What the client has, and what it reports among the records. The hooks are called inside."""
+        messages: list[Message] = []
+        errors: list[KafkaError] = []
+        try:
+            messages += self._consumer.consume(1, timeout.total_seconds())
+            if messages and limit > 1:
+                messages += self._consumer.consume(limit - 1, linger.total_seconds())
+        except KafkaException as error:
+            errors.append(kafka_error(error))
+        errors += filter(None, map(Message.error, messages))
+        if errors:
+            messages = [message for message in messages if message.error() is None]
+        return to_batch(self._spec.topic, messages), errors
+
+    def _connect(self, config: ClientConfig) -> Consumer:
+        callbacks: dict[str, Any] = {"error_cb": self._reported.append, "logger": CLIENT_LOG}
+        return Consumer({**config, **callbacks})
+
     def _join(self) -> Consumer:
         config: ClientConfig = {
             "group.id": self._spec.group,
@@ -136,8 +147,7 @@ class KafkaReader:
             "log.connection.close": False,
             **self._group_config(),
         }
-        callbacks: dict[str, Any] = {"error_cb": self._reported.append, "logger": CLIENT_LOG}
-        consumer = Consumer({**self._kafka.client(**config), **callbacks})
+        consumer = self._connect(self._kafka.client(**config))
         consumer.subscribe(
             [self._spec.topic],
             on_assign=self._calls(self._on_assign),

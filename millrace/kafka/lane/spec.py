@@ -6,6 +6,7 @@ from datetime import timedelta
 from millrace.core.errors import RequestError
 from millrace.core.lane import Delivery
 from millrace.process.deployment import GroupProtocol, Start
+from millrace.process.settings import LaneBody
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class LaneSpec:
         alternate: Whether two transactional producers take turns, so that a transaction need not wait for the markers
             of the one before it.
         compression: Of the outputs; a librdkafka codec name.
+        body: What moves the records. A shared lane has only the Python body.
     """
 
     deployment: str
@@ -41,6 +43,7 @@ class LaneSpec:
     transaction_timeout: timedelta = timedelta(seconds=10)
     alternate: bool = True
     compression: str = "none"
+    body: LaneBody = LaneBody.PYTHON
 
     def __post_init__(self) -> None:
         if self.slot < 0:

@@ -62,8 +62,7 @@ class TransactionalWriter:
             # The client asks again after this long; its default of 100 ms would be the cost of every transaction.
             "retry.backoff.ms": 5,
         }
-        logger: dict[str, Any] = {"logger": CLIENT_LOG}
-        self._producer: Producer | None = Producer({**config, **logger})
+        self._producer: Producer | None = self._connect(config)
         try:
             self._step(Step.INIT, self._client.init_transactions, time.monotonic() + TAKE_OVER.total_seconds())
         except StepError as error:
@@ -83,7 +82,7 @@ class TransactionalWriter:
         def queue_rest(patience: float) -> None:
             nonlocal row
             give_up = time.monotonic() + patience
-            while (row := enqueue(self._client, outputs, row)) < len(outputs):
+            while (row := self._enqueue(outputs, row)) < len(outputs):
                 if time.monotonic() > give_up:
                     raise StepError(
                         Recovery.ABORT,
@@ -117,6 +116,14 @@ class TransactionalWriter:
             # Its own `close` would wait for the broker; what is open is the successor's to settle.
             self._producer.purge(blocking=False)
             self._producer = None
+
+    def _connect(self, config: ClientConfig) -> Producer:
+        logger: dict[str, Any] = {"logger": CLIENT_LOG}
+        return Producer({**config, **logger})
+
+    def _enqueue(self, outputs: OutputBatch, start: int) -> int:
+        """Queue records from row `start` on as far as there is room; the row to go on from."""
+        return enqueue(self._client, outputs, start)
 
     @property
     def _client(self) -> Producer:

@@ -4,6 +4,7 @@ import pytest
 
 from millrace.core.lane import Delivery
 from millrace.process.deployment import GroupProtocol
+from millrace.process.settings import LaneBody
 from millrace.testing.contracts.kafka_world import MakeWorld
 from millrace.testing.contracts.lane import GroupLaneContract, LaneContract, LaneWorld
 
@@ -22,6 +23,10 @@ class TestAtLeastOnce(GroupLaneContract):
 
 
 class TestShared(LaneContract):
+    @pytest.fixture
+    def body(self) -> LaneBody:
+        return LaneBody.PYTHON  # there is no other
+
     @pytest.fixture
     def world(self, make_world: MakeWorld) -> LaneWorld:
         return make_world(delivery=Delivery.SHARED)

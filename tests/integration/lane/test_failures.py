@@ -48,6 +48,7 @@ class WorkerProcess:
             "protocol": world.spec.group_protocol.value,
             "session_secs": session.total_seconds(),
             "transaction_secs": world.spec.transaction_timeout.total_seconds(),
+            "body": world.spec.body.value,
         }
         script = Path(__file__).with_name("worker.py")
         self.process = subprocess.Popen(

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from millrace.kafka.lane import LaneSpec
 from millrace.process.deployment import GroupProtocol
-from millrace.process.settings import KafkaSettings
+from millrace.process.settings import KafkaSettings, LaneBody
 from millrace.testing.contracts.kafka_world import KafkaWorld
 from millrace.testing.contracts.lane import Worker
 
@@ -27,6 +27,7 @@ def main() -> None:
         group_protocol=GroupProtocol(order["protocol"]),
         session_timeout=timedelta(seconds=order["session_secs"]),
         transaction_timeout=timedelta(seconds=order["transaction_secs"]),
+        body=LaneBody(order["body"]),
     )
     world = KafkaWorld(KafkaSettings(bootstrap=order["bootstrap"]), spec, order["output_topic"])
     worker = Worker(world, spec.slot)

@@ -14,7 +14,7 @@ from millrace.kafka.outputs import ensure_output_topics
 from millrace.process.clock import SystemClock
 from millrace.process.deployment import Deployment
 from millrace.process.lifecycle import ExitCode, Phase, Shutdown
-from millrace.process.settings import KafkaSettings, Settings
+from millrace.process.settings import KafkaSettings, LaneBody, Settings
 from millrace.service import Surroundings, run_service, watched
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
@@ -77,7 +77,7 @@ class Scorer:
             )
             models = ServedModels(registry, deployment, Compiler(deployment, codec, clock), telemetry.models)
             stack.enter_context(closing(models))
-            lane = open_lane(self.kafka, lane_spec(deployment, self.slot))
+            lane = open_lane(self.kafka, lane_spec(deployment, self.slot, self.settings.lane))
             stack.enter_context(closing(lane))
             topic = deployment.handovers_topic
             loop = ScoringLoop(
@@ -124,7 +124,7 @@ def batch_policy(deployment: Deployment) -> BatchPolicy:
     )
 
 
-def lane_spec(deployment: Deployment, slot: int) -> LaneSpec:
+def lane_spec(deployment: Deployment, slot: int, body: LaneBody) -> LaneSpec:
     """The lane that a deployment declares, for one of its workers."""
     return LaneSpec(
         deployment=deployment.deployment,
@@ -135,4 +135,5 @@ def lane_spec(deployment: Deployment, slot: int) -> LaneSpec:
         group_protocol=deployment.group.protocol,
         start_at=deployment.source.start,
         session_timeout=deployment.group.session_timeout,
+        body=body,
     )
