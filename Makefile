@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 SEEDS  ?= 200
+WORKERS ?= 2
 READY  := $(VENV)/.ready
 SECRETS := .millrace/compose/secrets.env
 COMPOSE := docker compose --env-file $(SECRETS) --file compose/compose.yaml
