@@ -33,8 +33,8 @@ up: $(READY) ## Run the weather story, and leave it running with its web page
 down: $(READY) ## Stop what `make up` left running
 	MILLRACE_HOME=.millrace/demo $(BIN)/millrace down
 
-test: lint native-where-possible ## Lint, type-check and run every test on a real broker
-	$(BIN)/python -m pytest
+test: lint native-where-possible ## Lint, type-check and run every test on a real broker (WORKERS=2 side by side)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-fast: $(READY) ## Only the tests that need no broker (seconds)
 	$(BIN)/python -m pytest -m "unit or property or contract or simulation"
