@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from millrace.core.errors import RequestError
+from millrace.core.errors import RequestError, TransientError
 from millrace.kafka.free_ports import choose_ports
 from millrace.kafka.jars import KAFKA_VERSION
 from millrace.kafka.probe import answers
@@ -14,11 +14,15 @@ from millrace.kafka.server import HOST, Ports, server_properties
 from millrace.testing.broker import BorrowedBroker
 from millrace.testing.waiting import eventually
 
+if TYPE_CHECKING:
+    from testcontainers.core.container import DockerContainer
+
 IMAGE: Final = f"apache/kafka:{KAFKA_VERSION}"
 _DATA: Final = Path("/var/lib/kafka/data")
 _INSIDE: Final = Ports(client=9092, internal=9094, controller=9093)
 _START_WITHIN: Final = timedelta(seconds=120)
 _ONE_TRY: Final = timedelta(seconds=10)
+_LOG_CHARACTERS: Final = 2_000
 
 
 def broker_environment(port: int) -> dict[str, str]:
@@ -42,15 +46,23 @@ def container_broker() -> Iterator[BorrowedBroker]:
 
     Raises:
         RequestError: testcontainers is not installed, no engine answers, or the engine has no such image.
+        TransientError: The broker does not answer; the error has the end of its log.
     """
     port = choose_ports(seed=0).client
-    with _running(broker_environment(port), port):
-        eventually(lambda: answers(HOST, port, patience=_ONE_TRY), within=_START_WITHIN, what=f"an answer from {IMAGE}")
+    with _running(broker_environment(port), port) as container:
+        try:
+            eventually(lambda: answers(HOST, port, patience=_ONE_TRY), within=_START_WITHIN)
+        except AssertionError as error:
+            said = b"".join(container.get_logs()).decode("utf-8", "replace")[-_LOG_CHARACTERS:]
+            raise TransientError(
+                f"the broker in a container of {IMAGE} does not answer; it said: {said}",
+                remedy="try again, or run the tests with --broker local",
+            ) from error
         yield BorrowedBroker(f"{HOST}:{port}")
 
 
 @contextmanager
-def _running(environment: Mapping[str, str], port: int) -> Iterator[None]:
+def _running(environment: Mapping[str, str], port: int) -> Iterator["DockerContainer"]:
     try:
         from docker.errors import DockerException  # noqa: PLC0415 -- comes with the extra `containers`
         from testcontainers.core.container import DockerContainer  # noqa: PLC0415
@@ -68,6 +80,6 @@ def _running(environment: Mapping[str, str], port: int) -> Iterator[None]:
             remedy="start Docker and let it pull that image, or run the tests with --broker local",
         ) from error
     try:
-        yield
+        yield container
     finally:
         container.stop()
