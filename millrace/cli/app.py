@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from millrace.cli import (
+    acls,
     answers,
     audit,
     batch,
@@ -56,6 +57,7 @@ for room in (
     answers,
     history,
     keys,
+    acls,
     send,
     watch,
     explain,

@@ -27,6 +27,10 @@ _SLICE: Final = timedelta(seconds=1)
 _GIVE_UP: Final = timedelta(seconds=2)
 """How long to go on when every address refuses: nobody listens there, and waiting rarely changes that."""
 
+READER_GROUP: Final = "millrace-reader"
+"""Named by whoever reads without belonging to a group. Nothing is ever committed under it, but the client asks for its
+coordinator, and an authoriser wants to hear that this user may know of it."""
+
 QUIET: Final[ClientConfig] = {"log_level": 2}
 """librdkafka writes its troubles to stderr; ours are raised."""
 

@@ -16,7 +16,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from millrace.core.errors import MillraceError, TransientError
 from millrace.core.records import NextOffset, Offset
 from millrace.kafka.admin import Admin
-from millrace.kafka.connection import QUIET, ConnectionNotes, partitions_of
+from millrace.kafka.connection import QUIET, READER_GROUP, ConnectionNotes, partitions_of
 from millrace.kafka.history import Json
 from millrace.process.settings import KafkaSettings
 
@@ -233,7 +233,7 @@ class ControlView:
 
 _SETTINGS: Final = {
     **QUIET,
-    "group.id": "unused",
+    "group.id": READER_GROUP,
     "enable.auto.commit": False,
     "isolation.level": "read_committed",
     "auto.offset.reset": "earliest",

@@ -100,7 +100,12 @@ _MEANINGS: Final[tuple[tuple[frozenset[int], type[MillraceError], str, str], ...
         "the broker refused the credentials",
         "check MILLRACE_KAFKA__SASL_USERNAME, __SASL_PASSWORD and __SASL_MECHANISM",
     ),
-    (_RIGHTS, FatalError, "not allowed", "ask for an ACL that allows it to this user"),
+    (
+        _RIGHTS,
+        FatalError,
+        "not allowed",
+        "ask for an ACL that allows it to this user: `millrace acls DEPLOYMENT` prints what each service needs",
+    ),
     (
         _HANDSHAKE,
         FatalError,

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from millrace.core.errors import RequestError
 from millrace.core.records import RecordBatch
-from millrace.kafka.connection import QUIET, ConnectionNotes, partitions_of
+from millrace.kafka.connection import QUIET, READER_GROUP, ConnectionNotes, partitions_of
 from millrace.kafka.reading import Reader, Until
 from millrace.process.settings import KafkaSettings
 
@@ -26,7 +26,7 @@ def offsets_at(kafka: KafkaSettings, topic: str, when: datetime) -> dict[int, in
         FatalError: The broker refuses this client.
     """
     doing, notes = f"looking up a time in {topic!r}", ConnectionNotes()
-    settings = {"group.id": "unused", "enable.auto.commit": False, "isolation.level": "read_committed", **QUIET}
+    settings = {"group.id": READER_GROUP, "enable.auto.commit": False, "isolation.level": "read_committed", **QUIET}
     consumer = Consumer({**kafka.client(**settings), "error_cb": notes.heard})
     try:
         numbers = partitions_of(consumer, topic, notes, doing=doing)

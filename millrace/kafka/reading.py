@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from millrace.core.errors import RequestError, TransientError
 from millrace.core.records import Coordinates, RecordBatch
-from millrace.kafka.connection import QUIET, ConnectionNotes, Link, partitions_of
+from millrace.kafka.connection import QUIET, READER_GROUP, ConnectionNotes, Link, partitions_of
 from millrace.kafka.messages import to_batch
 from millrace.process.settings import ClientConfig, KafkaSettings
 
@@ -85,7 +85,7 @@ class Reader:
         start: Start = Position.EARLIEST,
         until: Until = Until.NOW,
         partitions: Sequence[int] | None = None,
-        group: str = "millrace-reader",
+        group: str = READER_GROUP,
     ) -> None:
         self._topic = topic
         self._doing = f"reading {topic!r}"
