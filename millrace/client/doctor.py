@@ -22,7 +22,8 @@ from millrace.core.errors import FatalError, MillraceError, RequestError
 from millrace.core.records import TopicPartition
 from millrace.kafka.admin import Admin, Ends, hanging
 from millrace.kafka.cluster import Cluster, describe_cluster
-from millrace.process.settings import KafkaSettings, Settings
+from millrace.kafka.lane import native_library
+from millrace.process.settings import KafkaSettings, LaneBody, Settings
 from millrace.store.describing import StoreFacts, describe_store
 from millrace.store.finding import find_redis
 
@@ -88,6 +89,7 @@ def examine_machine(settings: Settings) -> Iterator[Check]:
     yield judge_packages({name: _installed(name) for name in FLOORS})
     yield judge_providers(_providers())
     yield judge_computing(_self_tests())
+    yield _lane(settings.lane)
     yield judge_processor(_processor_flags(), len(os.sched_getaffinity(0)), platform.machine())
     yield judge_threads({name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ})
     yield judge_java(_java_version())
@@ -166,6 +168,20 @@ def judge_providers(found: Sequence[str]) -> Check:
         return Check("onnx runtime", State.ERROR, "it has no CPU provider", "install onnxruntime again")
     names = [name.removesuffix("ExecutionProvider") for name in found]
     return Check("onnx runtime", State.OK, f"providers {', '.join(names)}")
+
+
+def judge_lane(wanted: LaneBody, native: str | None) -> Check:
+    """Which body moves a scorer's records, and why.
+
+    Args:
+        wanted: What MILLRACE_LANE says.
+        native: The version of librdkafka under the native body; None where it is not built.
+    """
+    built = "the native body is not built" if native is None else f"the native body is built, on librdkafka {native}"
+    if wanted is LaneBody.NATIVE and native is None:
+        return Check("lane", State.ERROR, f"{built}, and MILLRACE_LANE=native", "make native, or MILLRACE_LANE=auto")
+    runs = LaneBody.PYTHON if native is None or wanted is LaneBody.PYTHON else LaneBody.NATIVE
+    return Check("lane", State.OK, f"{runs.value}: MILLRACE_LANE is {wanted.value}, and {built}")
 
 
 def judge_computing(found: Mapping[str, float | str]) -> Check:
@@ -268,6 +284,13 @@ def judge_transactions(held_back: Sequence[TopicPartition], waited: timedelta) -
         f"open for more than {waited.total_seconds():.0f} s, readers wait: {_some(held_back)}",
         "start the scorer of that deployment again, or abort it: kafka-transactions.sh find-hanging, then abort",
     )
+
+
+def _lane(wanted: LaneBody) -> Check:
+    try:
+        return judge_lane(wanted, native_library())
+    except FatalError as error:
+        return Check("lane", State.ERROR, error.message, error.remedy)
 
 
 def _transactions(admin: Admin, topics: Iterable[str], sleep: Callable[[float], None]) -> Check:

@@ -4,7 +4,8 @@
 """
 
 from millrace.kafka.lane.group import GroupLane
+from millrace.kafka.lane.native import native_library
 from millrace.kafka.lane.opening import open_exactly_once, open_lane
 from millrace.kafka.lane.spec import LaneSpec
 
-__all__ = ["GroupLane", "LaneSpec", "open_exactly_once", "open_lane"]
+__all__ = ["GroupLane", "LaneSpec", "native_library", "open_exactly_once", "open_lane"]

@@ -33,6 +33,7 @@ def body_of(wanted: LaneBody) -> Body:
 
     Raises:
         RequestError: The native body is asked for and not built here.
+        FatalError: It is built and cannot be loaded.
     """
     if wanted is LaneBody.PYTHON:
         return PYTHON

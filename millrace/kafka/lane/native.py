@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from confluent_kafka import KafkaError
 
+from millrace.core.errors import FatalError
 from millrace.core.records import OutputBatch, RecordBatch
 from millrace.kafka.lane.at_least_once import AtLeastOnceWriter
 from millrace.kafka.lane.producing import CLIENT_LOG
@@ -25,10 +26,20 @@ MODULE: Final = "millrace_native"
 
 
 def native_library() -> str | None:
-    """The version of librdkafka under the native body; None where the body is not built."""
+    """The version of librdkafka under the native body; None where the body is not built.
+
+    Raises:
+        FatalError: It is built, but does not find its way into this confluent-kafka.
+    """
     if find_spec(MODULE) is None:
         return None
-    version: str = import_module(MODULE).LIBRDKAFKA
+    try:
+        version: str = import_module(MODULE).LIBRDKAFKA
+    except ImportError as error:
+        raise FatalError(
+            f"the native lane cannot be loaded: {error}",
+            remedy="build it again with `make native`, or set MILLRACE_LANE=python",
+        ) from error
     return version
 
 

