@@ -14,7 +14,11 @@ from millrace.core.control.keys import Role
 from millrace.core.errors import RequestError
 
 app = typer.Typer()
-_keys = typer.Typer(help="Make, list, rotate and revoke API keys.", no_args_is_help=True)
+_keys = typer.Typer(
+    help="Make, list, rotate and revoke API keys.",
+    no_args_is_help=True,
+    epilog=examples(("millrace keys list", "who has a key, and until when?")),
+)
 app.add_typer(_keys, name="keys", rich_help_panel="Access")
 
 _UNITS = {"m": 60, "h": 3_600, "d": 86_400}
