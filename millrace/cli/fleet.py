@@ -167,10 +167,16 @@ def metrics(
     ] = None,
     *,
     launcher: Launcher = None,
+    json: Json = False,
 ) -> None:
-    """Print metrics in Prometheus' text format."""
+    """Print metrics in Prometheus' text format; as JSON its lines, one object each."""
     with ControlClient(launcher) as control:
-        typer.echo(control.metrics(slot), nl=False)
+        found = control.metrics(slot)
+    if json:
+        for line in found.splitlines():
+            print_json({"slot": slot, "line": line})
+    else:
+        typer.echo(found, nl=False)
 
 
 @app.command(
