@@ -230,8 +230,10 @@ unsafe fn positions_of(py: Python<'_>, list: *const api::PartitionList) -> PyRes
     let class = py.import("confluent_kafka")?.getattr("TopicPartition")?;
     let found = PyList::empty(py);
     // SAFETY: the list has `count` elements.
-    let elements = unsafe { std::slice::from_raw_parts((*list).elements, (*list).count as usize) };
-    for element in elements {
+    let (elements, count) = unsafe { ((*list).elements, (*list).count as usize) };
+    for index in 0..count {
+        // SAFETY: as above.
+        let element = unsafe { &*elements.add(index) };
         Failure::check_code(element.err)?;
         found.append(class.call1((text(element.topic), element.partition, element.offset))?)?;
     }
@@ -343,7 +345,9 @@ unsafe extern "C" fn on_rebalance(
     });
     // SAFETY: the list is the client's and lives during the call.
     let done = unsafe {
-        if CStr::from_ptr(api::rebalance_protocol(handle)) != c"COOPERATIVE" {
+        // A member that leaves before it has joined has no protocol.
+        let protocol = api::rebalance_protocol(handle);
+        if protocol.is_null() || CStr::from_ptr(protocol) != c"COOPERATIVE" {
             Failure::check_code(api::assign(handle, if is_assigned { partitions } else { ptr::null() }))
         } else if is_assigned {
             Failure::check(api::incremental_assign(handle, partitions))
