@@ -258,6 +258,7 @@ def test_s72_a_command_and_the_client_send_the_same_request(operation: str, laun
 def test_the_history_shows_what_became_of_what(
     launcher: Recorder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     before, after = {"scale": 1, "model": "rain"}, {"scale": 3, "model": "rain"}
     changed = {"before": {"t": {"rain": before}}, "after": {"t": {"rain": after}}, "result": "changed"}
     refused = {"before": {}, "after": {}, "result": {"operation": "put", "error": "this takes the role operator"}}

@@ -46,7 +46,9 @@ class Loop:
     partitions: int = 2
 
     def __post_init__(self) -> None:
-        topics = [TopicSpec(self.features, self.partitions), TopicSpec(self.labels, self.partitions), RETRAIN_TOPIC]
+        forever = {"retention.ms": "-1"}  # the records of the tests are old
+        streams = [TopicSpec(topic, self.partitions, forever) for topic in (self.features, self.labels)]
+        topics = [*streams, RETRAIN_TOPIC]
         Admin(self.broker.kafka).ensure_topics(topics)
 
     @property
