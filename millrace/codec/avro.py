@@ -194,7 +194,7 @@ class _Fields:
 
     def _narrow(self, wide: NDArray[Any], dtype: DType) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """The values in their type, and which of them are beyond it, None for none."""
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN is a NaN like others
             narrow = wide.astype(dtype.numpy, copy=False)
         if narrow is wide or (dtype is DType.FLOAT32 and self._signature.not_finite is NotFinite.ALLOW):
             return narrow, None

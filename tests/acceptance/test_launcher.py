@@ -196,7 +196,10 @@ def submit(control: ControlClient, code: str, **rest: Any) -> str:  # noqa: ANN4
 
 
 def is_running(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_s62_what_is_launched_has_an_id_and_is_among_the_processes(
