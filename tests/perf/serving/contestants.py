@@ -30,6 +30,8 @@ from millrace.testing.waiting import eventually
 ROOT: Final = Path(__file__).resolve().parents[3]
 MLSERVER: Final = ROOT / ".venv-mlserver" / "bin"
 _STARTING: Final = timedelta(seconds=300)
+_SAID_CHARACTERS: Final = 4000
+"""So much of what a server said last is shown with its failure."""
 
 _TRAIN: Final = """
 import joblib
@@ -140,7 +142,10 @@ def _process(command: list[str], folder: Path, environment: dict[str, str], log:
     ):
         try:
             yield psutil.Process(process.pid)
-            assert process.poll() is None, log.read_text()
+            assert process.poll() is None, "it ended by itself"
+        except AssertionError as failure:
+            failure.add_note(log.read_text()[-_SAID_CHARACTERS:])
+            raise
         finally:
             process.terminate()
 
