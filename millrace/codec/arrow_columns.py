@@ -171,7 +171,7 @@ def _narrow(found: NDArray[Any], feature: Feature, not_finite: NotFinite) -> NDA
         return found
     if feature.dtype in _FLOATS:
         # Through a double, as integers of the other formats go, so that all give equal bits.
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN is a NaN like others
             same = found.dtype == feature.dtype.numpy
             made = found if same else found.astype(np.float64).astype(feature.dtype.numpy)
         beyond = not_finite is NotFinite.REJECT and not np.isfinite(made).all()

@@ -62,7 +62,7 @@ def _scores(signature: Signature, raw: Mapping[str, NDArray[np.generic]], rows: 
             f"output {signature.score_output!r} has type {found.dtype} instead of numbers", remedy=_EXPORT_AGAIN
         )
     # A double beyond the range of a float becomes infinite, which the caller refuses as not finite.
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN is a NaN like others
         scores = found.astype(np.float32, copy=False)
     if signature.task is Task.REGRESSION and found.shape in {(rows,), (rows, 1)}:
         return scores.reshape(rows)

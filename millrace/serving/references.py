@@ -228,7 +228,7 @@ def _as_feature(found: Tensor, feature: Feature, not_finite: NotFinite) -> Tenso
         made = found.astype(wanted, order="C", copy=False)
     else:
         # Through a double, as numbers of the other formats go, so that all give equal bits.
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN is a NaN like others
             made = (found.astype(np.float64) if wanted.kind == "f" else found).astype(wanted, order="C")
         if wanted.kind == "i" and not np.array_equal(made, found):
             raise InvalidRecordError(Reason.NOT_FINITE, f"field {feature.name!r} has values beyond {feature.dtype}")
