@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,15 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 import tritonclient.http as triton
 from gateway_stage import GatewayStage
-from numpy.typing import NDArray
 from scorer_stream import Stream
 from tritonclient.utils import InferenceServerException
+from weather_rows import ROWS, SEED, WEATHER, WEIGHTS, as_json, by_batch, random_rows, yes_scores
 
 from millrace.client.explaining import Verdict, explain
 from millrace.client.models import Models
 from millrace.client.transforms import Transforms, fit_transform
 from millrace.core.errors import Reason, RequestError
-from millrace.core.outputs import Outputs
 from millrace.core.records import Coordinates
 from millrace.kafka.reading import find
 from millrace.process.settings import Settings
@@ -36,68 +35,8 @@ from millrace.serving.training import EVENT_ID, EVENT_TIME, LABEL
 from millrace.testing.broker import Broker
 from millrace.testing.models import linear_bundle
 from millrace.transform import Program, Transform, Transformed
-from millrace_batch.adapters.reading import Piece
-from millrace_batch.adapters.scoring import TableScoring
 from millrace_launcher.adapters.examining import Examiner
 from millrace_trainer.adapters.making import make_candidate
-
-ROWS: Final = 10_000
-
-WEATHER: Final[dict[str, Any]] = {
-    "transform": "weather",
-    "input": [
-        {"name": "temp_f", "type": "float64", "nullable": True},
-        {"name": "wind", "type": "float32", "nullable": True},
-        {"name": "rain", "type": "string"},
-        {"name": "sky", "type": "string"},
-        {"name": "time", "type": "timestamp"},
-        {"name": "sensor", "type": "int64"},
-    ],
-    "steps": [
-        {"step": "compute", "into": "temp", "expression": "(temp_f - 32) / 1.8"},
-        {"step": "fill", "columns": ["temp"], "learn_value": "mean"},
-        {"step": "clip", "columns": ["temp"], "quantiles": [0.01, 0.99]},
-        {"step": "to_number", "columns": ["rain"], "decimal": ",", "missing": ["", "-"]},
-        {"step": "fill", "columns": ["rain", "wind"], "value": 0.0},
-        {"step": "date_parts", "column": "time", "parts": ["hour", "day_of_year"], "timezone": "Europe/Berlin"},
-        {"step": "compute", "into": "season", "expression": "cos(time_day_of_year / 58.1) + exp(-wind * wind / 100)"},
-        {"step": "one_hot", "column": "sky", "most": 5},
-        {"step": "bucket", "column": "temp", "into": "warmth", "quantiles": 5},
-        {"step": "scale", "columns": ["temp", "wind", "rain"], "by": "standard"},
-        {"step": "filter", "where": "sensor != 3 or time_hour < 12"},
-        {"step": "compute", "into": "a", "expression": "temp * season + sky_clear"},
-        {"step": "compute", "into": "b", "expression": "log1p(abs(rain)) - warmth / 5"},
-        {"step": "compute", "into": "c", "expression": "wind / (1 + time_hour)"},
-        {"step": "cast", "columns": {"a": "float32"}},
-    ],
-    "output": [{"name": "a", "type": "float32"}, {"name": "b"}, {"name": "c", "nullable": True}],
-}
-"""A document of more than a dozen steps, some of which learn, leave rows out, or refuse them."""
-
-
-def random_rows(count: int, *, seed: int) -> pa.Table:
-    """Rows such as weather stations send: some values are missing, some cannot be read."""
-    random = np.random.default_rng(seed)
-    temp = np.where(random.random(count) < 0.1, np.nan, random.normal(60, 25, count))
-    wind = np.where(random.random(count) < 0.1, np.nan, random.gamma(2, 3, count)).astype(np.float32)
-    rain = np.array([f"{value:.2f}".replace(".", ",") for value in random.gamma(0.5, 4, count)], object)
-    rain[random.random(count) < 0.1] = "-"
-    rain[random.random(count) < 0.02] = "much"
-    return pa.table(
-        {
-            "temp_f": pa.array(temp, from_pandas=True),
-            "wind": pa.array(wind, from_pandas=True),
-            "rain": pa.array(rain.tolist(), pa.string()),
-            "sky": pa.array(random.choice(["clear", "rain", "fog", "snow", ""], count).tolist(), pa.string()),
-            "time": pa.array(random.integers(0, 2**41, count), pa.int64()).cast(pa.timestamp("ms")),
-            "sensor": pa.array(random.integers(-5, 6, count)),
-        }
-    )
-
-
-def as_json(table: pa.Table) -> list[bytes]:
-    plain = table.set_column(table.schema.get_field_index("time"), "time", table.column("time").cast(pa.int64()))
-    return [json.dumps(row).encode() for row in plain.to_pylist()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +63,13 @@ class Weather:
 def weather(broker: Broker, tmp_path: Path) -> Weather:
     settings = Settings(home=tmp_path / "home")
     stream = Stream(broker, settings, f"s-{uuid.uuid4().hex[:10]}")
-    table = random_rows(ROWS, seed=44)
+    table = random_rows(ROWS, seed=SEED)
     data, document = tmp_path / "rows.parquet", tmp_path / "weather.json"
     pq.write_table(table, data)
     document.write_text(json.dumps({**WEATHER, "transform": stream.name}))
     program = fit_transform(Transform.load(document), data)
     entry = Transforms(broker.kafka).push(program)
-    linear_bundle(tmp_path / "bundle", name=stream.model, weights=(1, -1, 0.5))
+    linear_bundle(tmp_path / "bundle", name=stream.model, weights=WEIGHTS)
     Models(broker.kafka, settings).push(tmp_path / "bundle", transform=entry.reference)
     return Weather(stream, table, program, entry.reference, tmp_path)
 
@@ -142,10 +81,6 @@ def model(weather: Weather) -> Iterator[LoadedModel]:
     loaded = load(bundle, version=entry.version)
     yield loaded
     loaded.close()
-
-
-def yes_scores(outputs: Outputs) -> NDArray[np.float32]:
-    return np.ascontiguousarray(outputs.scores[:, 1])
 
 
 def live(weather: Weather) -> dict[int, bytes]:
@@ -161,19 +96,6 @@ def live(weather: Weather) -> dict[int, bytes]:
     return {each["source"]["offset"]: np.float32(each["outputs"]["scores"]["yes"]).tobytes() for each in predictions}
 
 
-def by_batch(weather: Weather, model: LoadedModel) -> dict[int, bytes]:
-    """The same by the batch scorer, in splits of a file."""
-    scoring = TableScoring(model, None, ())
-    found: dict[int, bytes] = {}
-    for start in range(0, ROWS, 3_333):
-        piece = weather.table.slice(start, 3_333)
-        scored = scoring.score(Piece(piece, np.arange(start, start + len(piece)), len(piece)), path="rows")
-        assert scored.table is not None
-        rows, scores = scored.table.column("source_row").to_pylist(), scored.table.column("score_yes").to_numpy()
-        found |= {row: score.tobytes() for row, score in zip(rows, scores, strict=True)}
-    return found
-
-
 def by_training(weather: Weather, model: LoadedModel) -> dict[int, bytes]:
     """The same by the model on the rows that a training function is given."""
     module, learned_from = weather.folder / "learning.py", weather.folder / "learned_from.parquet"
@@ -183,7 +105,7 @@ def by_training(weather: Weather, model: LoadedModel) -> dict[int, bytes]:
         f"    pq.write_table(table, {str(learned_from)!r})\n"
         f"    return {str(weather.folder / 'again')!r}\n"
     )
-    linear_bundle(weather.folder / "again", name=weather.stream.model, weights=(1, -1, 0.5))
+    linear_bundle(weather.folder / "again", name=weather.stream.model, weights=WEIGHTS)
     meta = {
         EVENT_ID: pa.array(list(map(str, range(ROWS)))),
         EVENT_TIME: pa.array(np.arange(ROWS)),
@@ -261,7 +183,7 @@ def test_s44_ten_thousand_rows_have_equal_bits_live_in_training_in_batch_and_by_
     answers = live(weather)
     assert len(answers) > ROWS // 2
     assert by_training(weather, model) == answers
-    assert by_batch(weather, model) == answers
+    assert by_batch(model, weather.table) == answers
     assert by_request(weather, sorted(answers)) == answers
 
 
