@@ -108,9 +108,12 @@ def test_images_of_this_project_are_built_from_their_dockerfiles() -> None:
 
 
 def test_three_brokers_lose_nothing_with_one_of_them() -> None:
-    brokers = [service["environment"] for name, service in services().items() if re.fullmatch(r"kafka-\d", name)]
-    assert len(brokers) == 3
-    assert {each["KAFKA_NODE_ID"] for each in brokers} == {1, 2, 3}
-    for each in brokers:
-        assert each["KAFKA_DEFAULT_REPLICATION_FACTOR"] == each["KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR"] == 3
-        assert each["KAFKA_MIN_INSYNC_REPLICAS"] == each["KAFKA_TRANSACTION_STATE_LOG_MIN_ISR"] == 2
+    brokers = [service for name, service in services().items() if re.fullmatch(r"kafka-\d", name)]
+    assert {each["environment"]["KAFKA_NODE_ID"] for each in brokers} == {1, 2, 3}
+    assert all("./kafka:/mnt/shared/config:ro" in each["volumes"] for each in brokers)
+    lines = (FILE.parent / "kafka" / "server.properties").read_text().splitlines()
+    settings = dict(line.split("=", 1) for line in lines if "=" in line)
+    assert len(settings["controller.quorum.voters"].split(",")) == len(brokers) == 3
+    for topics in ("default.", "offsets.topic.", "transaction.state.log."):
+        assert settings[f"{topics}replication.factor"] == "3"
+    assert settings["min.insync.replicas"] == settings["transaction.state.log.min.isr"] == "2"
