@@ -1,12 +1,15 @@
 """Worker processes, of which any may die at any time."""
 
 import multiprocessing
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.forkserver import ensure_running
+from types import ModuleType
 from typing import Final
 
 from millrace_batch.adapters.worker import Assignment, Died, Told, work
@@ -21,7 +24,22 @@ _FORKS.set_forkserver_preload(["millrace_batch.adapters.worker"])
 
 def prepare() -> None:
     """Begin to import what workers need, in a process beside this one. Returns at once; `Pool` does it, too."""
-    ensure_running()
+    with _no_main():
+        ensure_running()
+
+
+@contextmanager
+def _no_main() -> Iterator[None]:
+    """Nothing that workers would have to import again, which is what multiprocessing tells them of `__main__`.
+
+    They need nothing of the program that started them: importing it took each of them longer than to load its model.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +73,8 @@ class Pool:
         ours, theirs = _FORKS.Pipe()
         name = f"millrace-batch-{number}"
         process = _FORKS.Process(target=work, args=(self._assignment, theirs), name=name, daemon=True)
-        process.start()
+        with _no_main():
+            process.start()
         theirs.close()
         self._workers[number] = _Worker(process, ours)
 
