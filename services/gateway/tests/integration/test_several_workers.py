@@ -5,7 +5,8 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -17,7 +18,7 @@ from prediction_topic import PredictionTopic
 from scorer_stream import MakeStream
 
 from millrace.testing.waiting import eventually
-from millrace_gateway.adapters.haproxy import configuration
+from millrace_gateway.adapters.haproxy import HaproxyPlace, configuration
 from millrace_gateway.settings import GatewaySettings
 
 BODY = {"inputs": [{"name": "features", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}
@@ -47,17 +48,18 @@ def test_a_draining_worker_behind_haproxy_loses_no_request(
     folder = tmp_path_factory.mktemp("h")  # paths of sockets must be short
     options = stage.options(haproxy={"socket": folder / "s", "workers": 2})
     stopping = threading.Event()
-    outcomes: list[int] = []
+    outcomes: list[str] = []
 
     def ask_rest() -> None:
         with httpx.Client(base_url=stage.url, timeout=10) as client:
             while not stopping.is_set():
-                outcomes.append(client.post(f"/v2/models/{s.name}/infer", json=BODY).status_code)
+                response = client.post(f"/v2/models/{s.name}/infer", json=BODY)
+                outcomes.append("answered" if response.is_success else response.text)
 
     def ask_grpc() -> None:
         with triton.InferenceServerClient(stage.target) as client:
             while not stopping.is_set():
-                outcomes.append(200 if client.is_model_ready(s.name) else 404)
+                outcomes.append("answered" if client.is_model_ready(s.name) else "not ready")
 
     with (
         haproxy(options, folder),
@@ -76,7 +78,47 @@ def test_a_draining_worker_behind_haproxy_loses_no_request(
             stopping.set()
             for each in asking:
                 each.result(timeout=30)
-    assert set(outcomes) == {200}
+    assert set(outcomes) == {"answered"}
+
+
+@contextmanager
+def slow_worker(checked: threading.Semaphore) -> Iterator[int]:
+    """A stand-in of a worker that answers after more than the interval of HAProxy's checks; the port."""
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            threading.Event().wait(0.8)
+            checked.release()
+            with suppress(ConnectionError):  # HAProxy did not wait
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as worker:
+        serving = threading.Thread(target=worker.serve_forever)
+        serving.start()
+        try:
+            yield worker.server_port
+        finally:
+            worker.shutdown()
+            serving.join()
+
+
+def test_a_worker_that_is_slow_to_answer_is_not_taken_for_dead(
+    stage: GatewayStage, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("h")
+    options = stage.options(haproxy={"socket": folder / "s", "workers": 1})
+    checked = threading.Semaphore(0)
+    with slow_worker(checked) as port, haproxy(options, folder):
+        assert options.haproxy.socket is not None
+        HaproxyPlace(options.haproxy.socket, 0).open(rest_port=port, grpc_port=port)
+        for _ in range(3):
+            assert checked.acquire(timeout=30)
+        assert httpx.get(stage.url, timeout=30).status_code == 200
 
 
 def test_a_draining_worker_behind_haproxy_sends_its_subscribers_to_another(

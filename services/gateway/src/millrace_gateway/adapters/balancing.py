@@ -47,6 +47,7 @@ async def behind_haproxy(
             async with asyncio.timeout(drain.total_seconds()):
                 await asyncio.to_thread(place.close)
                 await end_streams()
+                await asyncio.sleep(_TURN_SECS)  # what was dealt out a moment ago may not be counted yet
                 while await asyncio.to_thread(place.requests):
                     await asyncio.sleep(_TURN_SECS)
         except TimeoutError:

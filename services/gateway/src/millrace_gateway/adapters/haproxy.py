@@ -32,6 +32,9 @@ defaults
     timeout server 75s
     timeout tunnel 1h
     timeout http-request {head_secs}s
+    # Slow is not dead: where nobody listens any more, a check is refused at once. Without this one takes no longer than
+    # `inter`, and workers of a busy machine are all taken for dead, each request with a 503.
+    timeout check 5s
     # A worker that dies between two checks has taken nothing in yet: another one is asked.
     option redispatch 1
     retries 3
