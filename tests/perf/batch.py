@@ -1,21 +1,22 @@
 """Batch scoring beside ONNX Runtime alone: `python -m tests.perf.batch`. One JSON line each, a table on stderr.
 
-One thread of the model, one worker, the same Parquet file, the same trees. ONNX Runtime alone scores a matrix that is
-in memory already: what no job can beat that has to read and write files. The plain loop is what one writes in a
-notebook, the pandas loop what most do. The job reads ahead in a thread of its own; its workers' imports count in the
-first run only.
-With MILLRACE_SPARK_PYTHON set, the same job runs on Spark, whose start of some seconds counts in every run.
+The same Parquet file, the same trees, one thread of the model; at last as many as there are cores. ONNX Runtime alone
+scores a matrix that is in memory already: what no job can beat that has to read and write files. The plain loop is what
+one writes in a notebook, the pandas loop what most do. The job reads ahead in a thread of its own. What a job costs
+before its first row, whatever it reads, is told apart: the first of a process imports what workers need.
+
+The pandas loop and the same job on Spark, whose start of some seconds counts in every run, are measured where there is
+Spark's environment: that of `make test-spark`, or the one whose Python MILLRACE_SPARK_PYTHON names.
 """
 
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -40,14 +41,30 @@ from millrace_batch.logic.progress import Progress
 
 FEATURES: Final = tuple(f"f{number:02d}" for number in range(30))
 _CHUNK: Final = 65_536
+_ALONE: Final = "onnxruntime alone"
+_ERRORS_ONLY: Final = 3
+_SPLIT: Final = 250_000
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Rows a second and CPU seconds per million rows of one run, and the memory of whoever did it."""
+class Spent:
+    """What one run took: seconds, and CPU seconds of all its processes."""
 
-    rows_per_sec: float
-    cpu_secs_per_million: float
+    secs: float
+    cpu_secs: float
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """Scores all rows. The argument is the number of the run.
+
+    Attributes:
+        work: Does it.
+        base: Whom its ratios are of.
+    """
+
+    work: Callable[[int], Spent]
+    base: str = _ALONE
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -60,40 +77,61 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="millrace-batch-perf-") as name:
         folder = Path(name)
         bundle, source = _trees(folder / "bundle"), _file(folder / "rows.parquet", options.rows)
-        matrix = _matrix(pa.parquet.read_table(source))
-        session = _session(bundle)
-        contestants: dict[str, Callable[[int], float | None]] = {
-            "onnxruntime alone": lambda number: _alone(session, matrix),
-            "plain loop": lambda number: _loop(session, source, folder / f"loop-{number}.parquet"),
-            "millrace batch": lambda number: _job(bundle, source, folder / f"job-{number}"),
-        }
-        if other := os.environ.get("MILLRACE_SPARK_PYTHON"):  # pandas, too, is in its environment
-            script = Path(__file__).with_name("pandas_loop.py")
-            command = [other, str(script), str(bundle.model), str(source)]
-            contestants["pandas loop"] = lambda number: _run(command, folder / f"pandas-{number}.parquet")
-            cluster = Cluster(other, "local[1]", {"spark.ui.enabled": "false", "spark.log.level": "ERROR"})
-            contestants["millrace batch on Spark"] = lambda number: _job(
-                bundle, source, folder / f"spark-{number}", cluster
-            )
-        runs: dict[str, list[Run]] = {who: [] for who in contestants}
+        _show_start(bundle, folder)
+        contestants = _contestants(bundle, source, folder)
+        runs: dict[str, list[Spent]] = {who: [] for who in contestants}
         for number in range(options.runs):
-            for who, work in contestants.items():
+            for who, contestant in contestants.items():
                 console.print(f"{who}, {number + 1} of {options.runs}", style="dim")
-                runs[who].append(_measure(lambda work=work, number=number: work(number), options.rows))  # type: ignore[misc]
-    _show(console, runs, options.rows)
+                runs[who].append(contestant.work(number))
+    _show(console, contestants, runs, options.rows)
 
 
-def _measure(work: Callable[[], float | None], rows: int) -> Run:
-    """What it takes; `work` returns the CPU seconds of processes that are not children of this one."""
-    cpu, started = _cpu(), time.monotonic()
-    elsewhere = work() or 0.0
-    return Run(rows / (time.monotonic() - started), (_cpu() - cpu + elsewhere) * 1e6 / rows)
+def _contestants(bundle: Bundle, source: Path, folder: Path) -> dict[str, Contestant]:
+    matrix, session, cores = _matrix(pa.parquet.read_table(source)), _session(bundle, 1), os.cpu_count() or 1
+    found = {
+        _ALONE: Contestant(lambda _: _timed(lambda: _alone(session, matrix))),
+        "plain loop": Contestant(
+            lambda number: _timed(lambda: _loop(session, source, folder / f"loop-{number}.parquet"))
+        ),
+        "millrace batch": Contestant(lambda number: _job(bundle, source, folder / f"job-{number}")),
+    }
+    if (other := _spark_python()) is not None:  # pandas, too, is in its environment
+        cluster = Cluster(str(other), "local[1]", {"spark.ui.enabled": "false", "spark.log.level": "ERROR"})
+        found["pandas loop"] = Contestant(
+            lambda number: _pandas(other, bundle, source, folder / f"pandas-{number}.parquet")
+        )
+        found["millrace batch on Spark"] = Contestant(
+            lambda number: _job(bundle, source, folder / f"spark-{number}", cluster=cluster)
+        )
+    if cores > 1:
+        base, several = f"{_ALONE}, {cores} threads", _session(bundle, cores)
+        found[base] = Contestant(lambda _: _timed(lambda: _alone(several, matrix)), base)
+        found[f"millrace batch, {cores} workers"] = Contestant(
+            lambda number: _job(bundle, source, folder / f"jobs-{number}", workers=cores), base
+        )
+    return found
 
 
-def _cpu() -> float:
-    """CPU seconds of this process and of the children that have ended."""
-    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+def _spark_python() -> Path | None:
+    named = os.environ.get("MILLRACE_SPARK_PYTHON")
+    found = Path(named) if named else Path(__file__).parents[2] / ".venv-spark" / "bin" / "python"
+    return found if found.exists() else None
+
+
+def _show_start(bundle: Bundle, folder: Path) -> None:
+    """What jobs of next to nothing take."""
+    small = _file(folder / "small.parquet", 1_000)
+    first, following = (_job(bundle, small, folder / f"small-{number}") for number in range(2))
+    figures = {"first_secs": round(first.secs, 2), "next_secs": round(following.secs, 2)}
+    sys.stdout.write(json.dumps({"batch": "start of a job", **figures}) + "\n")
+
+
+def _timed(work: Callable[[], None]) -> Spent:
+    """What it takes this process."""
+    cpu, started = time.process_time(), time.monotonic()
+    work()
+    return Spent(time.monotonic() - started, time.process_time() - cpu)
 
 
 def _trees(folder: Path) -> Bundle:
@@ -115,7 +153,7 @@ def _trees(folder: Path) -> Bundle:
 def _file(path: Path, rows: int) -> Path:
     random = np.random.default_rng(6)
     columns = {name: random.normal(size=rows).astype(np.float32) for name in FEATURES}
-    pa.parquet.write_table(pa.table({"id": np.arange(rows), **columns}), path, row_group_size=250_000)
+    pa.parquet.write_table(pa.table({"id": np.arange(rows), **columns}), path, row_group_size=_SPLIT)
     return path
 
 
@@ -123,9 +161,10 @@ def _matrix(table: pa.Table) -> np.ndarray[tuple[int, int], np.dtype[np.float32]
     return np.stack([table.column(name).to_numpy() for name in FEATURES], axis=1)
 
 
-def _session(bundle: Bundle) -> onnxruntime.InferenceSession:
+def _session(bundle: Bundle, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = _ERRORS_ONLY
     assert bundle.model is not None
     return onnxruntime.InferenceSession(bundle.model, options, providers=["CPUExecutionProvider"])
 
@@ -153,39 +192,60 @@ def _loop(session: onnxruntime.InferenceSession, source: Path, target: Path) -> 
             writer.write_table(pa.table([table.column("id"), labels, scores.astype(np.float32)], schema=schema))
 
 
-def _run(command: Sequence[str], target: Path) -> None:
-    subprocess.run([*command, str(target)], check=True, capture_output=True)
+def _pandas(python: Path, bundle: Bundle, source: Path, target: Path) -> Spent:
+    """It measures itself, and so without its imports."""
+    script = Path(__file__).with_name("pandas_loop.py")
+    command = [str(python), str(script), str(bundle.model), str(source), str(target)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return Spent(**json.loads(said))
 
 
-def _job(bundle: Bundle, source: Path, target: Path, cluster: Cluster | None = None) -> float:
+def _job(bundle: Bundle, source: Path, target: Path, *, workers: int = 1, cluster: Cluster | None = None) -> Spent:
     pids: list[int] = []
     spent: dict[int, float] = {}
 
     def look(_: Progress) -> None:
-        """Workers are children of the process that they are copies of, executors of Spark's driver."""
+        """CPU seconds so far of the workers, or of Spark's driver and its executors."""
         for pid in pids:
             for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
-                if process.ppid() != os.getpid():
-                    times = process.cpu_times()
-                    spent[process.pid] = times.user + times.system
+                times = process.cpu_times()
+                spent[process.pid] = times.user + times.system
 
-    job = Job(input=str(source), output=str(target), digest=bundle.digest, model="trees/1", keep=("id",))
-    resources = Resources(bundle.directory, workers=1, cluster=cluster)
-    done = run_job(job, resources, on_start=pids.extend, on_progress=look)
-    assert done.scored == done.read
-    return sum(spent.values())
-
-
-def _show(console: Console, runs: dict[str, list[Run]], rows: int) -> None:
-    table = Table(
-        "", "rows/s", "CPU s per million", "of ONNX Runtime alone", title=f"{rows:,} rows, 100 trees, one thread"
+    job = Job(
+        input=str(source),
+        output=str(target),
+        digest=bundle.digest,
+        model="trees/1",
+        keep=("id",),
+        split_rows=_SPLIT if workers > 1 else 1_000_000,
     )
-    base = median(run.rows_per_sec for run in runs["onnxruntime alone"])
-    for who, found in runs.items():
-        speed, cpu = median(run.rows_per_sec for run in found), median(run.cpu_secs_per_million for run in found)
+    resources = Resources(bundle.directory, workers=workers, cluster=cluster)
+
+    def run() -> None:
+        done = run_job(job, resources, on_start=pids.extend, on_progress=look)
+        assert done.scored == done.read
+
+    coordinator = _timed(run)
+    return Spent(coordinator.secs, coordinator.cpu_secs + sum(spent.values()))
+
+
+def _show(
+    console: Console, contestants: Mapping[str, Contestant], runs: Mapping[str, Sequence[Spent]], rows: int
+) -> None:
+    table = Table(
+        "", "rows/s", "CPU s per million", "rows/s of ONNX Runtime's", "CPU", title=f"{rows:,} rows, 100 trees, medians"
+    )
+    medians = {
+        who: Spent(median(run.secs for run in found), median(run.cpu_secs for run in found))
+        for who, found in runs.items()
+    }
+    for who, spent in medians.items():
+        base, speed, cpu = medians[contestants[who].base], rows / spent.secs, spent.cpu_secs * 1e6 / rows
+        ratios = (base.secs / spent.secs, base.cpu_secs / spent.cpu_secs)
         figures = {"rows": rows, "rows_per_sec": round(speed), "cpu_secs_per_million": round(cpu, 2)}
-        sys.stdout.write(json.dumps({"batch": who, **figures, "of_onnxruntime": round(speed / base, 2)}) + "\n")
-        table.add_row(who, f"{speed:,.0f}", f"{cpu:.2f}", f"{speed / base:.2f}")
+        of = {"of_onnxruntime": round(ratios[0], 2), "of_onnxruntime_cpu": round(ratios[1], 2)}
+        sys.stdout.write(json.dumps({"batch": who, **figures, **of}) + "\n")
+        table.add_row(who, f"{speed:,.0f}", f"{cpu:.2f}", *(f"{ratio:.2f}" for ratio in ratios))
     console.print(table)
 
 
