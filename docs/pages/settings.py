@@ -10,8 +10,14 @@ from docs.pages.markdown import GENERATED, code, table
 from millrace.process.deployment import Deployment
 from millrace.process.settings import Settings
 from millrace_gateway.settings import PREFIX, GatewaySettings
+from millrace_launcher.settings import (
+    CONTAINERS_PREFIX,
+    KUBERNETES_PREFIX,
+    ContainerSettings,
+    KubernetesSettings,
+    LauncherSettings,
+)
 from millrace_launcher.settings import PREFIX as LAUNCHER_PREFIX
-from millrace_launcher.settings import LauncherSettings
 from millrace_trainer.settings import Training
 
 ELSEWHERE: Final = (
@@ -48,6 +54,10 @@ def settings_page() -> str:
         _variables(Settings, "MILLRACE_"),
         "A launcher reads these as well:",
         _variables(LauncherSettings, LAUNCHER_PREFIX),
+        "One whose runner is `container` reads these:",
+        _variables(ContainerSettings, CONTAINERS_PREFIX),
+        "One whose runner is `kubernetes` reads these:",
+        _variables(KubernetesSettings, KUBERNETES_PREFIX),
         "A gateway reads these, too:",
         table(
             ("variable", "type", "default", "meaning"),

@@ -1,7 +1,7 @@
 """The composition root of the daemon: everything is put together here, and nowhere else."""
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -102,7 +102,7 @@ class Daemon:
             log.info("starting", node=folder.node, kafka=self.kafka.bootstrap, url=url, health=told.url)
             kinds = load_kinds()
             view = stack.enter_context(FleetView(self.kafka, kinds))
-            runner = load_runner(self.own.runner)(folder)
+            runner = stack.enter_context(closing(load_runner(self.own.runner)(folder)))
             heart = self._heart(folder, url, kinds, stack.enter_context(Reporter(self.kafka)), told.health)
             heart.beat()  # Before anything is adopted: what runs here lives by this lease.
             agent = self._agent(view, runner, kinds, stack)

@@ -2,17 +2,21 @@
 
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field, SecretStr, StringConstraints, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from millrace.core.control.restarts import RestartPolicy
+from millrace.core.errors import RequestError
 from millrace.process.fleet import own_node_name
 from millrace.process.refusal import refusal
 from millrace.process.settings import variable_name
 
 PREFIX = "MILLRACE_LAUNCHER__"
+CONTAINERS_PREFIX = "MILLRACE_CONTAINERS__"
+KUBERNETES_PREFIX = "MILLRACE_KUBERNETES__"
 
 
 class LauncherSettings(BaseSettings):
@@ -44,7 +48,8 @@ class LauncherSettings(BaseSettings):
     memory_mb: Annotated[int, Field(ge=1)] | None = None
     """Memory that processes may be given, MiB; all of it where absent."""
     runner: str = "local"
-    """What runs processes: `local`, on this machine; or the name of an entry point of the group `millrace.runners`."""
+    """What runs this node's processes: `local`, on this machine; `container`, in containers of this machine;
+    `kubernetes`, in Pods of a cluster; or the name of another entry point of the group `millrace.runners`."""
     installer: str = ""
     """Command of `millrace env sync`, which is given `NAME==VERSION` for each library; uv's or pip's where absent."""
     hung_secs: Annotated[float, Field(ge=1, le=3_600)] = 30
@@ -75,3 +80,75 @@ class LauncherSettings(BaseSettings):
             return cls(**{name: value for name, value in given.items() if value is not None})
         except ValidationError as error:
             raise refusal(error, subject="the launcher's settings", name=partial(variable_name, PREFIX)) from None
+
+
+class ContainerSettings(BaseSettings):
+    """How the runner `container` runs processes: `MILLRACE_CONTAINERS__*`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", use_attribute_docstrings=True, env_prefix=CONTAINERS_PREFIX, env_ignore_empty=True
+    )
+
+    engine: Path = Path("/var/run/docker.sock")
+    """Socket of the engine: Docker's, or another one's that answers as Docker does."""
+    images: dict[str, str] = {}
+    """Images by kind of process, as JSON: `{"scorer": "registry/scorer:1"}`; `millrace/<kind>:0.1.0` for others. They
+    must be on the machine."""
+    network: str = "host"
+    """Network of the containers. With `host` they reach a broker on this machine's loopback; on any other one the
+    addresses that brokers advertise must lead somewhere from there."""
+    user: Annotated[str, StringConstraints(pattern=r"^[1-9]\d*(:\d+)?$")] = "10001:10001"
+    """User and group of the processes, as numbers; never root."""
+    mounts: list[str] = []
+    """Further folders of this machine, as JSON: `["/data:/data:ro"]`. The folder of model files is always there."""
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            RequestError: A variable is not valid; names it.
+        """
+        try:
+            return cls()
+        except (ValidationError, SettingsError) as error:
+            raise _refused(error, CONTAINERS_PREFIX, "the settings of containers") from None
+
+
+class KubernetesSettings(BaseSettings):
+    """How the runner `kubernetes` runs processes: `MILLRACE_KUBERNETES__*`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", use_attribute_docstrings=True, env_prefix=KUBERNETES_PREFIX, env_ignore_empty=True
+    )
+
+    url: str = ""
+    """Address of the API; where absent, the one that Kubernetes tells every Pod."""
+    account: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+    """Folder with the files `token` and `ca.crt`, which the API is spoken to with."""
+    namespace: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")] = "millrace"
+    """Where Pods are made."""
+    images: dict[str, str] = {}
+    """Images by kind of process, as JSON; `millrace/<kind>:0.1.0` for others."""
+    process_account: str = "millrace-process"
+    """Service account of the Pods, which may read the node's Lease and nothing else."""
+    claim: str = "millrace-blobs"
+    """PersistentVolumeClaim of the model files; Pods have none where empty."""
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            RequestError: A variable is not valid; names it.
+        """
+        try:
+            return cls()
+        except (ValidationError, SettingsError) as error:
+            raise _refused(error, KUBERNETES_PREFIX, "the settings of Pods") from None
+
+
+def _refused(error: ValidationError | SettingsError, prefix: str, subject: str) -> RequestError:
+    if isinstance(error, ValidationError):
+        return refusal(error, subject=subject, name=partial(variable_name, prefix))
+    return RequestError(f"{subject} cannot be read: {error}", remedy="lists and mappings are written as JSON")

@@ -59,6 +59,9 @@ class FakeRunner:
         """See `Runner.log`."""
         return self._said.get(slot, [])[-lines:]
 
+    def close(self) -> None:
+        """See `Runner.close`."""
+
     def _say(self, slot: Slot, line: str) -> None:
         self._said.setdefault(slot, []).append(line)
 

@@ -1,150 +1,40 @@
-"""What the launcher counts on in whatever runs processes: the same for the local runner and one without processes."""
+"""The contract of runners, on processes of this machine and on none at all."""
 
-import os
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import timedelta
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
+from runner_contract import Bench, RunnerContract, python_program
 
-from millrace.core.control.fleet import Slot
 from millrace.core.errors import RequestError
-from millrace.testing.waiting import eventually
 from millrace_launcher.adapters import plugins
 from millrace_launcher.adapters.place import NodeFolder
 from millrace_launcher.adapters.plugins import load_runner
-from millrace_launcher.logic.ports import Launch, Runner, Running
-
-SLOT, OTHER = Slot("rain", "scorer", 1), Slot("rain", "scorer", 2)
-PROGRAMS = {
-    "waits": (
-        "import signal, sys\ndef end(*_): print('drained', flush=True); sys.exit(0)\n"
-        "signal.signal(15, end); print('up', flush=True)\nwhile True: signal.pause()"
-    ),
-    "fails": "import sys; sys.exit('no such model')",
-}
-
-Program = Callable[[str], tuple[str, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """A runner, and how its programs are called."""
+class TestRunners(RunnerContract):
+    """The local runner, and a fake one that a package adds."""
 
-    runner: Runner
-    program: Program
-
-    def start(self, what: str, *, number: int = 1, slot: Slot = SLOT) -> None:
-        """Start a program."""
-        environment = {"PATH": os.environ["PATH"]}
-        self.runner.start(Launch(slot, number, self.program(what), environment, 0.5, 1 << 30))
-
-    def await_line(self, line: str) -> None:
-        """Wait until the program has said this."""
-        eventually(lambda: line in self.runner.log(SLOT, lines=100), what=f"the line {line!r}")
-
-    def await_end(self) -> Running:
-        """Wait until the program is over."""
-        eventually(lambda: self.only().has_ended, what="the end of the process")
-        return self.only()
-
-    def only(self) -> Running:
-        """The only process."""
-        [found] = self.runner.processes()
-        return found
-
-
-@pytest.fixture(params=["local", "fake"])
-def bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    folder = NodeFolder(tmp_path, "a")
-    folder.path.mkdir(parents=True)
-    folder.renew(1e9, timedelta(days=1))
-    added = EntryPoints([EntryPoint("fake", "fake_runner:make_fake", plugins.RUNNERS)])
-    monkeypatch.setattr(plugins, "entry_points", lambda **_: added)
-    runner = load_runner(request.param)(folder)
-    yield Bench(runner, _python if request.param == "local" else _by_name)
-    for running in runner.processes():
-        runner.kill(running.slot)
-    eventually(lambda: all(found.has_ended for found in runner.processes()), what="the end of all processes")
-
-
-def _python(what: str) -> tuple[str, ...]:
-    return (sys.executable, "-u", "-c", PROGRAMS[what])
+    @pytest.fixture(params=["local", "fake"])
+    def bench(self, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+        """A runner of its own for each test."""
+        folder = NodeFolder(tmp_path, "a")
+        folder.path.mkdir(parents=True)
+        folder.renew(1e9, timedelta(days=1))
+        added = EntryPoints([EntryPoint("fake", "fake_runner:make_fake", plugins.RUNNERS)])
+        monkeypatch.setattr(plugins, "entry_points", lambda **_: added)
+        runner = load_runner(request.param)(folder)
+        with Bench(runner, python_program if request.param == "local" else _by_name).closing() as made:
+            yield made
 
 
 def _by_name(what: str) -> tuple[str, ...]:
     return (what,)
 
 
-def test_a_slot_has_one_process_and_slots_do_not_meet(bench: Bench) -> None:
-    assert list(bench.runner.processes()) == []
-    bench.start("waits")
-    bench.await_line("up")
-    found = bench.only()
-    assert (found.slot, found.launch, found.has_ended, found.is_draining, found.why) == (SLOT, 1, False, False, "")
-    with pytest.raises(RequestError, match="rain/scorer/1 runs already"):
-        bench.start("waits", number=2)
-    bench.start("waits", slot=OTHER)
-    assert {each.slot for each in bench.runner.processes()} == {SLOT, OTHER}
-
-
-def test_draining_lets_it_end_by_itself(bench: Bench) -> None:
-    bench.start("waits")
-    bench.await_line("up")
-    bench.runner.drain(SLOT)
-    ended = bench.await_end()
-    assert (ended.exit_code, ended.is_draining) == (0, True)
-    assert list(bench.runner.log(SLOT, lines=9)) == ["up", "drained"]
-
-
-def test_an_end_by_itself_has_a_reason_and_does_not_change(bench: Bench) -> None:
-    bench.start("fails")
-    ended = bench.await_end()
-    assert (ended.exit_code, ended.is_draining, ended.why) == (1, False, "exit code 1: no such model")
-    assert ended.ended_ms is not None
-    bench.runner.drain(SLOT)
-    bench.runner.kill(SLOT)
-    assert bench.only() == ended
-
-
-def test_a_kill_was_asked_for_unless_there_is_a_reason(bench: Bench) -> None:
-    bench.start("waits")
-    bench.await_line("up")
-    bench.runner.kill(SLOT)
-    assert bench.await_end().is_draining
-    bench.start("waits", number=2)
-    eventually(lambda: bench.only().launch == 2, what="the second process")
-    eventually(lambda: list(bench.runner.log(SLOT, lines=9)).count("up") == 2, what="its words")
-    bench.runner.kill(SLOT, why="hung: it has not answered for 31 s")
-    ended = bench.await_end()
-    assert (ended.is_draining, ended.why) == (False, "hung: it has not answered for 31 s")
-
-
-def test_what_is_forgotten_is_not_mentioned_and_its_words_stay(bench: Bench) -> None:
-    bench.start("waits")
-    bench.await_line("up")
-    bench.runner.forget(SLOT)
-    assert bench.only().slot == SLOT, "it runs"
-    bench.runner.drain(SLOT)
-    bench.await_end()
-    bench.runner.forget(SLOT)
-    assert list(bench.runner.processes()) == []
-    assert "drained" in list(bench.runner.log(SLOT, lines=9))
-    bench.start("fails", number=2)
-    eventually(bench.runner.processes, what="the next one")
-    assert bench.only().launch == 2
-
-
-def test_nothing_happens_to_nothing(bench: Bench) -> None:
-    for act in (bench.runner.drain, bench.runner.kill, bench.runner.forget):
-        act(SLOT)
-    assert list(bench.runner.log(SLOT, lines=9)) == []
-
-
 def test_a_runner_that_nobody_knows_is_refused_with_the_list() -> None:
     with pytest.raises(RequestError, match="no runner 'cloud'") as refused:
         load_runner("cloud")
-    assert refused.value.remedy == "known runners: local"
+    assert refused.value.remedy == "known runners: container, local"

@@ -14,21 +14,20 @@ from millrace.core.control.tending import Decline, Drain, Forget, Start, tend
 from millrace.core.errors import RequestError, TransientError
 from millrace.process.settings import KafkaSettings, Settings
 from millrace_launcher.adapters.inventory import fingerprint, installed_versions
-from millrace_launcher.adapters.local import HEALTH_PORT, free_port
+from millrace_launcher.adapters.local import free_port
 from millrace_launcher.adapters.local_store import LocalStore
 from millrace_launcher.adapters.probing import Prober, Readiness
 from millrace_launcher.adapters.reporting import Reporter
 from millrace_launcher.adapters.view import FleetView
 from millrace_launcher.logic.kinds import READY, Kind
 from millrace_launcher.logic.liveness import Vigil
-from millrace_launcher.logic.ports import Launch, Runner, Running
+from millrace_launcher.logic.ports import HEALTH_PORT, Launch, Runner, Running
 from millrace_launcher.logic.reporting import describe
 from millrace_launcher.logic.stores import needs_online_store
 from millrace_launcher.settings import PREFIX
 
 log = structlog.get_logger()
 
-_UNSEEN: Final = Readiness(is_ready=False, why="starting")
 _AT_WORK: Final = Readiness(is_ready=True, why="at work")
 """What is known of a process that serves nothing."""
 
@@ -125,12 +124,12 @@ class Agent:
         """The latest process of each slot of this node, as it is now."""
         found = self.runner.processes()
         asked = (running for running in found if not running.has_ended and not running.is_draining)
-        answers = self.prober.ask(running for running in asked if running.pid is not None)
+        answers = self.prober.ask(running for running in asked if not running.waits)
         self._end_what_hangs(found, answers)
         now_ms = self.clock.wall_ms()
         here = dict(self._declined)
         for running in found:
-            answer = answers.get(running.slot, _UNSEEN if running.url else _AT_WORK)
+            answer = answers.get(running.slot) or _unasked(running)
             declined = self._declined.get(running.slot)
             if declined is None or declined.launch < running.launch:
                 here[running.slot] = describe(
@@ -230,6 +229,13 @@ class Agent:
             if process is not None:
                 _say(process, self._told.get(slot))
         self._told = dict(here)
+
+
+def _unasked(running: Running) -> Readiness:
+    """What is known of a process that was not asked."""
+    if running.waits or running.url:
+        return Readiness(is_ready=False, why=running.waits or "starting")
+    return _AT_WORK
 
 
 def _say(process: Process, before: Process | None) -> None:

@@ -22,9 +22,7 @@ from millrace.core.errors import FatalError, RequestError
 from millrace.process.lifecycle import DRAIN
 from millrace_launcher.adapters import keeper
 from millrace_launcher.logic.exits import explain_exit
-from millrace_launcher.logic.ports import Launch, Running
-
-HEALTH_PORT: Final = "MILLRACE_HEALTH__PORT"
+from millrace_launcher.logic.ports import HEALTH_PORT, Launch, Running
 
 _LOG_BYTES: Final = 4 << 20
 _GRACE_SECS: Final = DRAIN.total_seconds() + 2
@@ -97,6 +95,9 @@ class LocalRunner:
         for launch in sorted(self._launches(slot), key=lambda path: int(path.name)):
             kept.extend(_lines(launch))
         return list(kept)
+
+    def close(self) -> None:
+        """See `Runner.close`."""
 
     def _look(self, slot: Slot, folder: Path) -> Running:
         if (known := self._ended.get(folder)) is not None:
@@ -211,6 +212,7 @@ def _running(slot: Slot, folder: Path) -> Running:
         ended_ms=(ended_ms or _latest_change_ms(folder)) if has_ended else None,
         exit_code=state.get("exit_code"),
         why=why,
+        waits="" if has_ended or state.get("pid") else "starting",
     )
 
 

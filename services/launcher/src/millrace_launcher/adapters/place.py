@@ -42,8 +42,13 @@ class NodeFolder:
 
     @property
     def lease(self) -> Path:
-        """Until when the node's processes may run, as seconds of CLOCK_BOOTTIME."""
-        return self.path / "lease"
+        """Until when the node's processes may run, as seconds of CLOCK_BOOTTIME. Its folder is shown to containers."""
+        return self.path / "standing" / "lease"
+
+    @property
+    def containers(self) -> Path:
+        """Where it is written down what containers shall start."""
+        return self.path / "containers"
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -86,7 +91,8 @@ class NodeFolder:
             sent: When the heartbeat was sent, not when it was acknowledged; `boot_seconds`.
             lease: How long after that they may run.
         """
-        partial = self.path / "lease.partial"
+        self.lease.parent.mkdir(exist_ok=True)
+        partial = self.lease.with_name("lease.partial")
         partial.write_text(f"{sent + lease.total_seconds():.3f}")
         partial.replace(self.lease)
 

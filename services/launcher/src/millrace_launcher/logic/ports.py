@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from millrace.core.control.fleet import Slot
+
+HEALTH_PORT: Final = "MILLRACE_HEALTH__PORT"
+"""Environment variable of the port on which a process serves its health."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Running:
         ended_ms: When it ended.
         exit_code: How; negative for a signal, None where nobody saw it.
         why: What the end came from, in one line; empty while it runs.
+        waits: Why its program has not begun yet, in one line; empty once it has.
     """
 
     slot: Slot
@@ -57,6 +61,7 @@ class Running:
     ended_ms: int | None = None
     exit_code: int | None = None
     why: str = ""
+    waits: str = ""
 
 
 class Runner(Protocol):
@@ -91,3 +96,6 @@ class Runner(Protocol):
 
     def log(self, slot: Slot, *, lines: int) -> Iterable[str]:
         """The last lines that the latest processes of a slot said, oldest first, also after they ended."""
+
+    def close(self) -> None:
+        """Release what this object holds. The processes run on."""
