@@ -31,7 +31,7 @@ def test_a_killed_task_manager_loses_and_doubles_nothing(stream: MakeStream, fli
     with running_cluster(flink.python, tmp_path / "cluster", task_managers=2) as cluster:
         options = ("--until-end", "--parallelism", "4", "--checkpoint-secs", "0.5", "--cluster", cluster.address)
         with flink.started("score", "--file", written_down(s, s.name, tmp_path), *options) as job:
-            eventually(lambda: committed() > 0, within=timedelta(minutes=3), what="first predictions")
+            eventually(lambda: committed() > 0, within=timedelta(minutes=10), what="first predictions")
             cluster.kill("task-manager-0")
             cluster.start("task-manager-2", "taskmanager.sh")
             seen = committed()

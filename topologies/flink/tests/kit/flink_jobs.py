@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 ROOT = Path(__file__).parents[4]
-LONGEST = timedelta(minutes=4)
+LONGEST = timedelta(minutes=12)
 
 
 @dataclass(frozen=True, slots=True)
