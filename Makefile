@@ -11,7 +11,7 @@ SERVICES := $(patsubst %/pyproject.toml,-e %,$(wildcard services/*/pyproject.tom
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up down test native lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-s3 test-compose test-observability test-gpu compose-up compose-down compose-demo simulate chaos bench figures proto docs lock audit sbom clean
+.PHONY: help setup demo up down test native lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-s3 test-compose test-observability test-gpu images compose-up compose-down compose-demo simulate chaos bench figures proto docs lock audit sbom clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,7 +57,7 @@ test-flink: $(READY) ## Score and make features on a real Flink, in an environme
 test-s3: $(READY) ## Batch scoring and copying on a real S3 server, which Go builds once
 	bash tests/s3/run.sh
 
-test-compose: $(READY) ## Start the compose stack, kill a broker and a node under load, and count; needs Docker
+test-compose: $(READY) ## The weather story in containers, then a stack that loses and replaces its parts; needs Docker
 	bash tests/compose/run.sh
 
 test-observability: $(READY) ## Alert rules and dashboards; the rules' own tests need promtool (Debian: prometheus)
@@ -78,6 +78,9 @@ fmt: $(READY) ## Format and fix what can be fixed
 
 $(SECRETS):
 	@mkdir -p $(@D) && umask 077 && $(PYTHON) compose/new_secrets.py > $@
+
+images: ## Build the images of all services (MILLRACE_BUILD_NETWORK=host where containers reach no index)
+	docker compose --file compose/images.yaml build
 
 compose-up: $(SECRETS) ## Start three brokers, two nodes, a gateway and Redis in containers (PROFILES="--profile ui")
 	$(COMPOSE) $(PROFILES) up --build --detach --wait
