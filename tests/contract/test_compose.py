@@ -11,7 +11,7 @@ ROOT: Final = Path(__file__).parents[2]
 FILE: Final = ROOT / "compose" / "compose.yaml"
 
 PROFILES: Final = {"observability", "ui", "registry", "flink", "spark", "demo", "haproxy", "services"}
-CORE: Final = {"kafka-1", "kafka-2", "kafka-3", "redis", "launcher-1", "launcher-2", "gateway"}
+CORE: Final = {"kafka-1", "kafka-2", "kafka-3", "redis", "launcher-1", "launcher-2"}
 WRITABLE: Final = {"flink-jobmanager", "flink-taskmanager", "spark-master", "spark-worker"}
 """Their images' entry points write beside themselves."""
 ENDS_BY_ITSELF: Final = {"demo"}

