@@ -4,6 +4,9 @@ Every method is one question or one order, waits for the answer within the admin
 `millrace.kafka.errors`. Nothing is cached.
 """
 
+# The client's own error codes are public and begin with an underscore.
+# ruff: noqa: SLF001
+
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -26,14 +29,16 @@ from confluent_kafka.admin import (
 
 from millrace.core.errors import RequestError, TransientError
 from millrace.core.records import NextOffset, Offset, TopicPartition
-from millrace.kafka.connection import QUIET, ConnectionNotes
+from millrace.kafka.connection import QUIET, ConnectionNotes, await_metadata
 from millrace.kafka.errors import code_of
 from millrace.process.settings import ClientConfig, KafkaSettings
 
 Result = TypeVar("Result")
 
 _LIMIT: Final = timedelta(seconds=15)
+_ONE_BROKER: Final = timedelta(seconds=3)
 _POLL_SECS: Final = 0.02
+_SLICE_SECS: Final = 0.5
 _IDENTITY: Final = "cleanup.policy"
 """The setting that makes a topic another kind of topic. Others may be tuned by whoever owns it."""
 
@@ -103,8 +108,8 @@ class Admin:
 
     def __init__(self, kafka: KafkaSettings, *, limit: timedelta = _LIMIT) -> None:
         self._notes = ConnectionNotes()
-        config = {**kafka.client(**QUIET), "error_cb": self._notes.heard}
-        self._client = AdminClient(cast("ClientConfig", config))  # Its types know no callbacks; its code does.
+        self._config = {**kafka.client(**QUIET), "error_cb": self._notes.heard}
+        self._client = self._client_of(kafka.bootstrap)
         self._secs = limit.total_seconds()
 
     def ensure_topics(self, specs: Sequence[TopicSpec]) -> frozenset[str]:
@@ -129,8 +134,8 @@ class Admin:
 
     def topic_names(self) -> frozenset[str]:
         """All topics that this user may see, internal ones left out."""
-        with self._explained("listing topics"):
-            topics = self._client.list_topics(timeout=self._secs).topics
+        limit = timedelta(seconds=self._secs)
+        topics = await_metadata(self._client, None, self._notes, doing="listing topics", within=limit).topics
         return frozenset(name for name in topics if not name.startswith("__"))
 
     def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
@@ -262,42 +267,70 @@ class Admin:
 
     def _wait(self, answer: "Future[Result]", doing: str) -> Result:
         with self._explained(doing):
-            return answer.result(self._secs + 1)
+            return self._result(answer)
 
     def _is_done(self, answer: "Future[None]", doing: str, *, unless: int) -> bool:
         """Whether an order was carried out; False where the broker answers `unless`."""
         with self._explained(doing):
             try:
-                answer.result(self._secs + 1)
+                self._result(answer)
             except KafkaException as error:
                 if code_of(error) == unless:
                     return False
                 raise
         return True
 
+    def _result(self, answer: "Future[Result]") -> Result:
+        """Wait in slices: a client that is refused goes on asking until its time is over."""
+        deadline = time.monotonic() + self._secs + 1
+        while True:
+            try:
+                found = answer.result(min(_SLICE_SECS, max(0.0, deadline - time.monotonic())))
+                self._notes.admitted()
+                return found
+            except TimeoutError:
+                self._client.poll(0)
+                if self._notes.refused or time.monotonic() >= deadline:
+                    raise
+
     def _offsets(
         self, partitions: Sequence[TopicPartition], spec: OffsetSpec, isolation: IsolationLevel
     ) -> dict[TopicPartition, int]:
+        """Of each partition; what is asked while a partition moves to another broker is asked again."""
         asked = {ck.TopicPartition(p.topic, p.partition): spec for p in partitions}
-        if not asked:
-            return {}
-        answers = self._client.list_offsets(asked, isolation_level=isolation, request_timeout=self._secs)
-        return {
-            TopicPartition(p.topic, p.partition): self._wait(answer, f"asking for the end of {p.topic!r}").offset
-            for p, answer in answers.items()
-        }
-
-    def _await_topics(self, names: set[str]) -> None:
-        """The controller has them; wait until the brokers know."""
         deadline = time.monotonic() + self._secs
-        while True:
+        while asked:
+            answers = self._client.list_offsets(asked, isolation_level=isolation, request_timeout=self._secs)
             try:
-                self.partition_counts(names)
-                return
-            except RequestError:
+                return {
+                    TopicPartition(p.topic, p.partition): self._wait(
+                        answer, f"asking for the end of {p.topic!r}"
+                    ).offset
+                    for p, answer in answers.items()
+                }
+            except TransientError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(_POLL_SECS)
+        return {}
+
+    def _await_topics(self, names: set[str]) -> None:
+        """The controller has them; wait until each broker that answers knows them and who leads them."""
+        deadline = time.monotonic() + self._secs
+        with self._explained("listing topics"):
+            brokers = self._client.list_topics(timeout=self._secs).brokers.values()
+        for each in brokers:
+            # The first question of a client that knows one broker goes to that broker.
+            asked = self._client if len(brokers) == 1 else self._client_of(f"{each.host}:{each.port}")
+            while not _knows(asked, names):
+                if time.monotonic() > deadline:
+                    self.partition_counts(names)  # Says which of them nobody knows.
+                    raise TransientError(f"no leader for all of {', '.join(sorted(names))}", remedy="try again")
+                time.sleep(_POLL_SECS)
+
+    def _client_of(self, bootstrap: str) -> AdminClient:
+        config = {**self._config, "bootstrap.servers": bootstrap}
+        return AdminClient(cast("ClientConfig", config))  # Its types know no callbacks; its code does.
 
     def _check_existing(self, specs: Sequence[TopicSpec]) -> None:
         counts = self.partition_counts(spec.name for spec in specs)
@@ -321,4 +354,15 @@ class Admin:
             self._client.poll(0)  # The reason may be waiting in the error callback's queue.
             raise self._notes.explain(error, doing) from error
         except TimeoutError as error:
-            raise TransientError(f"{doing}: no answer from the broker in time", remedy="check that it runs") from error
+            silence = KafkaError(KafkaError._TIMED_OUT, "it does not answer")
+            raise self._notes.explain(silence, doing) from error
+
+
+def _knows(client: AdminClient, names: Iterable[str]) -> bool:
+    """Whether a broker knows these topics and who leads each partition; nobody waits for one that does not answer."""
+    try:
+        topics = client.list_topics(timeout=_ONE_BROKER.total_seconds()).topics
+    except KafkaException:
+        return True
+    found = [topics.get(name) for name in names]
+    return all(each and each.partitions and all(p.leader >= 0 for p in each.partitions.values()) for each in found)
