@@ -79,6 +79,11 @@ class Shutdown:
         """Whether anybody asked."""
         return self._deadline is not None
 
+    @property
+    def drain(self) -> timedelta:
+        """Time from the first request until draining becomes aborting."""
+        return self._drain
+
     def wait(self, timeout: timedelta) -> bool:
         """Wait until somebody asks, at most `timeout`, and say whether anybody did. For loops with nothing to poll."""
         return self._requested.wait(timeout.total_seconds())

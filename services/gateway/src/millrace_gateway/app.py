@@ -25,7 +25,7 @@ from millrace.kafka.keys import KeyView
 from millrace.process.admission import Doorkeeper
 from millrace.process.clock import SystemClock
 from millrace.process.deployment import Deployment, LogMode
-from millrace.process.lifecycle import DRAIN, ExitCode, Phase, Shutdown
+from millrace.process.lifecycle import ExitCode, Phase, Shutdown
 from millrace.process.settings import KafkaSettings, Settings
 from millrace.service import Surroundings, Watched, run_service, watched
 from millrace.serving.registry import Registry
@@ -46,6 +46,7 @@ from millrace_gateway.adapters.grpc.server import GrpcServer
 from millrace_gateway.adapters.haproxy import HaproxyPlace, configuration
 from millrace_gateway.adapters.journal import Journal
 from millrace_gateway.adapters.models import Repository
+from millrace_gateway.adapters.patience import Patience
 from millrace_gateway.adapters.prediction_streams import PredictionStreams
 from millrace_gateway.adapters.rates import RateLimiter
 from millrace_gateway.adapters.readiness import Readiness
@@ -74,6 +75,9 @@ _TURN: Final = timedelta(milliseconds=50)
 _PROMPT: Final = timedelta(milliseconds=1)
 _PATIENT: Final = timedelta(milliseconds=20)
 """How long records of requests wait for others: where an answer waits for them, and where none does."""
+
+_ANSWERS_SHARE: Final = 0.75
+"""Share of the time to stop that answers may take; what was answered is written in the rest."""
 
 _COLLECT_AFTER: Final = 20_000
 """Objects that may be made before the youngest are looked through; Python's own number is 700."""
@@ -147,18 +151,21 @@ class Gateway:
 
     async def _serve(self, told: Watched, shutdown: Shutdown) -> None:
         async with AsyncExitStack() as stack:
-            parts = await self._open(told, stack)
+            parts = await self._open(told, stack, shutdown)
             options = self.options
             app = Guard(application(parts.rest_doors()), parts.entrance, parts.observe(DoorName.REST))
             rest_at, grpc_at, place = self._addresses()
+            patience = Patience(shutdown, self.clock, most=_ANSWERS_SHARE * shutdown.drain)
             rest = await stack.enter_async_context(
-                RestServer(app, parts.direct_inference(), rest_at, options.limits, drain=DRAIN)
+                RestServer(app, parts.direct_inference(), rest_at, options.limits, patience=patience)
             )
-            rpc = await stack.enter_async_context(GrpcServer(parts.grpc_doors(), grpc_at, options.limits, drain=DRAIN))
+            rpc = await stack.enter_async_context(
+                GrpcServer(parts.grpc_doors(), grpc_at, options.limits, patience=patience)
+            )
             readiness = Readiness(told, rpc)
             end_streams = parts.streams.hub.close
             async with behind_haproxy(
-                place, rest_port=rest.port, grpc_port=rpc.port, drain=DRAIN, end_streams=end_streams
+                place, rest_port=rest.port, grpc_port=rpc.port, patience=patience, end_streams=end_streams
             ):
                 log.info("serving", rest=rest.url, grpc=rpc.target, haproxy=place is not None)
                 while shutdown.phase() is Phase.RUNNING:
@@ -176,20 +183,23 @@ class Gateway:
             return options.rest, options.grpc, None
         return Rest(port=0), Grpc(port=0), HaproxyPlace(options.haproxy.socket, self.slot)
 
-    async def _open(self, told: Watched, stack: AsyncExitStack) -> "_Parts":
+    async def _open(self, told: Watched, stack: AsyncExitStack, shutdown: Shutdown) -> "_Parts":
         """Open what the doors stand on, in the order of need; `stack` closes it in reverse."""
         hub = await stack.enter_async_context(Hub(self.kafka, self.options.subscriptions, told.instruments))
         topics = {each.deployment: each.predictions_topic for each in self.deployments}
         streams = PredictionStreams(hub, topics, told.instruments, self.clock)
         depositor = Depositor(self.kafka, self.clock.wall_ms, self.options.limits.intake_bytes)
         depositor.start()
-        stack.push_async_callback(asyncio.to_thread, depositor.close)
+        stack.push_async_callback(asyncio.to_thread, depositor.close, self._log_patience(shutdown).is_over)
         intake = StreamIntake(Topics(Admin(self.kafka), self.clock), depositor, self.options.limits, told.instruments)
         entrance = Entrance(RateLimiter(self.options.limits.requests_per_sec), self._doorkeeper(stack))
         online = SoughtOnlineStore(self.settings, wanted="online features and newest predictions lie in a store")
         stack.callback(online.close)
-        repository, answering = await self._open_inference(told, online, stack)
+        repository, answering = await self._open_inference(told, online, stack, shutdown)
         return _Parts(self, told, streams, intake, repository, answering, entrance, online)
+
+    def _log_patience(self, shutdown: Shutdown) -> Patience:
+        return Patience(shutdown, self.clock, most=shutdown.drain)
 
     def _doorkeeper(self, stack: AsyncExitStack) -> Doorkeeper | None:
         if self.options.keys is KeyRule.NONE:
@@ -197,7 +207,7 @@ class Gateway:
         return Doorkeeper(stack.enter_context(KeyView(self.kafka)), clock=self.clock)
 
     async def _open_inference(
-        self, told: Watched, online: SoughtOnlineStore, stack: AsyncExitStack
+        self, told: Watched, online: SoughtOnlineStore, stack: AsyncExitStack, shutdown: Shutdown
     ) -> tuple[Repository, Answering]:
         limits, loop = self.options.limits, asyncio.get_running_loop()
         threads = stack.enter_context(ThreadPoolExecutor(self.options.threads, thread_name_prefix="score"))
@@ -212,7 +222,8 @@ class Gateway:
             observer=JournalTelemetry(told.instruments),
             linger=_PROMPT if is_waited_for else _PATIENT,
         )
-        stack.push_async_callback(loop.run_in_executor, loading, journal.close, DRAIN)
+        is_over = self._log_patience(shutdown).is_over
+        stack.push_async_callback(loop.run_in_executor, loading, journal.close, is_over)
         registry = Registry(self.kafka, Shelf.of(self.settings), who=f"gateway/{self.slot}")
         stack.push_async_callback(loop.run_in_executor, loading, registry.close)
         codecs = {

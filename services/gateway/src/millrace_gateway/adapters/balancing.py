@@ -6,12 +6,12 @@ Stopping is the same either way: no new requests, then what is in hand, then the
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 
 import structlog
 
 from millrace.core.errors import MillraceError
 from millrace_gateway.adapters.haproxy import HaproxyPlace
+from millrace_gateway.adapters.patience import Patience
 
 log = structlog.get_logger()
 
@@ -24,13 +24,13 @@ async def behind_haproxy(
     *,
     rest_port: int,
     grpc_port: int,
-    drain: timedelta,
+    patience: Patience,
     end_streams: Callable[[], Awaitable[None]],
 ) -> AsyncIterator[None]:
     """Get requests through HAProxy while inside; without a place, do nothing.
 
-    Leaving waits until HAProxy has nothing in hand with this worker, at most `drain`. Streams, which never end by
-    themselves, are ended as soon as their clients would come back to another worker.
+    Leaving waits until HAProxy has nothing in hand with this worker, as long as patience lasts. Streams, which never
+    end by themselves, are ended as soon as their clients would come back to another worker.
 
     Raises:
         TransientError: HAProxy does not answer at the start.
@@ -43,14 +43,19 @@ async def behind_haproxy(
     try:
         yield
     finally:
-        try:
-            async with asyncio.timeout(drain.total_seconds()):
-                await asyncio.to_thread(place.close)
-                await end_streams()
-                await asyncio.sleep(_TURN_SECS)  # what was dealt out a moment ago may not be counted yet
-                while await asyncio.to_thread(place.requests):
-                    await asyncio.sleep(_TURN_SECS)
-        except TimeoutError:
-            log.warning("requests in hand were not over in time", drain_secs=drain.total_seconds())
-        except MillraceError as error:
-            log.warning("stopping without HAProxy's knowledge", reason=error.message)
+        leaving = asyncio.create_task(_leave(place, end_streams))
+        if not await patience.covers(leaving):
+            log.warning("requests in hand were not over in time")
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+
+
+async def _leave(place: HaproxyPlace, end_streams: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await asyncio.to_thread(place.close)
+        await end_streams()
+        await asyncio.sleep(_TURN_SECS)  # what was dealt out a moment ago may not be counted yet
+        while await asyncio.to_thread(place.requests):
+            await asyncio.sleep(_TURN_SECS)
+    except MillraceError as error:
+        log.warning("stopping without HAProxy's knowledge", reason=error.message)

@@ -63,6 +63,7 @@ class Depositor:
     _keyed: "queue.SimpleQueue[_Waiting | None]" = field(default_factory=queue.SimpleQueue)
     _held_bytes: int = 0
     _threads: list[threading.Thread] = field(default_factory=list)
+    _is_over: Callable[[], bool] = field(default=lambda: False)
 
     def start(self) -> None:
         """Begin to write."""
@@ -106,8 +107,9 @@ class Depositor:
             raise outcome
         return outcome
 
-    def close(self) -> None:
-        """Write what waits, and stop."""
+    def close(self, is_over: Callable[[], bool]) -> None:
+        """Write what waits, and stop; what is not acknowledged when this says that it is over counts as lost."""
+        self._is_over = is_over
         self._plain.put(None)
         self._keyed.put(None)
         for thread in self._threads:
@@ -116,7 +118,7 @@ class Depositor:
     def _write_plain(self) -> None:
         writer = PlacingWriter(self.kafka)
         is_open = True
-        while is_open or writer.in_flight:
+        while is_open or (writer.in_flight and not self._is_over()):
             for waiting in _take(self._plain, block=is_open and not writer.in_flight, most=_AT_ONCE):
                 if waiting is None:
                     is_open = False

@@ -6,7 +6,6 @@ key, partition and timestamp, in the form in which a scorer writes it: what was 
 
 import queue
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -122,7 +121,7 @@ class Journal:
         self._link = Link.UP
         self._held = 0
         self._closed = False
-        self._give_up_at = 0.0
+        self._is_over: Callable[[], bool] = lambda: False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="journal")
         self._thread.start()
@@ -150,18 +149,18 @@ class Journal:
         """Count a micro-batch that was answered and that `write` had no room for."""
         self._observer.unwritten(len(scored.part.asked), "there is no room for more that is not acknowledged")
 
-    def close(self, patience: timedelta) -> None:
-        """Write what is held, for at most so long, and stop; what is left counts as lost."""
+    def close(self, is_over: Callable[[], bool]) -> None:
+        """Write what is held, until this says that it is over, and stop; what is left counts as lost."""
         with self._lock:
             self._closed = True
-            self._give_up_at = time.monotonic() + patience.total_seconds()
+            self._is_over = is_over
             self._entries.put(None)
         self._thread.join()
         self._writer.close()
 
     def _run(self) -> None:
         is_open, silence = True, timedelta(0)
-        while is_open or (self._held and time.monotonic() < self._give_up_at):
+        while is_open or (self._held and not self._is_over()):
             is_open = self._take_all(is_open=is_open) and is_open
             is_busy = bool(self._writer.in_flight)
             self._writer.serve(self._turn if is_busy else timedelta(0))

@@ -1,34 +1,41 @@
 """gRPC on a port that several gateways of one machine may share, with the standard health service."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Self
+from typing import Final, Self
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from millrace.core.errors import RequestError
+from millrace_gateway.adapters.patience import Patience
 from millrace_gateway.settings import Grpc, Limits
+
+_LONG: Final = timedelta(days=1)
+"""Patience decides when the wait ends, and the library wants a number."""
 
 
 class GrpcServer:
-    """Serves handlers over gRPC while inside `async with`; leaving ends what is being answered, at most `drain` long.
+    """Serves handlers over gRPC while inside `async with`.
+
+    Leaving waits for calls that are being answered; those that outlast patience are ended.
 
     Args:
         handlers: One of each door.
         address: Where to listen.
         limits: Bounds of a request.
-        drain: Longest wait for calls that are being answered.
+        patience: Ends the wait for calls that are being answered.
 
     Raises:
         RequestError: The address is in use by something else, or not this machine's. Raised on entering.
     """
 
     def __init__(
-        self, handlers: Sequence[grpc.GenericRpcHandler], address: Grpc, limits: Limits, *, drain: timedelta
+        self, handlers: Sequence[grpc.GenericRpcHandler], address: Grpc, limits: Limits, *, patience: Patience
     ) -> None:
         self._address = address
-        self._drain = drain
+        self._patience = patience
         self._handlers = handlers
         self._limits = limits
         self._port = 0
@@ -72,4 +79,7 @@ class GrpcServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._server.stop(self._drain.total_seconds())
+        stopping = asyncio.create_task(self._server.stop(_LONG.total_seconds()))
+        if not await self._patience.covers(stopping):
+            await self._server.stop(None)
+            await stopping

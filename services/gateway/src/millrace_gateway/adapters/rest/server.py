@@ -4,13 +4,13 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Self
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from millrace.core.errors import RequestError
+from millrace_gateway.adapters.patience import Patience
 from millrace_gateway.adapters.rest.direct import DirectInference, direct_protocol
 from millrace_gateway.settings import Limits, Rest
 
@@ -20,22 +20,23 @@ _BACKLOG = 2048
 class RestServer:
     """Serves an application over HTTP while inside `async with`.
 
-    Leaving ends what is being answered first, at most `drain` long.
+    Leaving waits for what is being answered; what outlasts patience is cut off.
 
     Args:
         app: What answers.
         direct: Answers inference the short way.
         address: Where to listen.
         limits: Bounds of connections and requests.
-        drain: Longest wait for what is being answered.
+        patience: Ends the wait for what is being answered.
 
     Raises:
         RequestError: The address is in use by something else, or not this machine's.
     """
 
     def __init__(
-        self, app: ASGIApp, direct: DirectInference, address: Rest, limits: Limits, *, drain: timedelta
+        self, app: ASGIApp, direct: DirectInference, address: Rest, limits: Limits, *, patience: Patience
     ) -> None:
+        self._patience = patience
         self._socket = _listening(address)
         self._server = _Server(
             uvicorn.Config(
@@ -48,7 +49,6 @@ class RestServer:
                 server_header=False,
                 date_header=False,
                 timeout_keep_alive=75,
-                timeout_graceful_shutdown=max(1, round(drain.total_seconds())),
             )
         )
 
@@ -71,7 +71,11 @@ class RestServer:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.should_exit = True
-        await self._task
+        if not await self._patience.covers(self._task):
+            for connection in list(self._server.server_state.connections):
+                connection.transport.abort()
+            self._server.force_exit = True
+            await self._task
 
 
 class _Server(uvicorn.Server):
