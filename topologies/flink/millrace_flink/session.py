@@ -70,6 +70,7 @@ def open_session(settings: SessionSettings, *, batch: bool = False) -> Iterator[
         for key, value in _configuration(settings).items():
             configuration.set_string(key, value)
         execution = StreamExecutionEnvironment.get_execution_environment(configuration)
+        execution.configure(configuration)  # or else every target is local, but on Flink's own command line
         tables = StreamTableEnvironment.create(execution, environment_settings=mode.build())
         tables.add_python_file(str(_packages(Path(folder))))
         yield tables

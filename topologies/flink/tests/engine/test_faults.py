@@ -31,7 +31,12 @@ def test_a_killed_task_manager_loses_and_doubles_nothing(stream: MakeStream, fli
     with running_cluster(flink.python, tmp_path / "cluster", task_managers=2) as cluster:
         options = ("--until-end", "--parallelism", "4", "--checkpoint-secs", "0.5", "--cluster", cluster.address)
         with flink.started("score", "--file", written_down(s, s.name, tmp_path), *options) as job:
-            eventually(lambda: committed() > 0, within=timedelta(minutes=10), what="first predictions")
+            eventually(
+                lambda: committed() > 0 or job.poll() is not None,
+                within=timedelta(minutes=10),
+                what="first predictions",
+            )
+            assert job.poll() is None, flink.log.read_text()[-6000:]
             cluster.kill("task-manager-0")
             cluster.start("task-manager-2", "taskmanager.sh")
             seen = committed()
