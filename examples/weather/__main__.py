@@ -6,12 +6,10 @@ failed, 130 when interrupted.
 
 import argparse
 import shutil
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from rich.console import Console
@@ -19,6 +17,7 @@ from rich.text import Text
 
 from examples.weather.days import Days
 from examples.weather.display import Display, open_display
+from examples.weather.interruption import Interruption
 from examples.weather.picture import write_chart, write_picture
 from examples.weather.story import Plan, tell, write_page
 from examples.weather.summary import next_steps, summary
@@ -41,12 +40,11 @@ _MARKER: Final = ".weather-story"
 def main() -> int:
     """Play the story; its exit code."""
     arguments = _parser().parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):  # a supervisor, a closed terminal: as orderly an end as Ctrl-C
-        signal.signal(number, _interrupt)
     console = _console()
-    display = open_display(console, SystemClock())
+    display, interruption = open_display(console, SystemClock()), Interruption()
     try:
-        return _play(arguments, display)
+        with interruption.listening():
+            return _play(arguments, display, interruption)
     except MillraceError as error:
         console.print(Text.assemble(("error: ", "bold red"), error.message), soft_wrap=True)
         console.print(Text.assemble(("remedy: ", "bold green"), error.remedy or "none is known"), soft_wrap=True)
@@ -61,17 +59,17 @@ def _console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
 
 
-def _play(arguments: argparse.Namespace, display: Display) -> int:
+def _play(arguments: argparse.Namespace, display: Display, interruption: Interruption) -> int:
     home: Path = arguments.home
     _empty(home)
     plan = Plan(_FOLDER, home, days_per_sec=arguments.days_per_sec, keep=arguments.keep)
-    with _cluster(arguments.bootstrap, home, display, keep=plan.keep) as kafka:
-        outcome = tell(plan, kafka=kafka, display=display, clock=SystemClock())
-        with display.step("Writing the report page"):
+    with _cluster(arguments.bootstrap, home, display, interruption, keep=plan.keep) as kafka:
+        outcome = tell(plan, kafka=kafka, display=display, clock=SystemClock(), interruption=interruption)
+        with interruption.step(display, "Writing the report page"):
             page = write_page(plan, kafka)
-        with display.step("Scoring all fifty years as files"):
+        with interruption.step(display, "Scoring all fifty years as files"):
             write_years(Days.load(), home / "years")
-            score_years("rain@champion", home / "years", home / "scored", kafka, home)
+            score_years("rain@champion", home / "years", home / "scored", kafka, home, pause=interruption.pause)
     display.say(summary(outcome))
     years = read_years(home / "scored")
     display.say(years_table(years))
@@ -88,22 +86,24 @@ def _short(path: Path) -> Path:
 
 
 def _cluster(
-    bootstrap: str | None, home: Path, display: Display, *, keep: bool
+    bootstrap: str | None, home: Path, display: Display, interruption: Interruption, *, keep: bool
 ) -> AbstractContextManager[KafkaSettings]:
     """The brokers that are named, else one of the story's own."""
     if bootstrap:
         return nullcontext(KafkaSettings(bootstrap=bootstrap))
-    return _broker(LocalBroker(home), display, keep=keep)
+    return _broker(LocalBroker(home), display, interruption, keep=keep)
 
 
 @contextmanager
-def _broker(broker: LocalBroker, display: Display, *, keep: bool) -> Iterator[KafkaSettings]:
+def _broker(
+    broker: LocalBroker, display: Display, interruption: Interruption, *, keep: bool
+) -> Iterator[KafkaSettings]:
     """Run the broker until the block ends, or on if it is kept and the block ends well.
 
     It lives in a session of its own, so Ctrl-C does not reach it before us.
     """
     try:
-        with display.step("Starting Kafka") as on_step:
+        with interruption.step(display, "Starting Kafka") as on_step:
 
             def report(progress: Progress) -> None:
                 on_step(progress.stage.value, progress.done, progress.total)
@@ -127,10 +127,6 @@ def _empty(home: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     (home / _MARKER).touch()
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:

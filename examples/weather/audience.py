@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Final, Self, TypeAlias
 
 import orjson
 
@@ -23,6 +23,8 @@ from millrace.kafka.reading import Position, Reader, Until
 from millrace.process.deployment import Deployment
 from millrace.process.retraining import LoopAnswer, Requested, read_loop_record
 from millrace.process.settings import KafkaSettings
+
+_LOOK_SECS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Audience:
         frozen: The deployment of the first version.
         sent_at_ms: When a day was sent, on the wall clock.
         clock: The time.
+        check: Called while it waits for its subscriptions; raises where it is to wait no more.
     """
 
     kafka: KafkaSettings
@@ -68,6 +71,7 @@ class Audience:
     frozen: Deployment
     sent_at_ms: Callable[[int], int]
     clock: Clock
+    check: Callable[[], None]
     _seen: "queue.SimpleQueue[Seen | MillraceError]" = field(default_factory=queue.SimpleQueue)
     _stop: threading.Event = field(default_factory=threading.Event)
     _subscribed: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -88,7 +92,8 @@ class Audience:
             thread.start()
             self._threads.append(thread)
         for _ in self._threads:
-            self._subscribed.acquire()
+            while not self._subscribed.acquire(timeout=_LOOK_SECS):
+                self.check()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

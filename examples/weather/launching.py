@@ -1,6 +1,6 @@
 """The story's node: the launcher that runs the parts of the loop, and says when they are ready and when one fails."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -45,7 +45,13 @@ class Fleet:
 
 @contextmanager
 def launched(
-    deployments: Sequence[Deployment], *, kafka: KafkaSettings, home: Path, port: int | None, keep: bool
+    deployments: Sequence[Deployment],
+    *,
+    kafka: KafkaSettings,
+    home: Path,
+    port: int | None,
+    keep: bool,
+    pause: Callable[[float], None],
 ) -> Iterator[Fleet]:
     """A node with the deployments, all of them ready, until the block ends.
 
@@ -55,6 +61,7 @@ def launched(
         home: The folder of model files, and of the node.
         port: Of the launcher's API; 9008 or else any where None, any where 0.
         keep: Whether the node goes on when all went well.
+        pause: Sleeps between two looks at what is not ready; raises where it is to wait no more.
 
     Raises:
         FatalError: The node's daemon ended.
@@ -67,7 +74,7 @@ def launched(
             for each in deployments:
                 control.put(each.deployment, each.document())
             for each in deployments:
-                control.wait_ready(each.deployment, within=_READY_WITHIN)
+                control.wait_ready(each.deployment, within=_READY_WITHIN, pause=pause)
             yield Fleet(control)
     except BaseException:
         stop_node(home)

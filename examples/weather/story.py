@@ -16,6 +16,7 @@ from examples.weather.audience import Audience, FrozenAnswer, Letter, Seen, Trut
 from examples.weather.bars import SETTLED, Bar, bars
 from examples.weather.days import Days, damage
 from examples.weather.display import Display, OnSnapshot
+from examples.weather.interruption import Interruption
 from examples.weather.launching import Fleet, launched
 from examples.weather.loop import ALERT_DAYS, Loop
 from examples.weather.recount import Recount, recount
@@ -119,19 +120,20 @@ class Outcome:
         return self.recount.agrees and self.frozen_recount.agrees and all(bar.is_met for bar in self.bars)
 
 
-def tell(plan: Plan, *, kafka: KafkaSettings, display: Display, clock: Clock) -> Outcome:
+def tell(plan: Plan, *, kafka: KafkaSettings, display: Display, clock: Clock, interruption: Interruption) -> Outcome:
     """Play the whole story on a running broker, and return when subscriptions have ended, and processes unless kept.
 
     Raises:
         MillraceError: Some part failed; the error says which and what to do.
+        KeyboardInterrupt: It was interrupted; nothing that it started runs any more.
     """
     deployment, frozen, days = plan.deployment, plan.frozen, Days.load()
     stream = days.between(plan.first, plan.end)
-    with display.step("Topics"):
+    with interruption.step(display, "Topics"):
         make_topics(kafka, (deployment, frozen), partitions=plan.partitions)
-    with display.step(f"Training on {TRAINING_END:,} days"):
+    with interruption.step(display, f"Training on {TRAINING_END:,} days"):
         push_model(days.between(0, TRAINING_END), plan, deployment, kafka=kafka, clock=clock)
-    with _ready_fleet(plan, kafka, display) as fleet:
+    with _ready_fleet(plan, kafka, display, interruption) as fleet:
         replay = Replay(
             kafka=kafka,
             features=deployment.source.topic,
@@ -141,10 +143,11 @@ def tell(plan: Plan, *, kafka: KafkaSettings, display: Display, clock: Clock) ->
             days_per_sec=plan.days_per_sec,
             clock=clock,
         )
-        with Audience(kafka, deployment, frozen, replay.sent_at_ms, clock) as audience, display.live() as show:
+        audience = Audience(kafka, deployment, frozen, replay.sent_at_ms, clock, interruption.check)
+        with audience, display.live() as show:
             seen = _Seen(Tally(stream.first, stream.end), Loop(stream.first, deployment.audit.window_secs // _DAY_SECS))
-            last, seconds = _watch(replay, audience, seen, _Around(fleet, show, clock))
-    with display.step("Reading every topic back"):
+            last, seconds = _watch(replay, audience, seen, _Around(fleet, show, clock, interruption))
+    with interruption.step(display, "Reading every topic back"):
         counted = [count_again(kafka, each) for each in (deployment, frozen)]
         letters = tuple(read_letters(kafka, deployment))
     tally, spans = seen.tally, ((stream.first, CHANGE), (CHANGE, stream.end), (SETTLED, stream.end))
@@ -187,12 +190,18 @@ def push_model(days: Days, plan: Plan, deployment: Deployment, *, kafka: KafkaSe
 
 
 @contextmanager
-def _ready_fleet(plan: Plan, kafka: KafkaSettings, display: Display) -> Iterator[Fleet]:
+def _ready_fleet(plan: Plan, kafka: KafkaSettings, display: Display, interruption: Interruption) -> Iterator[Fleet]:
+    node = launched(
+        (plan.deployment, plan.frozen),
+        kafka=kafka,
+        home=plan.home,
+        port=plan.port,
+        keep=plan.keep,
+        pause=interruption.pause,
+    )
     with ExitStack() as stack:
-        with display.step("Deploying two scorers, auditor, trainer"):
-            fleet = stack.enter_context(
-                launched((plan.deployment, plan.frozen), kafka=kafka, home=plan.home, port=plan.port, keep=plan.keep)
-            )
+        with interruption.step(display, "Deploying two scorers, auditor, trainer"):
+            fleet = stack.enter_context(node)
         display.say(f"The launcher runs them, and shows them in a browser: {fleet.page}")
         yield fleet
 
@@ -229,6 +238,7 @@ class _Around:
     fleet: Fleet
     show: OnSnapshot
     clock: Clock
+    interruption: Interruption
 
 
 def _watch(replay: Replay, audience: Audience, seen: _Seen, around: _Around) -> tuple[Snapshot, float]:
@@ -242,6 +252,7 @@ def _watch(replay: Replay, audience: Audience, seen: _Seen, around: _Around) -> 
     replay.start()
     try:
         while not _has_ended(replay, seen, silent_secs=clock.monotonic() - latest):
+            around.interruption.check()
             _check_flow(loop, silent_secs=clock.monotonic() - latest)
             replay.allow(loop.reach(replay.today))
             for one in audience.seen(_FRAME):

@@ -10,9 +10,11 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Final
 
 import numpy as np
@@ -27,6 +29,7 @@ from examples.weather.training import TRAINING_END, make_bundle
 from millrace.core.errors import FatalError
 from millrace.process.settings import KafkaSettings
 
+_LOOK_SECS: Final = 0.1
 _FIRST: Final = date(1949, 1, 1)
 _RIGHT, _QUIET = "#0353c9", "#5a636e"
 
@@ -65,8 +68,10 @@ def write_years(days: Days, folder: Path) -> None:
         pa.parquet.write_table(table.filter(pa.array(years == year)), folder / f"{year}.parquet")
 
 
-def score_years(model: str, years: Path, scored: Path, kafka: KafkaSettings, home: Path) -> None:
-    """The one command.
+def score_years(
+    model: str, years: Path, scored: Path, kafka: KafkaSettings, home: Path, *, pause: Callable[[float], None]
+) -> None:
+    """The one command. `pause` sleeps between two looks at it, and raises where it is to be ended.
 
     Raises:
         FatalError: It failed; its own words are in the message.
@@ -74,15 +79,20 @@ def score_years(model: str, years: Path, scored: Path, kafka: KafkaSettings, hom
     program = Path(sys.executable).with_name("millrace")
     command = [str(program), "batch", "run", "--model", model, "--input", str(years), "--output", str(scored)]
     environment = {**os.environ, "MILLRACE_KAFKA__BOOTSTRAP": kafka.bootstrap, "MILLRACE_HOME": str(home)}
-    done = subprocess.run(
-        [*command, "--keep", "day", "--keep", "rain", "--workers", "1"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise FatalError(f"scoring the years failed: {done.stderr.strip()}", remedy="run the same command by hand")
+    words = [*command, "--keep", "day", "--keep", "rain", "--workers", "1"]
+    with TemporaryFile() as said:
+        # In a session of its own Ctrl-C does not reach it before us, and is not taken for its failure.
+        job = subprocess.Popen(words, env=environment, stdout=said, stderr=said, start_new_session=True)
+        try:
+            while job.poll() is None:
+                pause(_LOOK_SECS)
+        finally:
+            job.terminate()
+            job.wait()
+        said.seek(0)
+        why = said.read().decode(errors="replace").strip()
+    if job.returncode:
+        raise FatalError(f"scoring the years failed: {why}", remedy="run the same command by hand")
 
 
 def read_years(scored: Path) -> tuple[Year, ...]:

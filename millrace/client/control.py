@@ -5,7 +5,7 @@ Each method is one request, named like the operation that it calls; nothing here
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -240,8 +240,13 @@ class ControlClient:
         """Where a browser finds the UI, with the key behind the `#`, which browsers keep to themselves."""
         return f"{self.url}/sign-in#{self._client.headers['Authorization'].removeprefix('Bearer ')}"
 
-    def wait_ready(self, name: str, *, within: timedelta) -> Json:
+    def wait_ready(self, name: str, *, within: timedelta, pause: Callable[[float], None] = time.sleep) -> Json:
         """Wait until every process that a deployment desires does its work.
+
+        Args:
+            name: Of the deployment.
+            within: When to give up.
+            pause: Sleeps for so many seconds between two looks; what it raises ends the wait.
 
         Raises:
             RequestError: A process has failed and is not started any more.
@@ -259,7 +264,7 @@ class ControlClient:
                     f"{name} is {found['state']} after {within.total_seconds():g} s: {found['why']}",
                     remedy=f"wait longer, or see `millrace why {name}`",
                 )
-            time.sleep(_PAUSE_SECS)
+            pause(_PAUSE_SECS)
 
     def close(self) -> None:
         """Release the connections."""
