@@ -80,6 +80,7 @@ class LocalBroker:
         properties: Further properties of the server; they have the last word (see `server_properties`).
         heap_mb: The bound of the broker's Java heap, MiB.
         java: Further options for its Java.
+        listeners: Ports of further listeners for clients, by their names; `properties` say how each is spoken to.
     """
 
     home: Path
@@ -87,6 +88,7 @@ class LocalBroker:
     properties: Mapping[str, str] = field(default_factory=dict)
     heap_mb: int = 512
     java: tuple[str, ...] = ()
+    listeners: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -152,9 +154,7 @@ class LocalBroker:
             class_path = os.pathsep.join(map(str, jars.fetch(on_progress=on_progress)))
             archive = ClassArchive.of(_java(), class_path, jars.cache_folder())
             ports = self._choose_ports(state)
-            self._properties_file.write_text(
-                properties_text(server_properties(self._data, ports, self.properties)), encoding="ascii"
-            )
+            self._properties_file.write_text(self._properties(self._data, ports), encoding="ascii")
             if not self._data.exists():
                 on_progress(Progress(Stage.FORMATTING))
                 self._format(archive, ports)
@@ -231,12 +231,15 @@ class LocalBroker:
             return choose_ports(zlib.crc32(bytes(self.folder)), wanted=latest.ports)
         return choose_ports(zlib.crc32(bytes(self.folder)), client=self.port)
 
+    def _properties(self, data: Path, ports: Ports) -> str:
+        return properties_text(server_properties(data, ports, self.properties, further=self.listeners))
+
     def _format(self, archive: ClassArchive, ports: Ports) -> None:
         """Format a folder beside `data` and rename it, so that `data` is formatted whenever it exists."""
         partial = self.folder / "data.partial"
         shutil.rmtree(partial, ignore_errors=True)
         config = self.folder / "format.properties"
-        config.write_text(properties_text(server_properties(partial, ports, self.properties)), encoding="ascii")
+        config.write_text(self._properties(partial, ports), encoding="ascii")
         command = self._command(
             archive, "kafka.tools.StorageTool", "format", "-t", _new_cluster_id(), "-c", str(config)
         )

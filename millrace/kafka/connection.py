@@ -71,6 +71,11 @@ class ConnectionNotes:
         """A broker has answered after all."""
         self._away = False
 
+    def admitted(self) -> None:
+        """The broker has done what this client asked for: what refused it before is over."""
+        self._away = False
+        self._refusal = None
+
     def explain(self, error: KafkaException | KafkaError, doing: str) -> MillraceError:
         """The error to raise for a failed call: the refusal behind it where one was heard."""
         plain = from_kafka(error, doing)

@@ -85,20 +85,24 @@ def from_kafka(error: KafkaException | KafkaError, doing: str) -> MillraceError:
     """
     kafka = inner_error(error)
     said = kafka.str() or kafka.name()
+    code = KafkaError._SSL if _TLS_ALERT in said else kafka.code()
     for codes, kind, meaning, remedy in _MEANINGS:
-        if kafka.code() in codes:
+        if code in codes:
             return kind(f"{doing}: {meaning}: {said}", remedy=remedy)
     if kafka.retriable():
         return TransientError(f"{doing}: {said}", remedy="try again")
     return FatalError(f"{doing}: {said} ({kafka.name()})")
 
 
+_TLS_ALERT: Final = "ssl/tls alert"
+"""What the client says when a broker hangs up on its certificate; to the client it is a connection that broke."""
+
 _MEANINGS: Final[tuple[tuple[frozenset[int], type[MillraceError], str, str], ...]] = (
     (
         _CREDENTIALS,
         FatalError,
         "the broker refused the credentials",
-        "check MILLRACE_KAFKA__SASL_USERNAME, __SASL_PASSWORD and __SASL_MECHANISM",
+        "check MILLRACE_KAFKA__SASL_MECHANISM, __SASL_USERNAME and __SASL_PASSWORD, or the settings of __OAUTH",
     ),
     (
         _RIGHTS,
@@ -110,7 +114,8 @@ _MEANINGS: Final[tuple[tuple[frozenset[int], type[MillraceError], str, str], ...
         _HANDSHAKE,
         FatalError,
         "no secure connection",
-        "check MILLRACE_KAFKA__SECURITY_PROTOCOL, __SASL_MECHANISM and __SSL_CA",
+        "check MILLRACE_KAFKA__SECURITY_PROTOCOL, __SASL_MECHANISM and __SSL_CA, and, where the broker asks for "
+        "certificates, __SSL_CERTIFICATE and __SSL_KEY",
     ),
     (_ABSENT, RequestError, "there is no such topic", "create it, or check the spelling"),
     (_REFUSED, RequestError, "the broker will not do that", "ask for something that it allows"),
@@ -118,7 +123,7 @@ _MEANINGS: Final[tuple[tuple[frozenset[int], type[MillraceError], str, str], ...
         _AWAY,
         TransientError,
         "the broker cannot be reached",
-        "check that it runs and that MILLRACE_KAFKA__BOOTSTRAP names it",
+        "check that it runs, that MILLRACE_KAFKA__BOOTSTRAP names it and __SECURITY_PROTOCOL is the listener's",
     ),
     (_MOVING, TransientError, "the cluster is not ready for that yet", "try again in a moment"),
     (_SLOW, TransientError, "no answer in time", "check that the broker runs and is not overloaded"),

@@ -24,6 +24,7 @@ from millrace.core.records import RecordBatch
 from millrace.kafka.admin import Admin
 from millrace.kafka.ranges import offsets_at
 from millrace.kafka.reading import Position, Start
+from millrace.kafka.tokens import ClientCredentials
 from millrace.process.settings import PASSWORD_MECHANISMS, KafkaSettings, SecurityProtocol
 
 _PATIENCE: Final = timedelta(seconds=10)
@@ -72,6 +73,9 @@ class Follower:
             FatalError: The broker refuses this client.
             RequestError: The settings ask for what this client cannot do.
         """
+        if kafka.security_protocol is not SecurityProtocol.PLAINTEXT:
+            # aiokafka takes a token that is refused for one that is accepted, and does not say why a door stays shut.
+            await asyncio.to_thread(Admin(kafka, limit=_PATIENCE).topic_names)
         # It logs what it raises, and what it will try again.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         consumer = aiokafka.AIOKafkaConsumer(
@@ -204,12 +208,13 @@ def client_settings(kafka: KafkaSettings) -> dict[str, Any]:
     """The cluster's settings by this client's names. Secrets are in clear in what comes back: do not log it.
 
     Raises:
-        RequestError: They ask for what this client cannot do: OAuth, Kerberos, further keys of librdkafka.
+        RequestError: They ask for what this client cannot do: Kerberos, further keys of librdkafka.
     """
-    if kafka.properties or (kafka.sasl_mechanism and kafka.sasl_mechanism not in PASSWORD_MECHANISMS):
+    knows_mechanism = kafka.sasl_mechanism is None or kafka.sasl_mechanism in PASSWORD_MECHANISMS or kafka.oauth
+    if kafka.properties or not knows_mechanism:
         raise RequestError(
-            "predictions are streamed by a client that knows neither kafka.properties nor OAuth and Kerberos",
-            remedy="let the gateway sign in by PLAIN, SCRAM or a certificate",
+            "predictions are streamed by a client that knows neither kafka.properties nor Kerberos",
+            remedy="let the gateway sign in by PLAIN, SCRAM, OAUTHBEARER with kafka.oauth, or a certificate",
         )
     keys = kafka.client()
     context: ssl.SSLContext | None = None
@@ -225,6 +230,7 @@ def client_settings(kafka: KafkaSettings) -> dict[str, Any]:
         "sasl_mechanism": str(keys.get("sasl.mechanism", "PLAIN")),
         "sasl_plain_username": keys.get("sasl.username"),
         "sasl_plain_password": keys.get("sasl.password"),
+        "sasl_oauth_token_provider": ClientCredentials(kafka.oauth) if kafka.oauth else None,
         "ssl_context": context,
     }
 

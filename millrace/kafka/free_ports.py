@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import islice
 from typing import Final
 
 import psutil
@@ -61,6 +62,11 @@ def choose_ports(seed: int, *, client: int | None = None, wanted: Ports | None =
         raise RequestError(
             f"no free port between {_FIRST} and {_FIRST + _COUNT - 1}", remedy="stop some servers"
         ) from None
+
+
+def free_ports(count: int, *, seed: int) -> tuple[int, ...]:
+    """Free ports for further listeners; the same seed finds the same ones if they are free."""
+    return tuple(islice(_free_ports(seed), count))
 
 
 def _free_ports(seed: int) -> Iterator[int]:

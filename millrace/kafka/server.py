@@ -30,12 +30,16 @@ class Ports:
         return f"{HOST}:{self.client}"
 
 
-def server_properties(data: Path, ports: Ports, extra: Mapping[str, str]) -> dict[str, str]:
+def server_properties(
+    data: Path, ports: Ports, extra: Mapping[str, str], *, further: Mapping[str, int] | None = None
+) -> dict[str, str]:
     """The properties of a broker that keeps its log in `data`; `extra` has the last word.
 
     The listeners are named CLIENT, INTERNAL and CONTROLLER: `extra` can, for example, set
-    `listener.security.protocol.map` so that CLIENT alone asks for credentials.
+    `listener.security.protocol.map` so that CLIENT alone asks for credentials. `further` names more of them, with their
+    ports; `extra` then says how each is spoken to.
     """
+    doors = "".join(f",{name}://{HOST}:{port}" for name, port in (further or {}).items())
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
@@ -44,8 +48,8 @@ def server_properties(data: Path, ports: Ports, extra: Mapping[str, str]) -> dic
         "inter.broker.listener.name": "INTERNAL",
         "listener.security.protocol.map": "CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "listeners": f"CLIENT://{HOST}:{ports.client},INTERNAL://{HOST}:{ports.internal},"
-        f"CONTROLLER://{HOST}:{ports.controller}",
-        "advertised.listeners": f"CLIENT://{HOST}:{ports.client},INTERNAL://{HOST}:{ports.internal}",
+        f"CONTROLLER://{HOST}:{ports.controller}{doors}",
+        "advertised.listeners": f"CLIENT://{HOST}:{ports.client},INTERNAL://{HOST}:{ports.internal}{doors}",
         "log.dirs": str(data),
         **_LOCAL,
         **extra,

@@ -54,7 +54,7 @@ class SaslMechanism(StrEnum):
 
 
 PASSWORD_MECHANISMS: Final = frozenset({SaslMechanism.PLAIN, SaslMechanism.SCRAM_SHA_256, SaslMechanism.SCRAM_SHA_512})
-"""The mechanisms that need a user name and a password; the others are set up by `KafkaSettings.properties`."""
+"""The mechanisms that need a user name and a password; OAUTHBEARER has settings of its own, Kerberos has none."""
 
 
 def _check_bootstrap(value: str) -> str:
@@ -63,6 +63,57 @@ def _check_bootstrap(value: str) -> str:
         if "//" in address or not (colon and host and port.isdecimal() and 0 < int(port) < 2**16):
             raise ValueError(f"{address.strip()!r} is not HOST:PORT; write for example broker-1:9092,broker-2:9092")
     return value
+
+
+def _check_token_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.password:
+        raise ValueError("write https://HOST/PATH, without a user name or a password")
+    return value
+
+
+class OAuthSettings(BaseModel):
+    """Where a client gets the tokens that it signs in with: OAuth 2, by client credentials."""
+
+    model_config = FROZEN
+
+    token_url: Annotated[str, AfterValidator(_check_token_url)]
+    """The token endpoint of the identity provider."""
+    client_id: str
+    """Who this client is to the identity provider."""
+    client_secret: SecretStr | None = None
+    """What it proves that with. Never shown."""
+    client_secret_file: Path | None = None
+    """File that holds the secret, instead of `client_secret`; read whenever a client is made."""
+    scope: str | None = None
+    """What is asked for, where the provider wants to hear it."""
+    ca: Path | None = None
+    """File of the authorities that may sign the provider's certificate; the system's where absent."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if (self.client_secret is None) == (self.client_secret_file is None):
+            raise ValueError("write one of client_secret and client_secret_file")
+        return self
+
+    def secret(self) -> str:
+        """The client's secret in clear: do not log it.
+
+        Raises:
+            RequestError: Its file cannot be read.
+        """
+        return _secret(self.client_secret, self.client_secret_file) or ""
+
+    def client(self) -> dict[str, str | None]:
+        """The settings as librdkafka's keys; raises as `secret`."""
+        return {
+            "sasl.oauthbearer.method": "oidc",
+            "sasl.oauthbearer.token.endpoint.url": self.token_url,
+            "sasl.oauthbearer.client.id": self.client_id,
+            "sasl.oauthbearer.client.secret": self.secret(),
+            "sasl.oauthbearer.scope": self.scope,
+            "https.ca.location": _pem_file(self.ca, "oauth.ca"),
+        }
 
 
 class KafkaSettings(BaseModel):
@@ -84,6 +135,8 @@ class KafkaSettings(BaseModel):
     """Password for PLAIN and SCRAM. Never shown."""
     sasl_password_file: Path | None = None
     """File that holds the password, instead of `sasl_password`; read whenever a client is made."""
+    oauth: OAuthSettings | None = None
+    """Where the tokens for OAUTHBEARER come from."""
     ssl_ca: Path | None = None
     """File of the authorities that may sign the broker's certificate; the system's where absent."""
     ssl_certificate: Path | None = None
@@ -97,7 +150,7 @@ class KafkaSettings(BaseModel):
     ssl_verify_hostname: bool = True
     """Whether the broker's certificate must name the host that was asked for."""
     properties: Annotated[dict[str, str], Field(repr=False)] = {}
-    """Further keys of librdkafka as they are, for what has no name here (OAuth, Kerberos). Never shown."""
+    """Further keys of librdkafka as they are, for what has no name here (Kerberos). Never shown."""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -111,6 +164,8 @@ class KafkaSettings(BaseModel):
                 raise ValueError(f"sasl_mechanism {self.sasl_mechanism} needs sasl_username")
             if (self.sasl_password is None) == (self.sasl_password_file is None):
                 raise ValueError("write one of sasl_password and sasl_password_file")
+        if self.oauth is not None and self.sasl_mechanism is not SaslMechanism.OAUTHBEARER:
+            raise ValueError("oauth is set but sasl_mechanism is not OAUTHBEARER")
         if self.ssl_key_password and self.ssl_key_password_file:
             raise ValueError("write one of ssl_key_password and ssl_key_password_file")
         if named := _NAMED_KEYS & self.properties.keys():
@@ -124,7 +179,7 @@ class KafkaSettings(BaseModel):
         not log it.
 
         Raises:
-            RequestError: A password file cannot be read.
+            RequestError: A file of a password, a certificate or a key cannot be read.
         """
         config: dict[str, str | None] = {
             "bootstrap.servers": self.bootstrap,
@@ -133,9 +188,10 @@ class KafkaSettings(BaseModel):
             "sasl.mechanism": self.sasl_mechanism.value if self.sasl_mechanism else None,
             "sasl.username": self.sasl_username,
             "sasl.password": _secret(self.sasl_password, self.sasl_password_file),
-            "ssl.ca.location": _text(self.ssl_ca),
-            "ssl.certificate.location": _text(self.ssl_certificate),
-            "ssl.key.location": _text(self.ssl_key),
+            **(self.oauth.client() if self.oauth else {}),
+            "ssl.ca.location": _pem_file(self.ssl_ca, "ssl_ca"),
+            "ssl.certificate.location": _pem_file(self.ssl_certificate, "ssl_certificate"),
+            "ssl.key.location": _pem_file(self.ssl_key, "ssl_key"),
             "ssl.key.password": _secret(self.ssl_key_password, self.ssl_key_password_file),
             "ssl.endpoint.identification.algorithm": None if self.ssl_verify_hostname else "none",
         }
@@ -342,8 +398,20 @@ def variable_name(prefix: str, path: KeyPath) -> str:
     return prefix + "__".join(map(str, path)).upper()
 
 
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
+def _pem_file(path: Path | None, setting: str) -> str | None:
+    """Where it lies; the client itself would say about a missing one no more than that a library failed."""
+    if path is None:
+        return None
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RequestError(
+            f"the file {path} of {setting} cannot be read: {error.strerror}",
+            remedy="check its path and who may read it",
+        ) from error
+    if b"-----BEGIN " not in content:
+        raise RequestError(f"the file {path} of {setting} is not PEM", remedy="convert it with openssl")
+    return str(path)
 
 
 def _secret(value: SecretStr | None, file: Path | None) -> str | None:

@@ -31,6 +31,13 @@ def test_says_what_to_do_and_what_was_being_done(code: int, kind: type[MillraceE
         assert DOING in ours.message
 
 
+def test_a_certificate_that_the_broker_hangs_up_on_is_no_broken_network() -> None:
+    said = "Receive failed: error:0A000412:SSL routines::ssl/tls alert bad certificate: SSL alert number 42"
+    ours = from_kafka(KafkaError(KafkaError._TRANSPORT, said), DOING)
+    assert isinstance(ours, FatalError)
+    assert "SSL_CERTIFICATE" in (ours.remedy or "")
+
+
 def test_what_may_be_tried_again_is_transient() -> None:
     error = KafkaError(KafkaError.UNKNOWN, "odd", False, True)  # noqa: FBT003
     assert isinstance(from_kafka(error, DOING), TransientError)

@@ -19,6 +19,12 @@ def test_further_properties_have_the_last_word() -> None:
     assert (properties["num.io.threads"], properties["mine"]) == ("1", "yes")
 
 
+def test_further_listeners_are_there_for_clients_too() -> None:
+    properties = server_properties(Path("/data"), PORTS, {}, further={"TOKEN": 4})
+    assert properties["listeners"].endswith(",TOKEN://127.0.0.1:4")
+    assert properties["advertised.listeners"].endswith(",TOKEN://127.0.0.1:4")
+
+
 def test_values_are_escaped_as_java_reads_them() -> None:
     assert properties_text({"log.dirs": "C:\\data\\Müller \U0001f600"}) == (
         "log.dirs=C:\\\\data\\\\M\\u00fcller \\ud83d\\ude00\n"

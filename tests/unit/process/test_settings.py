@@ -28,6 +28,15 @@ def test_plain_settings_become_three_client_keys() -> None:
     }
 
 
+@pytest.fixture
+def pem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files that the settings of these tests name."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("ca.pem", "me.pem", "me.key", "provider.pem"):
+        Path(name).write_text("-----BEGIN SOMETHING-----")
+
+
+@pytest.mark.usefixtures("pem")
 def test_every_setting_has_its_client_key() -> None:
     kafka = signed_in(
         client_id="rain-0",
@@ -52,6 +61,54 @@ def test_every_setting_has_its_client_key() -> None:
         "ssl.endpoint.identification.algorithm": "none",
         "sasl.oauthbearer.scope": "kafka",
     }
+
+
+OAUTH: dict[str, object] = {
+    "token_url": "https://identity.example/token",
+    "client_id": "scorer",
+    "client_secret": "open sesame",
+    "scope": "kafka",
+    "ca": "provider.pem",
+}
+
+
+def with_tokens(**changes: object) -> KafkaSettings:
+    return KafkaSettings.model_validate(
+        {
+            "bootstrap": "broker-1:9093",
+            "security_protocol": "sasl_ssl",
+            "sasl_mechanism": "OAUTHBEARER",
+            "oauth": {**OAUTH, **changes},
+        }
+    )
+
+
+@pytest.mark.usefixtures("pem")
+def test_where_tokens_come_from_has_its_client_keys() -> None:
+    keys = with_tokens().client()
+    assert {key: value for key, value in keys.items() if "oauth" in key or "https" in key} == {
+        "sasl.oauthbearer.method": "oidc",
+        "sasl.oauthbearer.token.endpoint.url": "https://identity.example/token",
+        "sasl.oauthbearer.client.id": "scorer",
+        "sasl.oauthbearer.client.secret": "open sesame",
+        "sasl.oauthbearer.scope": "kafka",
+        "https.ca.location": "provider.pem",
+    }
+    assert "sesame" not in f"{with_tokens()!r}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"client_secret": None}, "one of client_secret and client_secret_file"),
+        ({"client_secret_file": "also"}, "one of client_secret and client_secret_file"),
+        ({"token_url": "identity.example/token"}, "write https://HOST/PATH"),
+        ({"token_url": "https://me:secret@identity.example/token"}, "without a user name or a password"),
+    ],
+)
+def test_where_tokens_come_from_is_checked(changes: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        with_tokens(**changes)
 
 
 def test_extra_keys_are_added_and_win() -> None:
@@ -80,6 +137,14 @@ def test_a_missing_password_file_is_named_with_the_remedy(tmp_path: Path) -> Non
         kafka.client()
 
 
+def test_a_certificate_that_is_none_is_named_with_its_setting(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"absent of ssl_ca cannot be read: No such file"):
+        signed_in(ssl_ca=tmp_path / "absent").client()
+    (tmp_path / "der").write_bytes(b"0\x82")
+    with pytest.raises(RequestError, match=r"der of ssl_certificate is not PEM"):
+        signed_in(ssl_certificate=tmp_path / "der").client()
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
@@ -92,6 +157,7 @@ def test_a_missing_password_file_is_named_with_the_remedy(tmp_path: Path) -> Non
         ({"sasl_username": None}, "needs sasl_username"),
         ({"sasl_password": None}, "one of sasl_password and sasl_password_file"),
         ({"sasl_password_file": "also"}, "one of sasl_password and sasl_password_file"),
+        ({"oauth": OAUTH}, "sasl_mechanism is not OAUTHBEARER"),
         ({"ssl_key_password": "a", "ssl_key_password_file": "b"}, "one of ssl_key_password"),
         ({"properties": {"sasl.password": "x"}}, "properties must not set sasl.password"),
         ({"boostrap": "broker:9092"}, "Extra inputs are not permitted"),
