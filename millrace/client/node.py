@@ -18,6 +18,7 @@ import psutil
 
 from millrace.client.local import find_kafka
 from millrace.core.errors import FatalError, RequestError, TransientError
+from millrace.process.children import await_end
 from millrace.process.fleet import own_node_name
 from millrace.process.settings import Settings
 
@@ -107,12 +108,10 @@ def stop_node(home: Path | None = None, *, node: str | None = None) -> NodeStatu
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(found.pid)
             process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(_STOP_LIMIT.total_seconds())
-            except psutil.TimeoutExpired:
+            if not await_end(process, _STOP_LIMIT):
                 raise TransientError(
                     f"node {found.node} does not stop", remedy=f"read {folder / 'nodes' / found.node / 'daemon.log'}"
-                ) from None
+                )
     return found
 
 

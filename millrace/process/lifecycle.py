@@ -5,10 +5,10 @@ Nothing here is lost on an abort: what was not committed is scored again by whoe
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from enum import Enum, IntEnum
-from threading import Event
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Final
 
@@ -55,16 +55,20 @@ class Shutdown:
         self._clock = clock
         self._drain = drain
         self._deadline: float | None = None
-        self._requested = Event()
+        self._wakes = SimpleQueue[None]()
         self._repeated = False
 
     def request(self) -> None:
-        """Ask to drain; ask again to abort. Called by signal handlers: takes no lock that the main loop may hold."""
+        """Ask to drain; ask again to abort.
+
+        Called by signal handlers, between any two instructions of a main loop that may be inside `wait`. So not an
+        Event, whose `set` takes the lock that its `wait` holds: a `SimpleQueue` is made for it.
+        """
         if self._deadline is not None:
             self._repeated = True
         else:
             self._deadline = self._clock.monotonic() + self._drain.total_seconds()
-        self._requested.set()
+        self._wakes.put(None)
 
     def phase(self) -> Phase:
         """What the main loop is to do now."""
@@ -86,7 +90,11 @@ class Shutdown:
 
     def wait(self, timeout: timedelta) -> bool:
         """Wait until somebody asks, at most `timeout`, and say whether anybody did. For loops with nothing to poll."""
-        return self._requested.wait(timeout.total_seconds())
+        if not self.is_requested:
+            with suppress(Empty):
+                self._wakes.get(timeout=timeout.total_seconds())
+                self._wakes.put(None)  # for others that wait
+        return self.is_requested
 
 
 @contextmanager

@@ -1,6 +1,10 @@
 import os
 import signal
+import sys
 from datetime import timedelta
+from threading import Thread
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -8,6 +12,9 @@ from millrace.core.errors import FatalError, MillraceError, RequestError, Transi
 from millrace.process.clock import SystemClock
 from millrace.process.lifecycle import ExitCode, Phase, Shutdown, run, stop_on_signals
 from millrace.testing.clock import ManualClock
+
+if TYPE_CHECKING:
+    from _typeshed import TraceFunction
 
 
 def unexpected(error: MillraceError) -> None:
@@ -47,6 +54,37 @@ def test_a_drain_that_takes_too_long_becomes_an_abort(shutdown: Shutdown, clock:
     assert shutdown.phase() is Phase.DRAINING
     clock.advance(timedelta(seconds=0.1))
     assert shutdown.phase() is Phase.ABORTING
+
+
+def test_whoever_waits_is_told_wherever_in_its_wait_the_signal_comes() -> None:
+    line = 1
+    while interrupt_a_wait(line):
+        line += 1
+    assert line > 3
+
+
+def interrupt_a_wait(line: int) -> bool:
+    """Whether a wait has so many lines. A signal handler runs between any two; here a request comes before that one."""
+    shutdown, passed = Shutdown(clock=SystemClock()), 0
+
+    def trace(_frame: FrameType, event: str, _argument: object) -> "TraceFunction":
+        nonlocal passed
+        passed += event == "line"
+        if passed == line and not shutdown.is_requested:
+            shutdown.request()
+        return trace
+
+    def wait() -> None:
+        sys.settrace(trace)
+        shutdown.wait(timedelta(milliseconds=1))
+        sys.settrace(None)
+
+    waiting = Thread(target=wait, daemon=True)
+    waiting.start()
+    waiting.join(60)
+    assert not waiting.is_alive(), f"it hangs when it is asked before line {line}"
+    assert shutdown.is_requested == (passed >= line)
+    return passed >= line
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
