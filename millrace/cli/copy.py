@@ -24,13 +24,17 @@ app = typer.Typer()
         ),
         ("millrace copy sqlite:///days.db#days kafka:weather.features --cursor id", "a table into a topic"),
         ("millrace copy kafka:rain.predictions redis://store:6379/0#rain", "a topic into a Redis stream"),
+        (
+            "millrace copy kafka:rain.predictions https://desk.example/rain",
+            "POSTs of JSON lines, each with an Idempotency-Key",
+        ),
     ),
 )
 def copy(
     source: Annotated[
         str, typer.Argument(metavar="FROM", help="kafka:TOPIC, files, a table, http(s), a Redis stream.")
     ],
-    sink: Annotated[str, typer.Argument(metavar="TO", help="kafka:TOPIC, a folder, a table, a Redis stream.")],
+    sink: Annotated[str, typer.Argument(metavar="TO", help="kafka:TOPIC, a folder, a table, http(s), a Redis stream.")],
     *,
     name: Annotated[str, typer.Option(help="Of the copy, under which TO keeps how far it is.")] = "",
     key: Annotated[str | None, typer.Option(metavar="FIELD", help="Field with the key of a topic's records.")] = None,
@@ -42,7 +46,7 @@ def copy(
     ] = None,
     from_credentials: Annotated[str | None, typer.Option(metavar="NAME", help="MILLRACE_CREDENTIALS__NAME.")] = None,
     to_credentials: Annotated[str | None, typer.Option(metavar="NAME", help="MILLRACE_CREDENTIALS__NAME.")] = None,
-    allow_private_hosts: Annotated[bool, typer.Option("--allow-private-hosts", help="Read private networks.")] = False,
+    allow_private_hosts: Annotated[bool, typer.Option("--allow-private-hosts", help="Reach private networks.")] = False,
     bootstrap: Bootstrap = None,
     json: Json = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""What was copied into topics: records, and how far their source is read, in one transaction."""
+"""How far the source of each copy is read: in one transaction with records, where it goes into a topic."""
 
 import json
 from collections.abc import Mapping
@@ -49,9 +49,10 @@ class CopyLog:
         entries = [entry.value for entry in self._log.read_all() if entry.value is not None]
         return read_copy(entries[-1]) if entries else None
 
-    def write(self, records: OutputBatch, state: Mapping[str, Any]) -> None:
-        """Write records and the state, both or neither. Raises as `AppendLog.append`."""
-        document = {"type": _TYPE, "topic": records.topic, "state": state}
+    def write(self, records: OutputBatch | None, state: Mapping[str, Any]) -> None:
+        """Write the state and the records, if there are any, both or neither. Raises as `AppendLog.append`."""
+        where = {} if records is None else {"topic": records.topic}
+        document = {"type": _TYPE, **where, "state": state}
         self._log.append([json.dumps(document, default=str).encode()], beside=records)
 
     def close(self) -> None:

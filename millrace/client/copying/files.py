@@ -41,6 +41,20 @@ class FileSource:
             if path >= last:
                 yield from self._file(path, done if path == last else 0)
 
+    def between(self, after: State | None, until: State) -> Page:
+        """See `RepeatingSource`."""
+        rows: list[Row] = []
+        refused: list[Refused] = []
+        for page in self._file(until["file"], after["rows"] if after and after["file"] == until["file"] else 0):
+            further = max(page.state["rows"] - until["rows"], 0)
+            if further and page.refused:
+                raise _other_pages()
+            rows += page.rows[: len(page.rows) - further]
+            refused += page.refused
+            if page.state["rows"] >= until["rows"]:
+                break
+        return Page(rows, until, refused)
+
     def close(self) -> None:
         """Nothing is kept open."""
 
@@ -57,11 +71,15 @@ class FileSource:
 def _after(rows: Sequence[Row], refused: Sequence[Refused], skipped: int) -> Sequence[Row]:
     """The rows of a page that an earlier run did not have, which had other pages."""
     if skipped and refused:
-        raise RequestError(
-            "the size of a page was another when this copy began",
-            remedy="give the --page-rows of then, or another --name",
-        )
+        raise _other_pages()
     return rows[skipped:]
+
+
+def _other_pages() -> RequestError:
+    return RequestError(
+        "the size of a page was another when this copy began",
+        remedy="give the --page-rows of then, or another --name",
+    )
 
 
 def read_rows(

@@ -1,11 +1,8 @@
 """Pages of the web: rows as JSON, JSON lines or CSV, and the next page by the `Link` header.
 
-Who may name an address must not reach what lies behind the firewall with it: names are resolved here, private addresses
-are refused, and the connection goes to the address that was checked, after each redirect anew.
+An address is checked (see `millrace.client.copying.addresses`) after each redirect anew.
 """
 
-import ipaddress
-import socket
 import tempfile
 from collections.abc import Iterator
 from typing import IO, Final
@@ -13,7 +10,9 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
+from millrace.client.copying.addresses import pin
 from millrace.client.copying.files import read_rows
+from millrace.client.copying.http_sink import HttpSink
 from millrace.client.copying.ports import Connector, End, Page, State
 from millrace.codec.file_formats import SUFFIXES, FileFormat
 from millrace.core.errors import RequestError, TransientError
@@ -84,30 +83,6 @@ class HttpSource:
         raise RequestError(f"{self._uri} is redirected more than {_REDIRECTS} times", remedy="name the last address")
 
 
-def pin(address: str, *, allow_private: bool) -> tuple[str, dict[str, str], str]:
-    """The address with its host's number, the Host header, and the host's name for TLS.
-
-    Raises:
-        RequestError: It is no address of the web, its host is unknown, or it lies in a private network.
-    """
-    parts = urlsplit(address)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise RequestError(f"{address} is no address of the web", remedy="write http:// or https://")
-    try:
-        found = socket.getaddrinfo(parts.hostname, parts.port or parts.scheme, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise RequestError(f"{parts.hostname} is unknown: {error.strerror}", remedy="check the address") from None
-    numbers = [ipaddress.ip_address(str(each[4][0])) for each in found]
-    if not allow_private and not all(number.is_global for number in numbers):
-        raise RequestError(
-            f"{parts.hostname} lies in a private network", remedy="if that is meant, allow it: --allow-private-hosts"
-        )
-    host = f"[{numbers[0]}]" if numbers[0].version == 6 else str(numbers[0])
-    netloc = host if parts.port is None else f"{host}:{parts.port}"
-    shown = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=netloc).geturl(), {"Host": shown}, parts.hostname
-
-
 def _check(answer: httpx.Response, address: str) -> None:
     if answer.is_server_error or answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
         raise TransientError(f"{address} answers {answer.status_code}", remedy="run again later")
@@ -124,4 +99,4 @@ def _kind(answer: httpx.Response, address: str) -> FileFormat:
     return _BY_TYPE.get(media) or SUFFIXES.get(suffix) or FileFormat.JSON
 
 
-HTTP: Final = Connector(source=HttpSource)
+HTTP: Final = Connector(HttpSource, HttpSink)

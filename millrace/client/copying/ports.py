@@ -2,12 +2,12 @@
 
 The sink keeps how far the source is read *with* the rows, in one step that happens or does not: a transaction of Kafka
 or of a database, one MULTI of Redis, a manifest beside files. So whoever dies in between, the next run reads on after
-the last row that is there, and no row is there twice.
+the last row that is there, and no row is there twice. A sink that cannot do that sends the same page again.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from millrace.process.settings import KafkaSettings
 
@@ -60,6 +60,20 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class RepeatingSource(Source, Protocol):
+    """A source that gives a page again as it was, whatever has come since."""
+
+    def between(self, after: State | None, until: State) -> Page:
+        """The rows after a state, up to another that a page of an earlier run had: the same rows in the same order.
+
+        Raises:
+            RequestError: These rows are gone, or cannot be told from others.
+            TransientError: It cannot be reached for now.
+        """
+        ...
+
+
 class Sink(Protocol):
     """Where rows go. Used by one thread, and closed at the end."""
 
@@ -79,6 +93,15 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Release connections; what is not written is forgotten. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class ResendingSink(Sink, Protocol):
+    """A sink whose end does not keep the position: a page whose fate is not known is sent again, under the same key."""
+
+    def unfinished(self) -> State | None:
+        """The state of a page that was begun and is not known to be there; None when there is none."""
         ...
 
 

@@ -1,7 +1,7 @@
 """Redis streams: `redis://host:6379/0#days`. An entry has one field, `row`, with a JSON object."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, cast
 
 import orjson
@@ -43,19 +43,28 @@ class RedisSource:
             if not found:
                 return
             last = found[-1][0].decode()
-            rows, refused = [], []
-            for number, (entry, fields) in enumerate(found):
-                row = _row(fields)
-                if row is None:
-                    place = f"{self._stream} {entry.decode()}"
-                    refused.append(Refused(place, number, "its field `row` is no JSON object", str(fields)[:1_000]))
-                else:
-                    rows.append(row)
-            yield Page(rows, {"after": last}, refused)
+            yield self._page(found, {"after": last})
+
+    def between(self, after: State | None, until: State) -> Page:
+        """See `RepeatingSource`."""
+        first = f"({after['after']}" if after else "-"
+        with reaching(self._settings, f"reading the stream {self._stream}"):
+            return self._page(self._client.xrange(self._stream, min=first, max=until["after"]), until)
 
     def close(self) -> None:
         """See `Source`."""
         self._client.close()
+
+    def _page(self, found: Sequence[tuple[bytes, dict[bytes, bytes]]], state: State) -> Page:
+        rows, refused = [], []
+        for number, (entry, fields) in enumerate(found):
+            row = _row(fields)
+            if row is None:
+                place = f"{self._stream} {entry.decode()}"
+                refused.append(Refused(place, number, "its field `row` is no JSON object", str(fields)[:1_000]))
+            else:
+                rows.append(row)
+        return Page(rows, state, refused)
 
 
 def _row(fields: dict[bytes, bytes]) -> Row | None:

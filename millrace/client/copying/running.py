@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
@@ -14,7 +14,17 @@ import orjson
 
 from millrace.client.copying.files import FILES
 from millrace.client.copying.http import HTTP
-from millrace.client.copying.ports import Connector, CopyOptions, End, Page, Refused
+from millrace.client.copying.ports import (
+    Connector,
+    CopyOptions,
+    End,
+    Page,
+    Refused,
+    RepeatingSource,
+    ResendingSink,
+    Sink,
+    Source,
+)
 from millrace.client.copying.redis import REDIS
 from millrace.client.copying.sql import SQL
 from millrace.client.copying.topic import TOPIC
@@ -31,7 +41,7 @@ _CONNECTORS: Final[Mapping[str, Connector]] = {
     **dict.fromkeys(("sqlite", "postgresql", "mysql", "mariadb", "oracle", "mssql"), SQL),
 }
 
-_KINDS: Final = "read topics, files, tables, addresses of the web and Redis streams; write all but addresses"
+_KINDS: Final = "read and write topics, files, tables, addresses of the web and Redis streams"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +78,7 @@ def copy(
         kafka: The cluster of topics.
         source: URI of what is read: `kafka:TOPIC`, a path, `s3://…`, `sqlite:///days.db#TABLE`, `https://…`,
             `redis://HOST/0#STREAM`, or a scheme that a plug-in brings.
-        sink: URI of what is written; a folder where it is files.
+        sink: URI of what is written; a folder where it is files. An address of the web gets pages of JSON lines.
         options: How.
         dead_letters: File of JSON lines for rows that cannot be read; without one, the first of them is an error.
         on_copied: Told of progress.
@@ -93,7 +103,7 @@ def copy(
         closing(open_sink(End(sink, options, name, kafka))) as opened_sink,
         closing(open_source(End(source, options, name, kafka))) as opened,
     ):
-        for page in opened.pages(opened_sink.position()):
+        for page in _pages(opened, opened_sink):
             letters.write(page)  # before the page counts: they are known again if it does not
             opened_sink.write(page)
             copied = Copied(
@@ -102,6 +112,22 @@ def copy(
             if on_copied is not None:
                 on_copied(copied)
     return replace(copied, elapsed_secs=time.monotonic() - started)
+
+
+def _pages(source: Source, sink: Sink) -> Iterator[Page]:
+    """What the sink lacks; first, as it was, a page of which an earlier run did not learn whether it is there."""
+    after = sink.position()
+    if isinstance(sink, ResendingSink):
+        if not isinstance(source, RepeatingSource):
+            raise RequestError(
+                "this source cannot give a page again as it was, which the web needs",
+                remedy="copy into a topic first, and from there",
+            )
+        until = sink.unfinished()
+        if until is not None:
+            yield source.between(after, until)
+            after = until
+    yield from source.pages(after)
 
 
 def _connector(uri: str) -> Connector:

@@ -9,7 +9,7 @@ from millrace.client.copying.ports import Connector, End, Page, Row, State
 from millrace.core.errors import FatalError, RequestError, TransientError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine, Table
+    from sqlalchemy import Column, Engine, Select, Table
 
 _STATES: Final = "millrace_copies"
 
@@ -79,28 +79,38 @@ class SqlSource:
     def pages(self, after: State | None) -> Iterator[Page]:
         """See `Source`."""
         with self._base.reaching():
-            table = self._base.reflected()
-            if self._cursor not in table.columns:
-                raise RequestError(
-                    f"the table {self._base.table!r} has no column {self._cursor!r}",
-                    remedy=f"its columns are {', '.join(table.columns.keys())}",
-                )
-            cursor = table.columns[self._cursor]
+            wanted, cursor = self._ordered()
             last = after["after"] if after else None
-            while True:
-                wanted = self._base.sql.select(table).order_by(cursor).limit(self._page_rows)
-                with self._base.engine.connect() as connection:
-                    found = connection.execute(wanted if last is None else wanted.where(cursor > last))
-                    names = list(map(str, found.keys()))  # they are SQLAlchemy's own kind of texts
-                    rows = [dict(zip(names, row, strict=True)) for row in found]
-                if not rows:
-                    return
+            while rows := self._rows((wanted if last is None else wanted.where(cursor > last)).limit(self._page_rows)):
                 last = rows[-1][self._cursor]
                 yield Page(rows, {"after": last})
+
+    def between(self, after: State | None, until: State) -> Page:
+        """See `RepeatingSource`."""
+        with self._base.reaching():
+            wanted, cursor = self._ordered()
+            upto = wanted.where(cursor <= until["after"])
+            return Page(self._rows(upto if after is None else upto.where(cursor > after["after"])), until)
 
     def close(self) -> None:
         """See `Source`."""
         self._base.close()
+
+    def _ordered(self) -> "tuple[Select[Any], Column[Any]]":
+        table = self._base.reflected()
+        if self._cursor not in table.columns:
+            raise RequestError(
+                f"the table {self._base.table!r} has no column {self._cursor!r}",
+                remedy=f"its columns are {', '.join(table.columns.keys())}",
+            )
+        cursor = table.columns[self._cursor]
+        return self._base.sql.select(table).order_by(cursor), cursor
+
+    def _rows(self, wanted: "Select[Any]") -> list[dict[str, Any]]:
+        with self._base.engine.connect() as connection:
+            found = connection.execute(wanted)
+            names = list(map(str, found.keys()))  # they are SQLAlchemy's own kind of texts
+            return [dict(zip(names, row, strict=True)) for row in found]
 
 
 class SqlSink:

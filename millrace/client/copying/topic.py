@@ -1,7 +1,9 @@
 """Topics: `kafka:days.features` on the cluster of the command."""
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from operator import itemgetter
+from typing import Final, TypeAlias
 
 import orjson
 
@@ -13,6 +15,9 @@ from millrace.core.records import RecordBatch
 from millrace.kafka.admin import Admin
 from millrace.kafka.copies import CopyLog
 from millrace.kafka.reading import Position, Reader, Start
+
+_Record: TypeAlias = tuple[int, int, bytes | None]
+"""Partition, offset and value."""
 
 
 def _topic(end: End) -> str:
@@ -29,6 +34,26 @@ class TopicSource:
 
     def pages(self, after: State | None) -> Iterator[Page]:
         """See `Source`."""
+        with self._reading(after) as (reader, following):
+            for batch in reader.batches(self._page_rows):
+                for partition, offset in zip(batch.partitions.tolist(), batch.offsets.tolist(), strict=True):
+                    following[str(partition)] = offset + 1
+                yield _page(self._topic, _records(batch), {"next": dict(following)})
+
+    def between(self, after: State | None, until: State) -> Page:
+        """See `RepeatingSource`."""
+        ends = {int(number): int(offset) for number, offset in until["next"].items()}
+        found: list[_Record] = []
+        with self._reading(after) as (reader, _):
+            for batch in reader.batches(self._page_rows):
+                found += [record for record in _records(batch) if record[1] < ends.get(record[0], 0)]
+                if all(reader.reached(number) >= offset for number, offset in ends.items()):
+                    break
+        return _page(self._topic, found, until)
+
+    @contextmanager
+    def _reading(self, after: State | None) -> Iterator[tuple[Reader, dict[str, int]]]:
+        """A reader that begins there, and the next offset of each partition."""
         partitions = Admin(self._kafka).partition_counts([self._topic])[self._topic]
         start: Start = Position.EARLIEST
         if after is not None:
@@ -38,10 +63,7 @@ class TopicSource:
             if after is not None:
                 _refuse_gap(self._topic, following, after["next"])
                 following |= after["next"]
-            for batch in reader.batches(self._page_rows):
-                for partition, offset in zip(batch.partitions.tolist(), batch.offsets.tolist(), strict=True):
-                    following[str(partition)] = offset + 1
-                yield _page(self._topic, batch, dict(following))
+            yield reader, following
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -56,10 +78,15 @@ def _refuse_gap(topic: str, first: State, following: State) -> None:
             )
 
 
-def _page(topic: str, batch: RecordBatch, following: dict[str, int]) -> Page:
+def _records(batch: RecordBatch) -> Iterator[_Record]:
+    return zip(batch.partitions.tolist(), batch.offsets.tolist(), batch.values, strict=True)
+
+
+def _page(topic: str, records: Iterable[_Record], state: State) -> Page:
+    """A page of records in an order of their own: a reader brings partitions in another one each time."""
     rows: list[Row] = []
     refused: list[Refused] = []
-    for partition, offset, value in zip(batch.partitions.tolist(), batch.offsets.tolist(), batch.values, strict=True):
+    for partition, offset, value in sorted(records, key=itemgetter(0, 1)):
         try:
             row = orjson.loads(value or b"")
         except orjson.JSONDecodeError:
@@ -69,7 +96,7 @@ def _page(topic: str, batch: RecordBatch, following: dict[str, int]) -> Page:
         else:
             text = (value or b"")[:1_000].decode(errors="replace")
             refused.append(Refused(f"{topic}-{partition}", offset, "its value is no JSON object", text))
-    return Page(rows, {"next": following}, refused)
+    return Page(rows, state, refused)
 
 
 class TopicSink:
