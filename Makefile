@@ -11,7 +11,7 @@ SERVICES := $(patsubst %/pyproject.toml,-e %,$(wildcard services/*/pyproject.tom
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up down test native lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-s3 test-compose test-observability test-gpu images compose-up compose-down compose-demo simulate chaos bench figures proto docs lock audit sbom clean
+.PHONY: help setup demo up down test native lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-s3 test-compose test-containers test-kubernetes test-observability test-gpu images compose-up compose-down compose-demo simulate chaos bench figures proto docs lock audit sbom clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,12 @@ test-s3: $(READY) ## Batch scoring and copying on a real S3 server, which Go bui
 
 test-compose: $(READY) ## The weather story in containers, then a stack that loses and replaces its parts; needs Docker
 	bash tests/compose/run.sh
+
+test-containers: $(READY) ## Run processes of deployments in containers, and kill one; needs Docker
+	bash tests/containers/run.sh
+
+test-kubernetes: $(READY) ## Run processes in Pods of a real API server, which Go builds once
+	bash tests/kubernetes/run.sh
 
 test-observability: $(READY) ## Alert rules and dashboards; the rules' own tests need promtool (Debian: prometheus)
 	@command -v promtool > /dev/null || { echo "promtool is not installed: apt-get install prometheus"; exit 1; }

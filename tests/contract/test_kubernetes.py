@@ -101,7 +101,8 @@ def test_the_checks_see_a_fault() -> None:
 def test_every_file_of_the_folder_is_taken() -> None:
     told = kustomization()
     taken = {*told["resources"], *(file for each in told["configMapGenerator"] for file in each["files"])}
-    assert taken | {"kustomization.yaml"} == {path.name for path in FOLDER.glob("*.yaml")}
+    instead = {"launcher.yaml"}  # Of a launcher that makes Pods itself.
+    assert taken | instead | {"kustomization.yaml"} == {path.name for path in FOLDER.glob("*.yaml")}
 
 
 def test_keda_is_told_what_the_deployment_says() -> None:
@@ -132,3 +133,29 @@ def test_services_lead_to_pods_that_have_their_ports() -> None:
         ports = {each["name"]: each["containerPort"] for each in container["ports"]}
         assert all(ports[each["targetPort"]] == each["port"] for each in service["spec"]["ports"])
         assert target["spec"].get("serviceName", service["metadata"]["name"]) == service["metadata"]["name"]
+
+
+def test_a_launcher_has_the_rights_that_its_runner_uses_and_its_pods_next_to_none() -> None:
+    made = list(yaml.safe_load_all((FOLDER / "launcher.yaml").read_text()))
+    rights = {
+        each["metadata"]["name"]: {
+            (resource, verb) for rule in each["rules"] for resource in rule["resources"] for verb in rule["verbs"]
+        }
+        for each in made
+        if each["kind"] == "Role"
+    }
+    assert rights == {
+        "millrace-launcher": {
+            *(("pods", verb) for verb in ("create", "delete", "list", "patch")),
+            ("pods/log", "get"),
+            *(("secrets", verb) for verb in ("create", "delete")),
+            *(("leases", verb) for verb in ("create", "patch")),
+        },
+        "millrace-process": {("leases", "get")},
+    }
+    assert not {"ClusterRole", "ClusterRoleBinding"} & {each["kind"] for each in made}
+    [pod] = [each["spec"]["template"]["spec"] for each in made if each["kind"] == "StatefulSet"]
+    assert pod["serviceAccountName"] == "millrace-launcher"
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    wanted = [each["configMapRef"]["name"] for each in pod["containers"][0]["envFrom"]]
+    assert set(wanted) <= named("ConfigMap").keys()

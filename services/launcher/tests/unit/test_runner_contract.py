@@ -37,4 +37,4 @@ def _by_name(what: str) -> tuple[str, ...]:
 def test_a_runner_that_nobody_knows_is_refused_with_the_list() -> None:
     with pytest.raises(RequestError, match="no runner 'cloud'") as refused:
         load_runner("cloud")
-    assert refused.value.remedy == "known runners: container, local"
+    assert refused.value.remedy == "known runners: container, kubernetes, local"

@@ -72,7 +72,7 @@ class LeaseObject:
         self._trust = ssl.create_default_context(cafile=str(account / "ca.crt"))
         self._renewed: str | None = None
         self._ask_at = 0.0
-        self._until = time.monotonic() + ASKING_SECS
+        self._until = time.monotonic() + FIRST_SECS
 
     def is_over(self) -> bool:
         """See `Lease`. Blocks for a second where the API does not answer."""

@@ -96,6 +96,13 @@ class NodeFolder:
         partial.write_text(f"{sent + lease.total_seconds():.3f}")
         partial.replace(self.lease)
 
+    def lease_end(self) -> float:
+        """Until when the node's processes may run; a lease that cannot be read has ended."""
+        try:
+            return float(self.lease.read_text())
+        except (OSError, ValueError):
+            return 0.0
+
 
 def boot_seconds() -> float:
     """The clock of leases: goes on while the machine sleeps, and is the same for all processes."""
