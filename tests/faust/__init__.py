@@ -1,1 +1,1 @@
-"""The experiment that decides whether the judge stands on Faust: `make test-faust`."""
+"""The experiment that decides whether the judge stands on Faust: `bash topologies/faust/run.sh experiment`."""
