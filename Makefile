@@ -45,7 +45,7 @@ test-integration: $(READY) ## Only the tests that need a real broker
 test-frameworks: ## Export from PyTorch, Keras and XGBoost, in an environment of their own
 	bash tests/frameworks/run.sh
 
-test-faust: $(READY) ## Make features with Faust, then kill the judge's shell in it ten times, in an environment of its own
+test-faust: $(READY) ## Make windowed features with Faust, in an environment of its own
 	bash topologies/faust/run.sh
 
 test-spark: $(READY) ## Batch scoring and topics to tables on a real Spark, in an environment of its own
