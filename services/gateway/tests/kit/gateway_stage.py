@@ -49,12 +49,15 @@ class GatewayStage:
 
     @contextmanager
     def running(
-        self, *deployments: Deployment, options: GatewaySettings | None = None, slot: int = 0
+        self,
+        *deployments: Deployment,
+        options: GatewaySettings | None = None,
+        slot: int = 0,
+        clock: SystemClock | None = None,
     ) -> Iterator[httpx.Client]:
         """A gateway at work, ready; and a client of it. Whatever ended it early is raised at the end."""
-        gateway = Gateway(
-            self.settings, options or self.options(), self.broker.kafka, deployments, slot=slot, clock=SystemClock()
-        )
+        chosen, told = options or self.options(), clock or SystemClock()
+        gateway = Gateway(self.settings, chosen, self.broker.kafka, deployments, slot=slot, clock=told)
         with (
             at_work(gateway.run, name=f"gateway-{slot}"),
             httpx.Client(base_url=self.url, timeout=30) as client,

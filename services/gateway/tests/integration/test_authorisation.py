@@ -1,0 +1,252 @@
+"""Who may do what: every operation of each door, with every kind of key.
+
+The tables below are the declaration. They are compared with the OpenAPI document and the gRPC services, so that an
+operation that nobody declared a role for fails here.
+"""
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Final
+
+import grpc
+import httpx
+import pytest
+import websockets.sync.client as ws
+from gateway_stage import GatewayStage
+from scorer_stream import Stream
+from websockets.exceptions import InvalidStatus
+
+from millrace.core.control.keys import ApiKey, Role, digest_of, key_text
+from millrace.kafka.control_writer import KEYS_TOPIC, Change, ControlWriter, Put
+from millrace.process.clock import SystemClock
+from millrace.process.keys import KEYS
+from millrace.process.settings import Settings
+from millrace.testing.broker import Broker
+from millrace.testing.waiting import eventually
+from millrace_gateway.adapters.grpc.generated import inference_pb2, predictions_pb2
+
+ASK: Final = b'{"inputs": [{"name": "features", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}'
+TUS: Final = {"tus-resumable": "1.0.0"}
+PIECE: Final = {**TUS, "upload-offset": "0", "content-type": "application/offset+octet-stream"}
+Status = grpc.StatusCode
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What is declared of an operation over HTTP.
+
+    Attributes:
+        role: The least that it takes; None where nobody is asked for a key.
+        answer: The status for whoever has it, for the request that is sent here.
+        content: The body.
+        headers: Beside the key.
+    """
+
+    role: Role | None
+    answer: int = HTTPStatus.OK
+    content: bytes = b""
+    headers: Mapping[str, str] | None = None
+
+
+VIEWER, OPERATOR = Role.VIEWER, Role.OPERATOR
+
+OPERATIONS: Final[Mapping[str, Declared]] = {
+    "GET /v2/health/live": Declared(None),
+    "GET /v2/health/ready": Declared(None),
+    "GET /v2": Declared(VIEWER),
+    "GET /metrics": Declared(VIEWER),
+    "GET /v2/models/stats": Declared(VIEWER),
+    "GET /v2/models/{model}": Declared(VIEWER),
+    "GET /v2/models/{model}/versions/{version}": Declared(VIEWER),
+    "GET /v2/models/{model}/ready": Declared(VIEWER),
+    "GET /v2/models/{model}/versions/{version}/ready": Declared(VIEWER),
+    "GET /v2/models/{model}/config": Declared(VIEWER),
+    "GET /v2/models/{model}/versions/{version}/config": Declared(VIEWER),
+    "GET /v2/models/{model}/stats": Declared(VIEWER),
+    "GET /v2/models/{model}/versions/{version}/stats": Declared(VIEWER),
+    "POST /v2/models/{model}/infer": Declared(VIEWER, content=ASK),
+    "POST /v2/models/{model}/versions/{version}/infer": Declared(VIEWER, content=ASK),
+    "POST /v2/repository/index": Declared(VIEWER),
+    "POST /v2/repository/models/{model}/load": Declared(OPERATOR),
+    "POST /v2/repository/models/{model}/unload": Declared(OPERATOR, HTTPStatus.NOT_FOUND),
+    "GET /v1/deployments/{deployment}/entities/{key}": Declared(VIEWER, HTTPStatus.SERVICE_UNAVAILABLE),
+    "GET /v1/deployments/{deployment}/predictions": Declared(VIEWER, HTTPStatus.NOT_FOUND),
+    "POST /v1/streams/{stream}/events": Declared(OPERATOR, HTTPStatus.NOT_FOUND, b"{}"),
+    "POST /v1/streams/{stream}/labels": Declared(OPERATOR, HTTPStatus.NOT_FOUND, b"{}"),
+    "OPTIONS /v1/uploads": Declared(VIEWER, HTTPStatus.NO_CONTENT),
+    "POST /v1/uploads": Declared(OPERATOR, HTTPStatus.CREATED, headers={**TUS, "upload-length": "3"}),
+    "HEAD /v1/uploads/{name}": Declared(VIEWER, HTTPStatus.NOT_FOUND, headers=TUS),
+    "PATCH /v1/uploads/{name}": Declared(OPERATOR, HTTPStatus.NOT_FOUND, headers=PIECE),
+    "DELETE /v1/uploads/{name}": Declared(OPERATOR, HTTPStatus.NOT_FOUND, headers=TUS),
+}
+
+CALLS: Final[Mapping[str, Role]] = {
+    "/inference.GRPCInferenceService/ServerLive": VIEWER,
+    "/inference.GRPCInferenceService/ServerReady": VIEWER,
+    "/inference.GRPCInferenceService/ServerMetadata": VIEWER,
+    "/inference.GRPCInferenceService/ModelReady": VIEWER,
+    "/inference.GRPCInferenceService/ModelMetadata": VIEWER,
+    "/inference.GRPCInferenceService/ModelInfer": VIEWER,
+    "/inference.GRPCInferenceService/ModelStreamInfer": VIEWER,
+    "/inference.GRPCInferenceService/ModelConfig": VIEWER,
+    "/inference.GRPCInferenceService/ModelStatistics": VIEWER,
+    "/inference.GRPCInferenceService/RepositoryIndex": VIEWER,
+    "/inference.GRPCInferenceService/RepositoryModelLoad": OPERATOR,
+    "/inference.GRPCInferenceService/RepositoryModelUnload": OPERATOR,
+    "/millrace.v1.Predictions/Subscribe": VIEWER,
+}
+
+ANSWERS: Final[Mapping[str, grpc.StatusCode]] = {
+    "ServerLive": Status.OK,
+    "ServerReady": Status.OK,
+    "ServerMetadata": Status.OK,
+    "ModelReady": Status.OK,
+    "ModelStreamInfer": Status.OK,  # an error belongs to its message
+    "ModelStatistics": Status.OK,
+    "RepositoryIndex": Status.OK,
+}
+"""How a call with an empty message ends for whoever may make it; the others find nothing of no name."""
+
+
+class MinutesPass(SystemClock):
+    """A clock that is set forward before every attempt, or wrong keys are said to come too often."""
+
+    ahead_secs = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary start."""
+        return super().monotonic() + self.ahead_secs
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A gateway that asks for keys, and keys of all kinds by their names."""
+
+    stage: GatewayStage
+    clock: MinutesPass
+    name: str
+    keys: Mapping[str, str]
+
+    def request(self, operation: str, key: str) -> int:
+        """The status of an operation's answer."""
+        self.clock.ahead_secs += 60
+        method, path = operation.split()
+        declared = OPERATIONS[operation]
+        model = "nothing" if path.endswith("/unload") else self.name
+        path = path.format(model=model, version=1, deployment="nobody", stream=self.name * 2, key="k", name="u" * 32)
+        headers = {**(declared.headers or {}), **self.shown(key)}
+        with httpx.Client(base_url=self.stage.url, timeout=30) as client:
+            return client.request(method, path, content=declared.content, headers=headers).status_code
+
+    def call(self, method: str, key: str) -> grpc.StatusCode:
+        """How a call with an empty message ends."""
+        self.clock.ahead_secs += 60
+        with grpc.insecure_channel(self.stage.target) as channel:
+            ask: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(method)
+            outcome = ask(iter([b""]), timeout=30, metadata=tuple(self.shown(key).items()))
+            with suppress(grpc.RpcError):  # the status is known once all answers are read
+                list(outcome)
+            return outcome.code()
+
+    def shown(self, key: str) -> dict[str, str]:
+        """The header that shows a key."""
+        return {"authorization": f"Bearer {self.keys[key]}"} if self.keys[key] else {}
+
+
+ROLES: Final = {role.value: role for role in Role}
+WORTHLESS: Final = ("none", "wrong", "unknown", "expired", "revoked")
+
+
+@pytest.fixture(scope="module")
+def keys(broker: Broker) -> Iterator[Mapping[str, str]]:
+    """Texts of keys that lie on the log, by what they are; all are revoked at the end."""
+    run = uuid.uuid4().hex[:8]
+    texts = {each: key_text(f"{each}-{run}", each[0] * 43) for each in (*ROLES, "expired", "revoked")}
+    found = {
+        each: ApiKey(f"{each}-{run}", ROLES.get(each, Role.ADMIN), digest_of(text), 0, "test")
+        for each, text in texts.items()
+    }
+    found["expired"] = replace(found["expired"], expires_ms=1)
+    found["revoked"] = replace(found["revoked"], revoked_ms=1)
+    write(broker, found.values())
+    yield {
+        **texts,
+        "none": "",
+        "wrong": key_text(f"admin-{run}", "x" * 43),
+        "unknown": key_text(f"nobody-{run}", "n" * 43),
+    }
+    write(broker, [replace(each, revoked_ms=1) for each in found.values()])
+
+
+def write(broker: Broker, keys: Iterable[ApiKey]) -> None:
+    change = Change([Put(KEYS_TOPIC, each.name, KEYS.write(each)) for each in keys], "")
+    with ControlWriter(broker.kafka, who="test", topics=(KEYS_TOPIC,)) as writer:
+        writer.apply("keys/matrix", "write keys", lambda _: change)
+
+
+@pytest.fixture(scope="module")
+def guarded(broker: Broker, keys: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """A gateway that asks for keys and knows these."""
+    settings = Settings(home=tmp_path_factory.mktemp("home"))
+    stream = Stream(broker, settings, f"g-{uuid.uuid4().hex[:10]}")
+    stream.push(settings.home / "bundle")
+    stage, clock = GatewayStage(broker, settings), MinutesPass()
+    with stage.running(stream.deployment(), options=stage.options(keys="required"), clock=clock):
+        found = Guarded(stage, clock, stream.name, keys)
+        eventually(lambda: found.request("GET /v2", "admin") == HTTPStatus.OK, what="the keys")
+        yield found
+
+
+def test_every_operation_of_the_document_is_declared(guarded: Guarded) -> None:
+    with httpx.Client(base_url=guarded.stage.url, headers=guarded.shown("viewer")) as client:
+        paths = client.get("/openapi.json").json()["paths"]
+    found = {f"{method.upper()} {path}" for path, item in paths.items() for method in item}
+    assert found == set(OPERATIONS)
+
+
+def test_every_call_of_the_services_is_declared() -> None:
+    services = [
+        *inference_pb2.DESCRIPTOR.services_by_name.values(),
+        *predictions_pb2.DESCRIPTOR.services_by_name.values(),
+    ]
+    found = {f"/{service.full_name}/{method.name}" for service in services for method in service.methods}
+    assert found == set(CALLS)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_an_operation_over_http_is_for_its_role_and_those_above(guarded: Guarded, operation: str) -> None:
+    declared = OPERATIONS[operation]
+    statuses = {key: guarded.request(operation, key) for key in (*WORTHLESS, *ROLES)}
+    needs = declared.role
+    if needs is None:
+        assert statuses == dict.fromkeys(statuses, declared.answer)
+        return
+    assert statuses == {
+        **dict.fromkeys(WORTHLESS, HTTPStatus.UNAUTHORIZED),
+        **{name: declared.answer if role.includes(needs) else HTTPStatus.FORBIDDEN for name, role in ROLES.items()},
+    }
+
+
+@pytest.mark.parametrize("method", CALLS)
+def test_a_call_is_for_its_role_and_those_above(guarded: Guarded, method: str) -> None:
+    answer = ANSWERS.get(method.rpartition("/")[2], Status.NOT_FOUND)
+    codes = {key: guarded.call(method, key) for key in (*WORTHLESS, *ROLES)}
+    assert codes == {
+        **dict.fromkeys(WORTHLESS, Status.UNAUTHENTICATED),
+        **{name: answer if role.includes(CALLS[method]) else Status.PERMISSION_DENIED for name, role in ROLES.items()},
+    }
+
+
+@pytest.mark.parametrize("key", [*WORTHLESS, *ROLES])
+def test_a_websocket_opens_for_whoever_may_read(guarded: Guarded, key: str) -> None:
+    guarded.clock.ahead_secs += 60
+    url = f"ws://127.0.0.1:{guarded.stage.rest_port}/v1/deployments/{guarded.name}/predictions"
+    if key in ROLES:
+        with ws.connect(url, additional_headers=guarded.shown(key)):
+            return
+    with pytest.raises(InvalidStatus) as refused:
+        ws.connect(url, additional_headers=guarded.shown(key))
+    assert refused.value.response.status_code == HTTPStatus.UNAUTHORIZED
