@@ -11,7 +11,7 @@ SERVICES := $(patsubst %/pyproject.toml,-e %,$(wildcard services/*/pyproject.tom
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up down test native lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-s3 test-compose test-containers test-kubernetes test-observability test-gpu images compose-up compose-down compose-demo simulate chaos bench figures proto docs lock audit sbom clean
+.PHONY: help setup demo up down test native native-where-possible lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-s3 test-compose test-containers test-kubernetes test-observability test-native test-gpu images compose-up compose-down compose-demo simulate chaos bench figures proto docs lock audit sbom clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ up: $(READY) ## Run the weather story, and leave it running with its web page
 down: $(READY) ## Stop what `make up` left running
 	MILLRACE_HOME=.millrace/demo $(BIN)/millrace down
 
-test: lint ## Lint, type-check and run every test on a real broker (WORKERS=2 side by side)
+test: lint native-where-possible ## Lint, type-check and run every test on a real broker (WORKERS=2 side by side)
 	$(BIN)/python -m pytest --cache-clear -n $(WORKERS) --dist loadfile || $(BIN)/python -m tests.again
 
 test-fast: $(READY) ## Only the tests that need no broker (seconds)
@@ -70,11 +70,19 @@ test-observability: $(READY) ## Alert rules and dashboards; the rules' own tests
 	@command -v promtool > /dev/null || { echo "promtool is not installed: apt-get install prometheus"; exit 1; }
 	$(BIN)/python -m pytest tests/contract/test_alert_rules.py tests/contract/test_observability.py
 
+test-native: $(READY) ## Check and test the native body: rustfmt, clippy, its own tests, the lanes over both bodies
+	bash native/check.sh
+	$(BIN)/python -m pytest tests/integration/lane tests/property/codec tests/unit/codec
+
 test-gpu: $(READY) ## The tests that need an accelerator
 	$(BIN)/python -m pytest -m gpu
 
 native: $(READY) ## Build the native body of the lane into the virtual environment, which needs cargo
 	cd native && PATH="$(abspath $(BIN)):$$PATH" VIRTUAL_ENV=$(abspath $(VENV)) maturin develop -q --uv --release --locked
+
+native-where-possible: $(READY)
+	@if cd native && cargo fetch -q --locked; then cd .. && bash native/check.sh && $(MAKE) native; \
+	  else echo "no cargo, or no crates: only the Python body of the lane is tested"; fi
 
 lint: $(READY) ## Check style, types and import contracts (writes nothing)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -200,6 +200,7 @@ def stream_decoder(
     limits: Limits,
     id_field: str | None = None,
     schemas: SchemaSource | None = None,
+    json: Callable[..., Decoder] = JsonDecoder,
 ) -> StreamDecoder:
     """The decoder of a stream.
 
@@ -209,6 +210,7 @@ def stream_decoder(
         limits: Bounds on one record.
         id_field: Name of a field with the record's own id; None for no such field.
         schemas: Knows the writers' schemas of Avro records; None for a stream that accepts none.
+        json: Makes the decoder of JSON, with the arguments of `JsonDecoder`.
 
     Raises:
         RequestError: The signature cannot be read from the stream's default format.
@@ -217,7 +219,7 @@ def stream_decoder(
     def compiled(kind: RecordFormat) -> Decoder:
         match kind:
             case RecordFormat.JSON:
-                return JsonDecoder(signature, limits=limits, id_field=id_field)
+                return json(signature, limits=limits, id_field=id_field)
             case RecordFormat.AVRO:
                 if schemas is None:
                     raise RequestError("no Avro schemas are known", remedy="name source.registry or source.schemas")

@@ -8,7 +8,9 @@ from typing import Any, Final, Self
 
 from millrace.codec.avro_framing import read_schemas
 from millrace.codec.dispatch import stream_decoder
+from millrace.codec.json import JsonDecoder
 from millrace.codec.limits import Limits
+from millrace.codec.native_json import native_json_decoder
 from millrace.codec.predictions import AvroPredictionEncoder, Identity, JsonPredictionEncoder, PredictionEncoder
 from millrace.codec.schema_source import FirstOf, SchemaSource
 from millrace.codec.schemas import PREDICTION_AVRO_SCHEMA
@@ -18,8 +20,9 @@ from millrace.core.columns import Decoder
 from millrace.core.errors import RequestError
 from millrace.core.rollout import RolloutMode
 from millrace.core.signature import Signature
+from millrace.kafka.lane.native import native_library
 from millrace.process.deployment import Deployment, PredictionFormat, RecordFormat
-from millrace.process.settings import Settings
+from millrace.process.settings import LaneBody, Settings
 from millrace.serving.enriching import Enricher, EnrichingDecoder, Remembered
 from millrace.serving.given import Completion, GivenRowsDecoder
 from millrace.serving.online_features import OnFetch, OnlineFeatures, Store
@@ -66,6 +69,8 @@ class StreamCodec:
         self._deployment: Final = deployment
         self._clock: Final = clock
         self._blobs: Final = Shelf.of(settings).blobs if blobs is None and settings else blobs
+        wants_native = settings is not None and settings.lane is not LaneBody.PYTHON
+        self._is_native: Final = wants_native and native_library() is not None
         self._on_fetch: Final = on_fetch or _tell_nobody
         self._resources: Final = ExitStack()
         self._registry = self._connect(clock)
@@ -185,7 +190,8 @@ class StreamCodec:
 
     def _decoder_of(self, signature: Signature, form: RecordFormat, id_field: str | None = None) -> Decoder:
         limits = Limits(**self._deployment.limits.model_dump())
-        return stream_decoder(signature, form, limits=limits, id_field=id_field, schemas=self._schemas)
+        json = native_json_decoder if self._is_native else JsonDecoder
+        return stream_decoder(signature, form, limits=limits, id_field=id_field, schemas=self._schemas, json=json)
 
     def _online_features(self, signature: Signature) -> OnlineFeatures | None:
         if not self._enriched(signature):

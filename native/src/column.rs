@@ -66,12 +66,24 @@ pub struct Bytes {
     pub len: usize,
 }
 
+// SAFETY: bytes that nobody writes to; whoever hands them to another thread keeps their owner.
+unsafe impl Send for Bytes {}
+// SAFETY: as above.
+unsafe impl Sync for Bytes {}
+
 impl Bytes {
     pub const NONE: Self = Self { start: ptr::null(), len: 0 };
 
+    /// # Safety
+    /// The owner of the bytes must outlive the slice.
+    pub unsafe fn as_slice<'a>(self) -> Option<&'a [u8]> {
+        // SAFETY: see above; nobody writes to them.
+        (!self.start.is_null()).then(|| unsafe { std::slice::from_raw_parts(self.start, self.len) })
+    }
+
     fn to_python<'py>(self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
         // SAFETY: the owner of the bytes is borrowed by whoever made this.
-        (!self.start.is_null()).then(|| PyBytes::new(py, unsafe { std::slice::from_raw_parts(self.start, self.len) }))
+        unsafe { self.as_slice() }.map(|bytes| PyBytes::new(py, bytes))
     }
 }
 

@@ -1,13 +1,15 @@
 //! The data path of a millrace lane: records between librdkafka and columns, without Python per record.
 //!
 //! Python keeps every decision, and speaks to `Consumer` and `Producer` as it does to confluent-kafka's, in its types and
-//! with its errors; only records go another way, as columns: `Consumer.poll_columns`, `Producer.enqueue_columns`.
+//! with its errors; only records go another way, as columns: `Consumer.poll_columns`, `Producer.enqueue_columns`, and
+//! `JsonReader` in between.
 //! Whatever waits or works per record does so without the interpreter's lock.
 
 mod api;
 mod client;
 mod column;
 mod consumer;
+mod json;
 mod producer;
 
 use pyo3::exceptions::PyImportError;
@@ -19,6 +21,8 @@ mod millrace_native {
     use super::column::Column;
     #[pymodule_export]
     use super::consumer::{Consumer, Membership};
+    #[pymodule_export]
+    use super::json::JsonReader;
     #[pymodule_export]
     use super::producer::Producer;
     use super::*;

@@ -27,11 +27,6 @@ struct Outputs {
     headers: Vec<Vec<(CString, Bytes)>>,
 }
 
-// SAFETY: the bytes are borrowed from objects that the caller holds until the call returns, and that never change.
-unsafe impl Send for Outputs {}
-// SAFETY: as above.
-unsafe impl Sync for Outputs {}
-
 #[pyclass(frozen, module = "millrace_native")]
 pub struct Producer {
     client: Client,

@@ -1,9 +1,13 @@
 """What the native body does beyond the contract: its columns behave as lists do. Left out where it is not built."""
 
+from datetime import timedelta
+
 import numpy as np
 import pytest
 
+from millrace.core.lane import Delivery
 from millrace.core.records import Headers, OutputBatch, RecordBatch
+from millrace.process.deployment import GroupProtocol
 from millrace.process.settings import LaneBody
 from millrace.testing.contracts.kafka_world import MakeWorld
 from millrace.testing.contracts.lane import BASE_MS, LIMIT, Written
@@ -55,3 +59,13 @@ def test_what_is_not_bytes_or_has_another_length_is_refused(make_world: MakeWorl
         lane.write([OutputBatch(world.output_topic, row, stamp, [None], ["text"])], {})  # type: ignore[list-item]
     with pytest.raises(ValueError, match="differ in length"):
         lane.write([OutputBatch(world.output_topic, row, stamp, [None], [b"", b""])], {})
+
+
+def test_a_lane_may_leave_at_any_moment_of_joining(make_world: MakeWorld) -> None:
+    """One that leaves while its assignment is on the way has no rebalance protocol: the process used to die of it."""
+    bystander = make_world(delivery=Delivery.AT_LEAST_ONCE).open()  # passes the time
+    for moment_ms in range(95, 110, 2):
+        world = make_world(delivery=Delivery.AT_LEAST_ONCE, group_protocol=GroupProtocol.CONSUMER)  # a group of its own
+        lane = world.open()
+        bystander.poll(1, timedelta(milliseconds=moment_ms))
+        lane.close()

@@ -1,0 +1,5 @@
+"""What needs the native module is left out where it is not built."""
+
+from importlib.util import find_spec
+
+collect_ignore = [] if find_spec("millrace_native") else ["test_native_json.py"]
