@@ -23,7 +23,7 @@ from millrace.testing.waiting import eventually
 ROOT: Final = Path(__file__).parents[2]
 PROJECT: Final = "millrace-test"
 BOOTSTRAP: Final = "localhost:19092,localhost:19093,localhost:19094"
-PATIENCE: Final = timedelta(seconds=300)
+PATIENCE: Final = timedelta(seconds=600)
 FEATURES: Final = "rain.features"
 PARTITIONS: Final = 3
 DOCUMENT: Final = {
@@ -72,11 +72,11 @@ class Stack:
 
     def up(self, *services: str) -> None:
         """Start services and wait until they are well."""
-        self.compose("up", "--detach", "--wait", "--wait-timeout", "300", "--no-build", *services)
+        self.compose("up", "--detach", "--wait", "--wait-timeout", "900", "--no-build", *services)
 
     def replace(self, service: str) -> None:
         """Stop a service's container and start another in its place, as an upgrade does."""
-        self.compose("up", "--detach", "--wait", "--wait-timeout", "300", "--force-recreate", "--no-deps", service)
+        self.compose("up", "--detach", "--wait", "--wait-timeout", "900", "--force-recreate", "--no-deps", service)
 
     def inspect(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every running container: its service, and what Docker knows of it."""
