@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from millrace.kafka.lane import native_library
 from millrace.process.settings import KafkaSettings, Settings
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _emit("machine", cpus=os.cpu_count(), load=round(os.getloadavg()[0], 1), python=platform.python_version())
         runs = 0 if options.only == "latency" else options.repetitions
         rates = () if options.only == "throughput" else options.rates
-        steps = runs * len(options.transactions) * len(Contestant) + len(rates)
+        steps = runs * len(options.transactions) * len(options.who) + len(rates)
         with _progress(steps) as step:
             results = _throughput(stage, options, runs, step)
             latencies = {}
@@ -63,7 +64,7 @@ def _throughput(
     found: dict[tuple[Contestant, int], list[Throughput]] = {}
     for repetition in range(runs):  # interleaved, so that a busy minute of the machine falls on everybody
         for size in options.transactions:
-            for who in Contestant:
+            for who in options.who:
                 step(f"{who}, {size} a transaction, {repetition + 1} of {runs}")
                 run = throughput.measure(stage, who, options.records, transaction_records=size)
                 found.setdefault((who, size), []).append(run)
@@ -147,6 +148,11 @@ def _emit(figure: str, **fields: object) -> None:
     sys.stdout.flush()
 
 
+def _present() -> Sequence[Contestant]:
+    """Everybody who can be measured here."""
+    return [who for who in Contestant if who is not Contestant.NATIVE or native_library() is not None]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.perf",
@@ -156,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--records", type=int, default=300_000, help="records of each run (default 300000)")
     parser.add_argument("--repetitions", type=int, default=3, help="runs of each throughput figure (default 3)")
     parser.add_argument("--seconds", type=float, default=20, help="length of each latency figure (default 20)")
+    parser.add_argument("--who", type=Contestant, nargs="+", default=_present(), help="whose throughput is measured")
     parser.add_argument("--only", choices=("throughput", "latency"), help="leave the other out")
     parser.add_argument("--transactions", type=int, nargs="+", default=TRANSACTIONS, metavar="RECORDS")
     parser.add_argument("--rates", type=int, nargs="+", default=RATES, metavar="RECORDS_PER_SEC")

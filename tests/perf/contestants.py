@@ -10,23 +10,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psutil
 
 from millrace.core.errors import FatalError
 from millrace.kafka.admin import Admin, TopicSpec
-from millrace.process.settings import KafkaSettings
+from millrace.process.settings import KafkaSettings, LaneBody
 
 
 class Contestant(StrEnum):
     """Who is measured."""
 
     SCORER = "scorer"
+    NATIVE = "native"
+    """The scorer with the native body of the lane, where that is built."""
     SHADOW = "shadow"
     """The scorer, with a second version of the model beside the first."""
     PLAIN = "plain"
     RELAY = "relay"
+
+
+_SCORERS: Final = {Contestant.SCORER, Contestant.NATIVE, Contestant.SHADOW}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +95,17 @@ def running(stage: Stage, who: Contestant, topic: str, *, transaction_records: i
     log = stage.folder / f"{name}.log"
     admin = Admin(stage.kafka)
     outputs = [output]
-    if who in {Contestant.SCORER, Contestant.SHADOW}:
+    if who in _SCORERS:
         command, group = _scorer(stage, who, name, topic, transaction_records), f"scorer-{name}"
         outputs += [f"{name}.dlq", f"{name}.handovers", f"{name}.shadows"]
     else:
         command, group = _loop(stage, who, topic, output, name), name
         command += ["--transaction-records", str(transaction_records)]
         admin.ensure_topics([TopicSpec(output)])
-    with log.open("wb") as file, subprocess.Popen(command, env=_environment(stage), stdout=file, stderr=file) as child:
+    with (
+        log.open("wb") as file,
+        subprocess.Popen(command, env=_environment(stage, who), stdout=file, stderr=file) as child,
+    ):
         try:
             yield Running(psutil.Process(child.pid), group, output, log)
         finally:
@@ -139,8 +147,9 @@ def _loop(stage: Stage, who: Contestant, topic: str, output: str, group: str) ->
     return [*command, "--topic", topic, "--output", output, "--group", group, "--model", str(stage.model_file)]
 
 
-def _environment(stage: Stage) -> Mapping[str, str]:
+def _environment(stage: Stage, who: Contestant) -> Mapping[str, str]:
     """The same for everybody; one thread each for what brings its own, as the scorer's default has it."""
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     address = {"MILLRACE_KAFKA__BOOTSTRAP": stage.kafka.bootstrap, "MILLRACE_HOME": str(stage.home)}
-    return {**os.environ, **threads, **address}
+    body = LaneBody.NATIVE if who is Contestant.NATIVE else LaneBody.PYTHON
+    return {**os.environ, **threads, **address, "MILLRACE_LANE": body.value}
