@@ -21,7 +21,14 @@ from examples.weather.interruption import Interruption
 from examples.weather.picture import write_chart, write_picture
 from examples.weather.story import Plan, tell, write_page
 from examples.weather.summary import next_steps, summary
-from examples.weather.years import read_years, score_years, write_years, write_years_picture, years_table
+from examples.weather.years import (
+    read_years,
+    score_years,
+    scored_by,
+    write_years,
+    write_years_picture,
+    years_table,
+)
 from millrace.client.node import local_nodes, stop_node
 from millrace.core.errors import MillraceError, RequestError
 from millrace.kafka.broker import LocalBroker
@@ -77,7 +84,7 @@ def _play(arguments: argparse.Namespace, display: Display, interruption: Interru
     if arguments.pictures:
         write_picture(outcome.last, outcome.loop, arguments.pictures / "demo.svg")
         write_chart(outcome.last, outcome.loop, arguments.pictures / "loop.svg")
-        write_years_picture(years, arguments.pictures / "years.svg")
+        write_years_picture(years, scored_by(home / "scored"), arguments.pictures / "years.svg")
     return 0 if outcome.is_good else 1
 
 

@@ -7,6 +7,7 @@ The guide `docs/guides/score-years-of-files.md` tells what lies between the two;
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -25,13 +26,14 @@ from rich.console import Console
 from rich.table import Table
 
 from examples.weather.days import CLASSES, Days
+from examples.weather.tally import CHANGE
 from examples.weather.training import TRAINING_END, make_bundle
 from millrace.core.errors import FatalError
 from millrace.process.settings import KafkaSettings
 
 _LOOK_SECS: Final = 0.1
 _FIRST: Final = date(1949, 1, 1)
-_RIGHT, _QUIET = "#0353c9", "#5a636e"
+_RIGHT, _WRONG, _QUIET = "#0353c9", "#c2331d", "#5a636e"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,11 @@ class Year:
     def accuracy(self) -> float:
         """The share of days for which it was right."""
         return self.right / self.days
+
+    @property
+    def dry(self) -> float:
+        """The share of days without rain: who never foretells any is right so often."""
+        return 1 - self.rainy / self.days
 
 
 def write_years(days: Days, folder: Path) -> None:
@@ -120,33 +127,68 @@ def decades(years: tuple[Year, ...]) -> tuple[Year, ...]:
 
 
 def years_table(years: tuple[Year, ...]) -> Table:
-    """One line a decade."""
-    table = Table("", "days", "rainy", "foretold", "right", title="Fifty years, scored as files", title_justify="left")
+    """One line a decade, and one for all."""
+    table = Table(
+        *("", "days", "rainy", "foretold", "right", "always dry"),
+        title="Fifty years, scored as files",
+        title_justify="left",
+        show_footer=True,
+    )
     for column in table.columns[1:]:
         column.justify = "right"
     for decade in decades(years):
-        counts = (decade.days, decade.rainy, decade.foretold)
-        table.add_row(f"{decade.year}s", *(f"{count:,}" for count in counts), f"{decade.accuracy:.1%}")
+        table.add_row(f"{decade.year}s", *_shown(decade))
+    for column, text in zip(table.columns, ("all", *_shown(_sum(0, list(years)))), strict=True):
+        column.footer = text
     return table
 
 
-def write_years_picture(years: tuple[Year, ...], file: Path) -> None:
-    """Write the accuracy of each year; the format follows from the file's ending (PNG, SVG, PDF)."""
+def _shown(year: Year) -> tuple[str, ...]:
+    counts = (year.days, year.rainy, year.foretold)
+    return (*(f"{count:,}" for count in counts), f"{year.accuracy:.1%}", f"{year.dry:.1%}")
+
+
+def scored_by(scored: Path) -> str:
+    """The name and the version of the model that scored a folder."""
+    manifest = json.loads((scored / "_manifest.json").read_text())
+    return str(manifest["job"]["model"])
+
+
+def write_years_picture(years: tuple[Year, ...], model: str, file: Path) -> None:
+    """Write how often the model was right in each year, beside who always says dry; PNG, SVG or PDF by the ending."""
     # It takes a second to import: only where a picture is wanted.
+    from matplotlib import rc_context  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    figure = Figure(figsize=(9.5, 3.6), layout="constrained")
+    figure = Figure(figsize=(9.5, 4.2), layout="constrained")
     ax = figure.subplots()
-    names = [year.year for year in years]
-    ax.bar(names, [year.rainy / year.days for year in years], color=_QUIET, alpha=0.35, label="rainy days")
-    ax.plot(names, [year.accuracy for year in years], color=_RIGHT, marker="o", markersize=3, label="right predictions")
-    learned = _FIRST.year + TRAINING_END / 365.25
-    ax.axvline(learned, color=_QUIET, linestyle=":", label="version 1 had seen what is before")
-    ax.set_ylim(0, 1)
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    ax.legend(loc="lower left", fontsize="small")
+    names, right, dry = zip(*((year.year, year.accuracy, year.dry) for year in years), strict=True)
+    better = np.array(right) >= np.array(dry)
+    for where, colour in ((better, _RIGHT), (~better, _WRONG)):
+        ax.fill_between(names, right, dry, where=where, interpolate=True, color=colour, alpha=0.12, linewidth=0)
+    ax.plot(names, dry, color=_QUIET, linewidth=1.2, linestyle="--")
+    ax.plot(names, right, color=_RIGHT, linewidth=1.6, marker="o", markersize=3.5)
+    for value, text, colour in ((right[-1], model, _RIGHT), (dry[-1], "always dry", _QUIET)):
+        ax.annotate(text, (names[-1], value), (8, 0), textcoords="offset points", va="center", color=colour, fontsize=9)
+    if model.endswith("/1"):  # what later versions had seen is told by their own records
+        ax.axvspan(_FIRST.year - 0.5, _year(TRAINING_END), color=_QUIET, alpha=0.08, linewidth=0)
+        ax.text(_FIRST.year, 0.415, "it had seen these", color=_QUIET, fontsize=9)
+    ax.axvline(_year(CHANGE), color=_WRONG, linewidth=1, linestyle=":")
+    ax.text(_year(CHANGE) + 0.4, 0.955, "the measurements change", color=_WRONG, fontsize=9)
+    ax.set_title(f"Fifty years of files, scored by {model}: days on which it was right", loc="left", fontsize=11)
+    ax.set_xlim(_FIRST.year - 0.5, names[-1] + 4)
+    ax.set_ylim(0.4, 1)
+    ax.yaxis.set_major_formatter("{x:.0%}")
+    ax.grid(visible=True, axis="y", color="#d9dee4", linewidth=0.6)
     ax.spines[["top", "right"]].set_visible(False)
-    figure.savefig(file, dpi=120)
+    metadata = {"Date": None} if file.suffix == ".svg" else None
+    with rc_context({"svg.hashsalt": "weather"}):  # the same picture is the same file
+        figure.savefig(file, dpi=120, metadata=metadata)
+
+
+def _year(day: int) -> float:
+    """A day of the replay as a year and its part."""
+    return _FIRST.year + day / 365.25
 
 
 def main() -> int:
@@ -168,7 +210,7 @@ def main() -> int:
     years = read_years(options.scored)
     Console().print(years_table(years))
     if options.picture:
-        write_years_picture(years, options.picture)
+        write_years_picture(years, scored_by(options.scored), options.picture)
     return 0
 
 
