@@ -70,7 +70,7 @@ def nodes(*, launcher: Launcher = None, json: Json = False) -> None:
         for node in found:
             print_json(node)
         return
-    columns = ("node", "standing", "cores", "memory", "GPUs", "processes", "environment", "address")
+    columns = ("node", "standing", "cores", "memory", "GPUs", "processes", "runner", "environment", "address")
     stdout().print(listing(columns, [_node_row(node) for node in found], numbers=("GPUs", "processes")))
 
 
@@ -211,6 +211,7 @@ def _node_row(node: Mapping[str, Any]) -> list[str]:
         f"{human_bytes(node['memory_used_bytes'])} of {human_bytes(has['memory_bytes'])}",
         str(len(has["gpus"])),
         str(len(node["processes"])),
+        has["runner"],
         has["environment"],
         node["url"],
     ]

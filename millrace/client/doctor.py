@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+from millrace.client.engine import engine_version
 from millrace.client.local import find_kafka
 from millrace.core.errors import FatalError, MillraceError, RequestError
 from millrace.core.records import TopicPartition
@@ -75,6 +76,7 @@ TRANSACTION_TIMEOUT: Final = timedelta(seconds=12)
 """A little longer than a scorer's transaction may stay open."""
 
 _STORE: Final = "online store"
+_ENGINE: Final = "/var/run/docker.sock"
 _OLDEST_REDIS: Final = (6, 2)
 _DEVICES: Final = {"CPUExecutionProvider": "CPU", "CUDAExecutionProvider": "CUDA"}
 _FLOAT32: Final = 1e-3
@@ -130,6 +132,22 @@ def examine_online_store(settings: Settings) -> Check:
         return judge_online_store(describe_store(redis))
     except MillraceError as error:
         return Check(_STORE, State.ERROR, error.message, error.remedy)
+
+
+def examine_engine(environment: Mapping[str, str]) -> Iterator[Check]:
+    """Look at the container engine, where the launcher of this machine is to run containers. Blocks for two seconds.
+
+    Args:
+        environment: Environment variables, of which the launcher reads the same.
+    """
+    if environment.get("MILLRACE_LAUNCHER__RUNNER") != "container":
+        return
+    socket = environment.get("MILLRACE_CONTAINERS__ENGINE") or _ENGINE
+    try:
+        yield Check("containers", State.OK, f"the engine {engine_version(Path(socket))} answers on {socket}")
+    except MillraceError as error:
+        remedy = "start it, or name its socket in MILLRACE_CONTAINERS__ENGINE"
+        yield Check("containers", State.ERROR, f"no container engine answers: {error.message}", remedy)
 
 
 def judge_online_store(found: StoreFacts) -> Check:
@@ -387,6 +405,7 @@ def examine(bootstrap: str | None = None) -> Iterator[Check]:
     settings = Settings.load()
     yield from examine_machine(settings)
     yield examine_online_store(settings)
+    yield from examine_engine(os.environ)
     try:
         kafka = find_kafka(bootstrap)
     except RequestError as error:

@@ -40,6 +40,7 @@ def fleet(own_broker: LocalBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         registry.push(linear_bundle(tmp_path / "bundle", name="rain-model").directory)
     try:
         with stage(own_broker, home) as made:
+            made.lease_secs = 60  # A daemon that is started again is back before its processes end.
             yield made
     finally:
         remove_containers(home)
@@ -91,3 +92,22 @@ def test_a_scorer_in_a_container_scores_and_is_replaced_when_it_is_killed(fleet:
         control.scale(NAME, {"scorers": 0})
     eventually(lambda: not psutil.pid_exists(adopted), within=PATIENCE, what="the end of the container")
     assert fleet.stop("a") == [0]
+
+
+def test_an_image_that_is_not_there_is_the_reason_and_names_the_remedy(
+    fleet: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MILLRACE_CONTAINERS__IMAGES", '{"scorer": "millrace/absent:9"}')
+    fleet.start("a")
+    with fleet.control() as control:
+        [node] = control.nodes()
+        assert node["inventory"]["runner"] == "container"
+        control.put(NAME, {**DOCUMENT, "scale": {"scorers": 1, "runner": "container"}})
+        why = eventually(
+            lambda: [line for line in control.why(NAME) if "No such image" in line], within=PATIENCE, what="the reason"
+        )
+        assert "pull or build it on this node" in why[0]
+        control.put(NAME, {**DOCUMENT, "scale": {"scorers": 1, "runner": "kubernetes"}})
+        lacking = "a has the runner container, needed kubernetes"
+        eventually(lambda: any(lacking in line for line in control.why(NAME)), within=PATIENCE, what="what is lacking")
+        control.delete(NAME)

@@ -70,6 +70,7 @@ class Inventory:
         kinds: The kinds of process that it can run.
         libraries: Versions of the libraries on which answers depend, by distribution name.
         environment: Fingerprint of everything that is installed; equal where all versions are equal.
+        runner: What runs its processes: `local`, `container`, `kubernetes`, or that of another package.
     """
 
     cores: float
@@ -78,6 +79,7 @@ class Inventory:
     kinds: tuple[str, ...] = ()
     libraries: Mapping[str, str] = field(default_factory=dict)
     environment: str = ""
+    runner: str = "local"
 
 
 class NodeState(StrEnum):
@@ -169,6 +171,7 @@ class Workload:
         libraries: Library versions that a node must have.
         digest: Fingerprint of everything that a process reads when it starts: another one means a restart.
         ends: Whether a process ends by itself when its work is done; then it is not started again.
+        runner: What a node must run it by; empty for any.
     """
 
     deployment: str
@@ -178,6 +181,7 @@ class Workload:
     digest: str
     libraries: Mapping[str, str] = field(default_factory=dict)
     ends: bool = False
+    runner: str = ""
 
     @property
     def slots(self) -> tuple[Slot, ...]:

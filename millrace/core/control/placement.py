@@ -91,6 +91,8 @@ def lack(node: Node, workload: Workload, load: Load) -> str | None:
         return f"is {node.standing}"
     if workload.kind not in node.inventory.kinds:
         return f"cannot run a {workload.kind}"
+    if workload.runner not in {"", node.inventory.runner}:
+        return f"has the runner {node.inventory.runner}, needed {workload.runner}"
     return unfitness(workload.libraries, node.inventory) or shortage(workload.needs, node.inventory, load)
 
 

@@ -36,3 +36,6 @@ class Scale(BaseModel):
     """GPUs of one scorer, for it alone."""
     libraries: Mapping[str, str] = {}
     """Exact versions of libraries that a node must have: `onnxruntime: 1.32.0`."""
+    runner: Annotated[str, Field(pattern=r"^[a-z0-9-]*$")] = ""
+    """Only nodes whose `MILLRACE_LAUNCHER__RUNNER` is this run the processes: `local`, `container`, `kubernetes`; any node
+    where empty."""

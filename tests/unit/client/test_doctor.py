@@ -1,5 +1,8 @@
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import UnixStreamServer
+from threading import Thread
 
 import pytest
 
@@ -7,6 +10,7 @@ from millrace.client.doctor import (
     FLOORS,
     Check,
     State,
+    examine_engine,
     examine_machine,
     judge_broker,
     judge_computing,
@@ -146,3 +150,29 @@ def test_s46_a_planted_mismatch_is_the_pair_found_and_needed() -> None:
 )
 def test_the_lane_that_runs_is_named(wanted: LaneBody, native: str | None, runs: str) -> None:
     assert judge_lane(wanted, native).found.startswith(runs)
+
+
+class Engine(BaseHTTPRequestHandler):
+    """Answers as Docker does."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"Version": "20.10"}')
+
+    def address_string(self) -> str:
+        """Whoever asks has no address."""
+        return "socket"
+
+
+def test_the_engine_is_looked_at_where_the_launcher_runs_containers(tmp_path: Path) -> None:
+    wanted = {"MILLRACE_LAUNCHER__RUNNER": "container", "MILLRACE_CONTAINERS__ENGINE": str(tmp_path / "engine")}
+    assert list(examine_engine({**wanted, "MILLRACE_LAUNCHER__RUNNER": "local"})) == []
+    [away] = examine_engine(wanted)
+    assert (away.state, "engine is not there" in away.found) == (State.ERROR, True)
+    with UnixStreamServer(wanted["MILLRACE_CONTAINERS__ENGINE"], Engine) as server:
+        thread = Thread(target=server.handle_request)
+        thread.start()
+        [found] = examine_engine(wanted)
+        thread.join()
+    assert (found.state, "the engine 20.10 answers" in found.found) == (State.OK, True)

@@ -217,6 +217,15 @@ def test_a_node_with_another_library_is_unfit_and_says_which() -> None:
     assert "a is unfit: onnxruntime 1.31.0, needed 1.32.0" in decided(fleet([wanted], nodes=[old])).why
 
 
+def test_a_deployment_that_names_a_runner_runs_where_that_is() -> None:
+    wanted = replace(RAIN, runner="container")
+    local = node("a")
+    contained = replace(node("b"), inventory=replace(node("b").inventory, runner="container"))
+    assert decided(fleet([wanted], nodes=[local, contained])).node == "b"
+    assert "a has the runner local, needed container" in decided(fleet([wanted], nodes=[local])).why
+    assert decided(fleet([RAIN], nodes=[contained])).node == "b", "any will do where none is named"
+
+
 @pytest.mark.parametrize(("kind", "said"), [("notebook", "a cannot run a notebook"), ("scorer", "MiB memory free")])
 def test_a_node_lacks_kinds_and_memory(kind: str, said: str) -> None:
     wanted = Workload("rain", kind, 1, Resources(1, 99 * GIB), "d")

@@ -202,7 +202,7 @@ class Daemon:
 
     def _inventory(self, kinds: Mapping[str, Kind]) -> Inventory:
         memory_bytes = None if self.own.memory_mb is None else self.own.memory_mb << 20
-        return take_inventory(installed(kinds), cores=self.own.cores, memory_bytes=memory_bytes)
+        return take_inventory(installed(kinds), cores=self.own.cores, memory_bytes=memory_bytes, runner=self.own.runner)
 
     def _agent(self, view: FleetView, runner: Runner, kinds: Mapping[str, Kind], stack: ExitStack) -> Agent:
         return Agent(

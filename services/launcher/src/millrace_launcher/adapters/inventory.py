@@ -27,13 +27,14 @@ TELLING: Final = (
 """Libraries on which answers depend; their versions are told one by one, all others by a fingerprint."""
 
 
-def take_inventory(kinds: tuple[str, ...], *, cores: float | None, memory_bytes: int | None) -> Inventory:
+def take_inventory(kinds: tuple[str, ...], *, cores: float | None, memory_bytes: int | None, runner: str) -> Inventory:
     """Look at this machine. Blocks for some tens of milliseconds; longer where there are GPUs.
 
     Args:
         kinds: The kinds of process that it can run.
         cores: Cores that it may give away; None for all that this process may use.
         memory_bytes: Memory that it may give away; None for all.
+        runner: What runs its processes.
     """
     installed = installed_versions()
     return Inventory(
@@ -43,6 +44,7 @@ def take_inventory(kinds: tuple[str, ...], *, cores: float | None, memory_bytes:
         kinds=kinds,
         libraries={name: installed[name] for name in TELLING if name in installed},
         environment=fingerprint(installed),
+        runner=runner,
     )
 
 

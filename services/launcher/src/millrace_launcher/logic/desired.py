@@ -87,6 +87,7 @@ def workloads_of(deployment: Deployment, kinds: Iterable[Kind]) -> tuple[Workloa
             needs=_needs(deployment, kind),
             digest=digest_of(deployment, kind),
             libraries=dict(deployment.scale.libraries),
+            runner=deployment.scale.runner,
         )
         for kind in kinds
         if kind.count(deployment)
@@ -102,7 +103,8 @@ def digest_of(deployment: Deployment, kind: Kind) -> str:
     document.pop("scale", None)
     needs = _needs(deployment, kind)
     read = [document, kind.arguments(deployment, 0), needs.cores, needs.memory_bytes, needs.gpus]
-    return _fingerprint(read)
+    # A runner that is named anew moves what runs; without one the fingerprint is that of earlier versions.
+    return _fingerprint([*read, *filter(None, [deployment.scale.runner])])
 
 
 def _fingerprint(read: Sequence[object]) -> str:
