@@ -5,7 +5,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from flink_jobs import ROOT, Flink
+from flink_jobs import Flink, environment_of
 from scorer_stream import MakeStream, Stream
 
 from millrace.process.settings import Settings
@@ -22,13 +22,7 @@ def flink(tmp_path: Path, settings: Settings, broker: Broker) -> Flink:
     python = os.environ.get("MILLRACE_FLINK_PYTHON")
     if not python:
         pytest.fail("there is no environment with Flink: run `make test-flink`", pytrace=False)
-    environment = {
-        **os.environ,
-        "MILLRACE_KAFKA__BOOTSTRAP": broker.kafka.bootstrap,
-        "MILLRACE_HOME": str(settings.home),
-        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "topologies/flink"))),
-    }
-    return Flink(Path(python), environment, tmp_path / "flink.log")
+    return Flink(Path(python), environment_of(broker, settings), tmp_path / "flink.log")
 
 
 @pytest.fixture

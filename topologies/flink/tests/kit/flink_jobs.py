@@ -9,8 +9,21 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from millrace.process.settings import Settings
+from millrace.testing.broker import Broker
+
 ROOT = Path(__file__).parents[4]
 LONGEST = timedelta(minutes=12)
+
+
+def environment_of(broker: Broker, settings: Settings) -> dict[str, str]:
+    """What a job finds in its environment: the broker, where bundles lie, and this project."""
+    return {
+        **os.environ,
+        "MILLRACE_KAFKA__BOOTSTRAP": broker.kafka.bootstrap,
+        "MILLRACE_HOME": str(settings.home),
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "topologies/flink"))),
+    }
 
 
 @dataclass(frozen=True, slots=True)
