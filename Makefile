@@ -11,7 +11,7 @@ SERVICES := $(patsubst %/pyproject.toml,-e %,$(wildcard services/*/pyproject.tom
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up down test native native-where-possible lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-s3 test-compose test-containers test-kubernetes test-observability test-native test-gpu images compose-up compose-down compose-demo simulate chaos bench figures proto docs lock audit sbom clean
+.PHONY: help setup demo up down test native native-where-possible lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-s3 test-compose test-containers test-kubernetes test-notebook test-observability test-native test-gpu images compose-up compose-down compose-demo simulate chaos bench figures proto docs lock audit sbom clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ test-containers: $(READY) ## Run processes of deployments in containers, and kil
 
 test-kubernetes: $(READY) ## Run processes in Pods of a real API server, which Go builds once
 	bash tests/kubernetes/run.sh
+
+test-notebook: $(READY) ## Start JupyterLab by the launcher, in an environment of its own, and score from its kernel
+	bash tests/notebook/run.sh
 
 test-observability: $(READY) ## Alert rules and dashboards; the rules' own tests need promtool (Debian: prometheus)
 	@command -v promtool > /dev/null || { echo "promtool is not installed: apt-get install prometheus"; exit 1; }

@@ -9,7 +9,7 @@ import pytest
 _ROOT: Final = Path(__file__).parent
 _KINDS: Final = (
     *("unit", "property", "contract", "simulation", "integration", "e2e"),
-    *("frameworks", "engine", "s3", "compose", "containers", "kubernetes"),
+    *("frameworks", "engine", "s3", "compose", "containers", "kubernetes", "notebook"),
 )
 _MARKERS: Final = {**dict(zip(_KINDS, _KINDS, strict=True)), "architecture": "contract", "acceptance": "integration"}
 
