@@ -13,6 +13,17 @@ def test_it_says_that_it_lives_and_what_it_is(stage: GatewayStage) -> None:
         assert client.get("/openapi.json").json()["info"]["title"] == "millrace gateway"
 
 
+def test_its_document_is_a_page_that_needs_nothing_from_elsewhere(stage: GatewayStage) -> None:
+    with stage.running() as client:
+        paths, page = client.get("/openapi.json").json()["paths"], client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    written = {f"<code>{method.upper()} {path}</code>" for path, item in paths.items() for method in item}
+    assert len(written) > 20
+    assert {each for each in written if each not in page.text} == set()
+    assert "takes the role operator" in page.text
+    assert {each for each in ("<script", "src=", "@import", 'href="http') if each in page.text} == set()
+
+
 def test_every_error_has_one_shape(stage: GatewayStage) -> None:
     with stage.running() as client:
         unknown, method = client.get("/nothing"), client.post("/v2")

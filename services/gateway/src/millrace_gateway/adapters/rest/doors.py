@@ -9,11 +9,12 @@ import structlog
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp
 
 from millrace import __version__
 from millrace.core.errors import MillraceError
+from millrace_gateway.adapters.rest.reference import HEADERS, reference_page
 from millrace_gateway.adapters.rest.refusals import refuse, refuse_status
 
 log = structlog.get_logger()
@@ -42,6 +43,8 @@ def application(doors: Sequence[RestDoor]) -> ASGIApp:
         version=__version__,
         description="Ask a model now, send events, subscribe to predictions.",
         exception_handlers=_HANDLERS,
+        docs_url=None,  # Its pages load scripts from elsewhere.
+        redoc_url=None,
     )
     for door in doors:
         app.include_router(door.router)
@@ -53,6 +56,10 @@ def application(doors: Sequence[RestDoor]) -> ASGIApp:
             document["paths"].update(door.paths)
             document.setdefault("components", {}).setdefault("schemas", {}).update(door.schemas)
         return document
+
+    @app.get("/docs", include_in_schema=False)
+    async def reference() -> Response:
+        return HTMLResponse(reference_page(app.openapi()), headers=HEADERS)
 
     app.openapi = described  # type: ignore[method-assign]  # FastAPI's own way to extend its document
     return app
