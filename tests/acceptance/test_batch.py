@@ -25,7 +25,7 @@ from fsspec import AbstractFileSystem
 from millrace.serving.bundle import Bundle
 from millrace.store.places import Place
 from millrace.testing.models import linear_bundle
-from millrace_batch.app import Resources, run_job
+from millrace_batch.app import Resources, read_progress, run_job
 from millrace_batch.logic.progress import Progress
 
 ROWS = int(os.environ.get("MILLRACE_BATCH_ROWS", "300000"))
@@ -107,7 +107,7 @@ COORDINATOR = """
     from pathlib import Path
     from batch_files import job
     from millrace.serving.bundle import open_bundle
-    from millrace_batch.app import Resources, run_job
+    from millrace_batch.app import Resources, read_progress, run_job
 
     if __name__ == "__main__":
         bundle = open_bundle(Path(sys.argv[1]))
@@ -167,6 +167,24 @@ def test_s22_ten_million_objects_are_listed_as_they_are_needed() -> None:
     files = Place("listing://lake").files()
     assert len({file.path for file in islice(files, 25_000)}) == 25_000
     assert Listing.listed <= 3, "the whole petabyte is listed before the first file is read"
+
+
+def test_s21_a_real_job_projects_its_end_from_half_way_on_and_tells_its_hours(
+    bundle: Bundle, source: Path, tmp_path: Path
+) -> None:
+    """How near the projection comes is for `make bench`: a busy machine has no even pace."""
+    seen: list[Progress] = []
+    resources = Resources(bundle.directory, workers=1)
+    done = run_job(job(bundle, source, tmp_path / "out", split_rows=GROUP), resources, on_progress=seen.append)
+    half = next(progress for progress in seen if 0.5 <= (progress.share or 0) < 1)
+    document = half.document()
+    assert document["projected_end"] > half.updated_at
+    assert document["projected_end"] - half.updated_at == pytest.approx(
+        half.working_secs * (1 - document["share"]) / document["share"]
+    )
+    manifest = read_progress(str(tmp_path / "out")).document()
+    assert manifest["hours"] == done.document()["hours"]
+    assert manifest["working_secs"] > half.working_secs
 
 
 def test_s21_half_way_the_projected_end_is_right_and_hours_are_told() -> None:

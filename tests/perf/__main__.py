@@ -24,7 +24,7 @@ from millrace.process.settings import KafkaSettings, Settings
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
 from millrace.testing.broker import temporary_broker
-from tests.perf import latency, throughput, workload
+from tests.perf import beside, latency, throughput, workload
 from tests.perf.contestants import Contestant, Stage
 from tests.perf.throughput import Throughput
 
@@ -40,9 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="millrace-perf-") as folder, _kafka() as kafka:
         stage = _stage(kafka, Path(folder))
         _emit("machine", cpus=os.cpu_count(), load=round(os.getloadavg()[0], 1), python=platform.python_version())
-        runs = 0 if options.only == "latency" else options.repetitions
-        rates = () if options.only == "throughput" else options.rates
-        steps = runs * len(options.transactions) * len(options.who) + len(rates)
+        runs = options.repetitions if options.only in {None, "throughput"} else 0
+        rates = options.rates if options.only in {None, "latency"} else ()
+        steps = runs * len(options.transactions) * len(options.who) + len(rates) + (options.only in {None, "beside"})
         with _progress(steps) as step:
             results = _throughput(stage, options, runs, step)
             latencies = {}
@@ -50,6 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 step(f"latency at {rate} records/s")
                 latencies[rate] = latency.measure(stage, rate, timedelta(seconds=options.seconds))
                 _emit("latency", rate=rate, **asdict(latencies[rate]))
+            if options.only in {None, "beside"}:
+                step("latency beside a batch job")
+                found = beside.measure(stage, options.rates[0], timedelta(seconds=options.seconds))
+                _emit("beside a batch job", rate=options.rates[0], **asdict(found))
     if results:
         console.print(_throughput_table(results))
     if latencies:
@@ -163,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repetitions", type=int, default=3, help="runs of each throughput figure (default 3)")
     parser.add_argument("--seconds", type=float, default=20, help="length of each latency figure (default 20)")
     parser.add_argument("--who", type=Contestant, nargs="+", default=_present(), help="whose throughput is measured")
-    parser.add_argument("--only", choices=("throughput", "latency"), help="leave the other out")
+    parser.add_argument("--only", choices=("throughput", "latency", "beside"), help="leave the others out")
     parser.add_argument("--transactions", type=int, nargs="+", default=TRANSACTIONS, metavar="RECORDS")
     parser.add_argument("--rates", type=int, nargs="+", default=RATES, metavar="RECORDS_PER_SEC")
     return parser

@@ -3,7 +3,8 @@
 The same Parquet file, the same trees, one thread of the model; at last as many as there are cores. ONNX Runtime alone
 scores a matrix that is in memory already: what no job can beat that has to read and write files. The plain loop is what
 one writes in a notebook, the pandas loop what most do. The job reads ahead in a thread of its own. What a job costs
-before its first row, whatever it reads, is told apart: the first of a process imports what workers need.
+before its first row, whatever it reads, is told apart: the first of a process imports what workers need. Of jobs in
+several splits it is told how far the end that was projected half way was off, as a share of the whole time.
 
 The pandas loop and the same job on Spark, whose start of some seconds counts in every run, are measured where there is
 Spark's environment: that of `make test-spark`, or the one whose Python MILLRACE_SPARK_PYTHON names.
@@ -43,7 +44,7 @@ FEATURES: Final = tuple(f"f{number:02d}" for number in range(30))
 _CHUNK: Final = 65_536
 _ALONE: Final = "onnxruntime alone"
 _ERRORS_ONLY: Final = 3
-_SPLIT: Final = 250_000
+_SPLIT: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="millrace-batch-perf-") as name:
         folder = Path(name)
-        bundle, source = _trees(folder / "bundle"), _file(folder / "rows.parquet", options.rows)
+        bundle, source = make_trees(folder / "bundle"), make_file(folder / "rows.parquet", options.rows)
         _show_start(bundle, folder)
         contestants = _contestants(bundle, source, folder)
         runs: dict[str, list[Spent]] = {who: [] for who in contestants}
@@ -121,10 +122,10 @@ def _spark_python() -> Path | None:
 
 def _show_start(bundle: Bundle, folder: Path) -> None:
     """What jobs of next to nothing take."""
-    small = _file(folder / "small.parquet", 1_000)
+    small = make_file(folder / "small.parquet", 1_000)
     first, following = (_job(bundle, small, folder / f"small-{number}") for number in range(2))
     figures = {"first_secs": round(first.secs, 2), "next_secs": round(following.secs, 2)}
-    sys.stdout.write(json.dumps({"batch": "start of a job", **figures}) + "\n")
+    _say("start of a job", **figures)
 
 
 def _timed(work: Callable[[], None]) -> Spent:
@@ -134,8 +135,8 @@ def _timed(work: Callable[[], None]) -> Spent:
     return Spent(time.monotonic() - started, time.process_time() - cpu)
 
 
-def _trees(folder: Path) -> Bundle:
-    """A hundred trees of depth 6 on 30 numbers."""
+def make_trees(folder: Path) -> Bundle:
+    """A bundle of a hundred trees of depth 6 on 30 numbers."""
     random = np.random.default_rng(5)
     rows = random.normal(size=(20_000, len(FEATURES))).astype(np.float32)
     truth = (rows[:, 0] * rows[:, 1] + rows[:, 2] > 0).astype(int)
@@ -150,7 +151,8 @@ def _trees(folder: Path) -> Bundle:
     )
 
 
-def _file(path: Path, rows: int) -> Path:
+def make_file(path: Path, rows: int) -> Path:
+    """A Parquet file with an id and the trees' 30 numbers."""
     random = np.random.default_rng(6)
     columns = {name: random.normal(size=rows).astype(np.float32) for name in FEATURES}
     pa.parquet.write_table(pa.table({"id": np.arange(rows), **columns}), path, row_group_size=_SPLIT)
@@ -203,9 +205,12 @@ def _pandas(python: Path, bundle: Bundle, source: Path, target: Path) -> Spent:
 def _job(bundle: Bundle, source: Path, target: Path, *, workers: int = 1, cluster: Cluster | None = None) -> Spent:
     pids: list[int] = []
     spent: dict[int, float] = {}
+    halves: list[Progress] = []
 
-    def look(_: Progress) -> None:
-        """CPU seconds so far of the workers, or of Spark's driver and its executors."""
+    def look(progress: Progress) -> None:
+        """CPU seconds so far of the workers, or of Spark's driver and its executors; and where it is half way."""
+        if 0.5 <= (progress.share or 0) < 1:
+            halves.append(progress)
         for pid in pids:
             for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
                 times = process.cpu_times()
@@ -224,6 +229,9 @@ def _job(bundle: Bundle, source: Path, target: Path, *, workers: int = 1, cluste
     def run() -> None:
         done = run_job(job, resources, on_start=pids.extend, on_progress=look)
         assert done.scored == done.read
+        if halves and halves[0].projected_end is not None:
+            off = abs(halves[0].projected_end - done.updated_at) / (done.updated_at - done.started_at)
+            _say("projected end of the job", share=halves[0].share, off=round(off, 2))
 
     coordinator = _timed(run)
     return Spent(coordinator.secs, coordinator.cpu_secs + sum(spent.values()))
@@ -244,9 +252,14 @@ def _show(
         ratios = (base.secs / spent.secs, base.cpu_secs / spent.cpu_secs)
         figures = {"rows": rows, "rows_per_sec": round(speed), "cpu_secs_per_million": round(cpu, 2)}
         of = {"of_onnxruntime": round(ratios[0], 2), "of_onnxruntime_cpu": round(ratios[1], 2)}
-        sys.stdout.write(json.dumps({"batch": who, **figures, **of}) + "\n")
+        _say(who, **figures, **of)
         table.add_row(who, f"{speed:,.0f}", f"{cpu:.2f}", *(f"{ratio:.2f}" for ratio in ratios))
     console.print(table)
+
+
+def _say(what: str, **figures: object) -> None:
+    sys.stdout.write(json.dumps({"batch": what, **figures}) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
