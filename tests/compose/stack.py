@@ -19,6 +19,7 @@ from millrace.kafka.reading import Reader
 from millrace.testing.broker import BorrowedBroker
 from millrace.testing.models import linear_bundle
 from millrace.testing.waiting import eventually
+from tests.e2e.launcher.stream import Feed
 
 ROOT: Final = Path(__file__).parents[2]
 PROJECT: Final = "millrace-test"
@@ -100,6 +101,10 @@ class Stack:
         with self.control() as control:
             control.put("rain", DOCUMENT)
             control.wait_ready("rain", within=PATIENCE)
+
+    def feed(self) -> Feed:
+        """What sends records all the time, and waits for a broker that is away."""
+        return Feed(self.broker, FEATURES, PARTITIONS, delivery_timeout=PATIENCE)
 
     def predictions(self) -> int:
         """How many can be read."""

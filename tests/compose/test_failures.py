@@ -1,12 +1,12 @@
 """A broker of three is killed, then a node, while records flow; each is scored once."""
 
 from millrace.testing.waiting import eventually
-from tests.compose.stack import FEATURES, PARTITIONS, PATIENCE, Stack
-from tests.e2e.launcher.stream import Feed, beside, verdict
+from tests.compose.stack import FEATURES, PATIENCE, Stack
+from tests.e2e.launcher.stream import beside, verdict
 
 
 def test_a_broker_and_a_node_are_killed_and_each_record_is_scored_once(stack: Stack) -> None:
-    with beside(Feed(stack.broker, FEATURES, PARTITIONS).send):
+    with beside(stack.feed().send):
         stack.await_more_predictions("predictions")
         stack.compose("kill", "kafka-2")
         stack.await_more_predictions("predictions from two brokers")

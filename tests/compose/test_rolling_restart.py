@@ -10,8 +10,8 @@ from typing import Final
 import httpx
 
 from millrace.testing.waiting import eventually
-from tests.compose.stack import FEATURES, PARTITIONS, PATIENCE, Stack
-from tests.e2e.launcher.stream import Feed, beside, verdict
+from tests.compose.stack import FEATURES, PATIENCE, Stack
+from tests.e2e.launcher.stream import beside, verdict
 
 BROKERS: Final = ("kafka-1", "kafka-2", "kafka-3")
 NODES: Final = ("launcher-1", "launcher-2")
@@ -53,7 +53,7 @@ def test_replacing_everything_loses_no_record_and_refuses_no_caller(stack: Stack
     with stack.control() as control:
         caller = Caller(control.create_key("rolling-test")["key"])
     eventually(are_all_asked, within=PATIENCE, what="both gateways behind HAProxy")
-    with beside(Feed(stack.broker, FEATURES, PARTITIONS).send), beside(caller.ask):
+    with beside(stack.feed().send), beside(caller.ask):
         caller.await_more_answers()
         for gateway in GATEWAYS:
             stack.replace(gateway)

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from threading import Event, Thread
 
 import numpy as np
@@ -30,11 +31,12 @@ class Feed:
     topic: str
     partitions: int
     rate: float = 200.0
+    delivery_timeout: timedelta = timedelta(seconds=30)
     sent: int = 0
 
     def send(self, stopping: Event) -> None:
         due = 0.0
-        with Writer(self.broker.kafka) as writer:
+        with Writer(self.broker.kafka, delivery_timeout=self.delivery_timeout) as writer:
             while not stopping.wait(_TURN_SECS):
                 due += self.rate * _TURN_SECS
                 numbers = np.arange(self.sent, self.sent + int(due))
