@@ -73,9 +73,11 @@ test-observability: $(READY) ## Alert rules and dashboards; the rules' own tests
 	@command -v promtool > /dev/null || { echo "promtool is not installed: apt-get install prometheus"; exit 1; }
 	$(BIN)/python -m pytest tests/contract/test_alert_rules.py tests/contract/test_observability.py
 
-test-native: $(READY) ## Check and test the native body: rustfmt, clippy, its own tests, the lanes over both bodies
+test-native: native ## Everything about the native body: clippy, its own tests, lanes, decoders, scorers, chaos
 	bash native/check.sh
-	$(BIN)/python -m pytest tests/integration/lane tests/property/codec tests/unit/codec
+	$(BIN)/python -m pytest tests/integration/lane tests/property/codec
+	MILLRACE_LANE=native $(BIN)/python -m pytest services/scorer/tests/integration
+	$(BIN)/python -m tests.chaos --lane native
 
 test-gpu: $(READY) ## The tests that need an accelerator
 	$(BIN)/python -m pytest -m gpu

@@ -5,6 +5,7 @@ import os
 import random
 import sys
 
+from millrace.process.settings import LaneBody
 from millrace.testing.broker import BorrowedBroker, temporary_broker
 from tests.chaos.plan import Plan
 from tests.chaos.run import run
@@ -16,8 +17,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--freezes", type=int, default=5)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    parser.add_argument("--lane", type=LaneBody, default=LaneBody.PYTHON, help="python or native")
     options = parser.parse_args()
-    plan = Plan(options.seed, options.records, kills=options.kills, freezes=options.freezes)
+    plan = Plan(options.seed, options.records, kills=options.kills, freezes=options.freezes, lane=options.lane)
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
+from millrace.process.settings import LaneBody
+
 
 class Fault(StrEnum):
     """What happens to a scorer."""
@@ -43,6 +45,7 @@ class Plan:
         kills: How many kills.
         freezes: How many freezes.
         session_secs: Time after which the group misses a silent scorer.
+        lane: The body of the scorers' lanes.
     """
 
     seed: int
@@ -52,6 +55,7 @@ class Plan:
     kills: int = 20
     freezes: int = 5
     session_secs: float = 4.0
+    lane: LaneBody = LaneBody.PYTHON
 
     def strikes(self) -> list[Strike]:
         """The faults in order. Pauses between them are short enough to hit scorers that are still coming back."""

@@ -74,7 +74,11 @@ def run(plan: Plan, broker: Broker, say: Say) -> Result:
     Admin(broker.kafka).ensure_topics([TopicSpec(topic, plan.partitions) for topic in (source, target)])
     with tempfile.TemporaryDirectory(prefix="millrace-chaos-") as folder:
         home = Path(folder)
-        environment = {"MILLRACE_HOME": str(home / "home"), "MILLRACE_KAFKA__BOOTSTRAP": broker.bootstrap}
+        environment = {
+            "MILLRACE_HOME": str(home / "home"),
+            "MILLRACE_KAFKA__BOOTSTRAP": broker.bootstrap,
+            "MILLRACE_LANE": plan.lane.value,
+        }
         _push_model(broker, home, name)
         workers = Workers(_deployment(home, name, plan), environment, home / "log", count=plan.scorers)
         with workers, _watching(broker, target) as watch, _feeding(broker, source, plan):

@@ -4,8 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Self
+
+from millrace.testing.waiting import eventually
 
 
 class Workers:
@@ -43,9 +47,12 @@ class Workers:
         self._processes[slot].send_signal(signal.SIGCONT)
 
     def stop(self) -> list[int]:
-        """Ask all to stop, wait, and return their exit codes."""
+        """Ask all to stop, wait, and return their exit codes. Those that were only just started begin first."""
         for process in self._processes.values():
             process.send_signal(signal.SIGCONT)
+            eventually(
+                partial(_may_be_asked, process), within=timedelta(minutes=2), what="a scorer that can be stopped"
+            )
             process.terminate()
         return [process.wait(timeout=60) for process in self._processes.values()]
 
@@ -56,3 +63,12 @@ class Workers:
         for process in self._processes.values():
             process.kill()
             process.wait()
+
+
+def _may_be_asked(process: subprocess.Popen[bytes]) -> bool:
+    """Whether the process has ended, or has a handler for SIGTERM by now, without which it would die of it."""
+    if process.poll() is not None:
+        return True
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
