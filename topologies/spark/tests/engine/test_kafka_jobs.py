@@ -12,7 +12,9 @@ import pyarrow.parquet
 import pytest
 
 from millrace.client import Client, SendOptions
+from millrace.core.records import OutputBatch
 from millrace.kafka.jars import fetch
+from millrace.kafka.writing import Writer
 from millrace.testing.broker import Broker
 from millrace.testing.plugin import TopicFactory
 
@@ -58,6 +60,23 @@ def test_a_topic_becomes_a_table_that_grows_by_what_is_new(
         assert table.column("id").to_pylist() == list(range(first + 500))
     assert table.column("key").to_pylist() == [str(number) for number in range(1_000)]
     assert table.column("score").to_pylist() == [number / 7 for number in range(1_000)]
+
+
+def test_a_record_that_is_none_of_the_schema_is_a_row_of_nulls_with_its_coordinates(
+    broker: Broker, topic: TopicFactory, jars: str, tmp_path: Path
+) -> None:
+    name = topic("days")
+    values: list[bytes | None] = [b'{"id": 1, "score": 0.5}', b"{", b'{"id": "x"}', None]
+    zeros = np.zeros(len(values), np.int64)
+    with Writer(broker.kafka) as writer:
+        writer.write(OutputBatch(name, zeros.astype(np.int32), zeros, [b"k"] * len(values), values))
+        writer.flush()
+    arguments = ("--bootstrap", broker.kafka.bootstrap, "--topic", name, "--schema", "id bigint, score double")
+    submit("kafka_to_table.py", jars, *arguments, "--table", str(tmp_path / "table"))
+    table = pa.dataset.dataset(sorted((tmp_path / "table").glob("*.parquet"))).to_table().sort_by("offset")
+    assert table.column("offset").to_pylist() == [0, 1, 2, 3]
+    assert table.column("id").to_pylist() == [1, None, None, None]
+    assert table.column("score").to_pylist() == [0.5, None, None, None]
 
 
 def test_a_table_becomes_records_with_an_identity(
