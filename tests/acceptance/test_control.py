@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import httpx
 import numpy as np
@@ -114,9 +115,9 @@ def _send(writer: Writer, count: int) -> None:
     writer.flush()
 
 
-def lights(control: ControlClient) -> Lights:
+def lights(answers: Sequence[Mapping[str, Any]]) -> Lights:
     """The light of each answer, by a word of its question."""
-    found = {answer["question"]: answer["light"] for answer in control.answers(NAME)}
+    found = {answer["question"]: answer["light"] for answer in answers}
     return {
         word: light
         for question, light in found.items()
@@ -152,22 +153,27 @@ def test_s39_the_four_questions_have_answers_with_numbers(
 ) -> None:
     with fleet.control() as control:
         well = {"observe": "green", "fails": "green", "loop": "yellow", "balanced": "green"}
-        eventually(lambda: lights(control) == well, within=PATIENCE, what="four answers")
-        answers = control.answers(NAME)
-        assert all(answer["says"] and answer["numbers"] and answer["evidence"] for answer in answers)
-        assert answers[0]["numbers"]["records_per_sec"] > 0
-        shares = answers[3]["numbers"]["shares"]
-        assert len(shares) == SCORERS
-        assert all(abs(share - 1) <= 0.15 for share in shares.values()), shares
+
+        def are_well() -> bool:
+            answers = control.answers(NAME)  # at one moment
+            assert lights(answers) == well
+            assert all(answer["says"] and answer["numbers"] and answer["evidence"] for answer in answers)
+            assert answers[0]["numbers"]["records_per_sec"] > 0
+            shares = answers[3]["numbers"]["shares"]
+            assert len(shares) == SCORERS
+            assert all(abs(share - 1) <= 0.15 for share in shares.values()), shares
+            return True
+
+        eventually(are_well, within=PATIENCE, what="four answers")
         code, said = command(capsys, "answers", NAME)
         assert (code, "\x1b" in said, "Is the load balanced?" in said) == (0, False, True)
 
         psutil.Process(fleet.pid(NAME, f"{NAME}/scorer/0")).kill()
         begun = time.monotonic()
-        eventually(lambda: lights(control)["fails"] == "red", within=PATIENCE, what="the second answer")
+        eventually(lambda: lights(control.answers(NAME))["fails"] == "red", within=PATIENCE, what="the second answer")
         say(f"the answer is red {time.monotonic() - begun:.1f} s after a kill")
         fleet.await_ready(NAME, SCORERS)
-        eventually(lambda: lights(control)["fails"] == "green", within=PATIENCE, what="all well again")
+        eventually(lambda: lights(control.answers(NAME))["fails"] == "green", within=PATIENCE, what="all well again")
 
 
 def test_s53_a_prediction_names_everything_it_rests_on(fleet: Stage, capsys: pytest.CaptureFixture[str]) -> None:
@@ -265,9 +271,10 @@ def _written(fleet: Stage) -> Iterator[tuple[str, bytes]]:
             for batch in reader:
                 for key, value in zip(batch.keys, batch.values, strict=True):
                     yield topic, (key or b"") + (value or b"")
-    for path in fleet.home.rglob("*"):
-        if path.is_file():
-            yield str(path), path.read_bytes()
+    for folder, _, names in os.walk(fleet.home):
+        for path in (Path(folder) / name for name in names):
+            with suppress(OSError):  # a socket, or gone by now
+                yield str(path), path.read_bytes()
     for process in psutil.process_iter(["cmdline"]):
         yield f"process {process.pid}", " ".join(process.info["cmdline"] or []).encode()
 
@@ -331,12 +338,12 @@ def test_s60_a_program_explains_itself(program: str) -> None:
 
 def test_s60_the_daemon_and_what_it_runs_answer_for_their_health(fleet: Stage) -> None:
     with fleet.control() as control:
-        served = [process["url"] for process in control.processes() if process["state"] == "ready"]
+        served = [process["url"] for process in control.processes() if process["state"] != "ended"]
     served += [_health(fleet.home / f"{node}.log") for node in ("a", "b")]
     assert len(served) == SCORERS + 2
-    for url in served:
-        for path in ("/livez", "/readyz"):
-            assert httpx.get(url + path, trust_env=False).status_code == 200
+    with httpx.Client(trust_env=False, timeout=60) as client:
+        for url in (url + path for url in served for path in ("/livez", "/readyz")):
+            eventually(lambda url=url: client.get(url).is_success, within=PATIENCE, what=url)  # type: ignore[misc]
 
 
 def _health(log: Path) -> str:
@@ -388,7 +395,7 @@ def test_an_address_that_others_reach_wants_a_key(fleet: Stage) -> None:
         "MILLRACE_LAUNCHER__NODE": "open",
     }
     command = [sys.executable, "-m", "millrace_launcher", "--port", "0"]
-    refused = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert refused.returncode == 2
     assert "would be open to others on 0.0.0.0" in refused.stderr
     assert "millrace keys create NAME --role admin" in refused.stderr

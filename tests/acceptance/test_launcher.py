@@ -5,10 +5,12 @@ Three daemons on one machine: `a` has two GPUs that a driver tells of, `b` anoth
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -82,17 +84,6 @@ HTTPServer(("127.0.0.1", int(port)), Answer).serve_forever()
 """
 """Stands for JupyterLab, which tests do not install: listens where it is told."""
 
-INSTALLER = """
-import pathlib, sys
-folder = pathlib.Path(sys.argv[1])
-for each in sys.argv[2:]:
-    name, version = each.split("==")
-    [found] = folder.glob(f"{name}-*.dist-info")
-    (found / "METADATA").write_text(f"Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n")
-    found.rename(folder / f"{name}-{version}.dist-info")
-"""
-"""Stands for uv: writes down what is installed as uv does."""
-
 Say = Callable[[str], None]
 
 
@@ -100,9 +91,30 @@ def plant(folder: Path, name: str, version: str, *, entry_points: str = "") -> N
     """What an installer leaves of a distribution."""
     info = folder / f"{name}-{version}.dist-info"
     info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (info / "METADATA").write_text(metadata(name, version))
+    (info / "RECORD").write_text(f"{info.name}/METADATA,,\n{info.name}/RECORD,,\n")
     if entry_points:
         (info / "entry_points.txt").write_text(entry_points)
+
+
+def write_wheel(folder: Path, name: str, version: str) -> None:
+    """A wheel that has nothing but its name and version."""
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{info}/METADATA", metadata(name, version))
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "".join(f"{info}/{each},,\n" for each in ("METADATA", "WHEEL", "RECORD")))
+
+
+def metadata(name: str, version: str) -> str:
+    return f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+
+
+def uv_without_index(wheels: Path, target: Path) -> str:
+    """The command of the uv that this environment has; it finds packages in a folder, and nowhere else."""
+    uv = Path(sys.executable).with_name("uv")
+    where = ["--no-index", "--no-cache", "--find-links", str(wheels), "--target", str(target)]
+    return shlex.join([str(uv), "pip", "install", "--python", sys.executable, *where])
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +135,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     drivers.mkdir()
     (drivers / "nvidia-smi").write_text("#!/bin/sh\nprintf 'Fake GPU\\nFake GPU\\n'\n")
     (drivers / "nvidia-smi").chmod(0o755)
-    installer = folder / "installer.py"
-    installer.write_text(INSTALLER)
+    wheels = folder / "wheels"
+    wheels.mkdir()
+    write_wheel(wheels, "torch", NEEDED)
     home = folder / "home"
     with temporary_broker() as broker, pytest.MonkeyPatch.context() as patch:
         Admin(broker.kafka).ensure_topics([TopicSpec(TOPIC, 1)])
@@ -140,7 +153,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         patch.setenv("MILLRACE_LAUNCHER__HUNG_SECS", "3")
         patch.setenv("MILLRACE_LAUNCHER__CRASH_TRIES", str(TRIES))
         patch.setenv("MILLRACE_LAUNCHER__CRASH_WAIT_SECS", "0.5")
-        patch.setenv("MILLRACE_LAUNCHER__INSTALLER", f"{sys.executable} {installer} {folder / 'b'}")
+        patch.setenv("MILLRACE_LAUNCHER__INSTALLER", uv_without_index(wheels, folder / "b"))
         with stage(broker, home) as made:
             for node in "abc":
                 patch.setenv("PYTHONPATH", f"{folder / node}:{packages}")
@@ -159,9 +172,10 @@ def control(fleet: Stage) -> Iterator[ControlClient]:
 
 
 @pytest.fixture(autouse=True)
-def _here(fleet: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a user of this machine has in his environment."""
+def _here(fleet: Stage, control: ControlClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a user of this machine has in his environment. He asks one node, which has read what it has written."""
     monkeypatch.setenv("MILLRACE_HOME", str(fleet.home))
+    monkeypatch.setenv("MILLRACE_LAUNCHER__URL", control.url)
     monkeypatch.setenv("MILLRACE_KAFKA__BOOTSTRAP", fleet.broker.bootstrap)
 
 
@@ -299,9 +313,13 @@ def test_a_process_that_hangs_is_replaced(control: ControlClient) -> None:
     control.submit({"kind": "herald", "name": "sleeper"})
     pid = await_job(control, "sleeper", "ready")["process"]["pid"]
     psutil.Process(pid).suspend()
-    eventually(lambda: not is_running(pid), within=PATIENCE, what="the end of what hangs")
-    again = await_job(control, "sleeper", "ready")
-    assert again["process"]["pid"] != pid
+
+    def is_replaced() -> bool:
+        found = control.job("sleeper")  # ready for a moment after its end, until the node has said so
+        return bool(found["state"] == "ready" and found["process"]["pid"] != pid)
+
+    eventually(is_replaced, within=PATIENCE, what="a successor of what hangs")
+    assert not is_running(pid)
     assert any("because: crashed: hung: it has not answered" in line for line in control.why("sleeper"))
     for name in ("sleeper", "crier"):
         with suppress(RequestError):

@@ -17,7 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from millrace.testing.waiting import eventually
 
-PATIENCE: Final = timedelta(seconds=30)
+PATIENCE: Final = timedelta(seconds=90)
 LAPTOP: Final = (1280, 860)
 PHONE: Final = (390, 844)
 

@@ -105,7 +105,7 @@ class Stage:
         """Ask daemons to leave, wait, and return their exit codes."""
         for node in nodes:
             self.daemons[node].terminate()
-        return [self.daemons[node].wait(timeout=60) for node in nodes]
+        return [self.daemons[node].wait(timeout=180) for node in nodes]
 
     def close(self) -> None:
         """End everything that was started."""
