@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from millrace.client.control import ControlClient
-from millrace.core.errors import MillraceError
+from millrace.core.errors import MillraceError, TransientError
 from millrace.kafka.admin import Admin, TopicSpec
 from millrace.kafka.reading import Reader
 from millrace.testing.broker import BorrowedBroker
@@ -113,8 +113,14 @@ class Stack:
 
     def await_more_predictions(self, what: str) -> None:
         """Wait until some hundred records more have been scored."""
-        enough = self.predictions() + 300
-        eventually(lambda: self.predictions() >= enough, within=PATIENCE, what=what)
+        enough = eventually(self._predictions_if_readable, within=PATIENCE, what="predictions") + 300
+        eventually(lambda: self._predictions_if_readable() >= enough, within=PATIENCE, what=what)
+
+    def _predictions_if_readable(self) -> int:
+        """How many; zero while a partition has no leader."""
+        with suppress(TransientError):
+            return self.predictions()
+        return 0
 
     def is_tended_by(self, *nodes: str) -> bool:
         """Whether all scorers are ready, and on these nodes alone."""
