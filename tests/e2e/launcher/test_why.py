@@ -122,7 +122,6 @@ def count(broker: LocalBroker, topic: str) -> int:
     return 0
 
 
-@pytest.mark.timeout(240)
 def test_s36_s37_the_first_line_names_the_planted_cause(node: Stage, tmp_path: Path, taken_port: int) -> None:
     broken = tmp_path / "broken.avsc"
     broken.write_text('{"type": "record", "name": "day"', encoding="utf-8")

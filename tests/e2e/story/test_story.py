@@ -29,7 +29,6 @@ FIRST, END = 11_315, 14_000
 """The year of windows before the change is whole, and a year after it is settled."""
 
 
-@pytest.mark.timeout(300)
 def test_the_loop_notices_the_change_and_recovers(own_broker: LocalBroker, tmp_path: Path) -> None:
     plan = Plan(WEATHER, tmp_path, first=FIRST, end=END, partitions=2, port=0)
     screen = Console(file=StringIO(), width=120, force_terminal=True, record=True)

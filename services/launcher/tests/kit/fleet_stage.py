@@ -19,7 +19,7 @@ from millrace.core.errors import MillraceError
 from millrace.testing.broker import Broker
 from millrace.testing.waiting import eventually
 
-PATIENCE: Final = timedelta(seconds=90)
+PATIENCE: Final = timedelta(seconds=180)
 
 
 @dataclass
