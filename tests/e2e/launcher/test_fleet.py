@@ -5,7 +5,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -15,6 +14,7 @@ from fleet_stage import PATIENCE, Stage, stage, workers
 from millrace.core.errors import MillraceError, RequestError
 from millrace.kafka.admin import Admin, TopicSpec
 from millrace.kafka.broker import LocalBroker
+from millrace.process.lifecycle import ExitCode
 from millrace.process.settings import Settings
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
@@ -34,6 +34,8 @@ DOCUMENT = {
     "group": {"session_timeout_ms": 3000},
     "scale": {"scorers": 3},
 }
+STOPPED = {ExitCode.DONE, ExitCode.ABORTED}
+"""A machine that is busy may be too slow to drain in time; nothing is lost or doubled then, either."""
 
 Say = Callable[[str], None]
 
@@ -156,8 +158,8 @@ def test_everything_comes_back_from_the_log(fleet: Stage) -> None:
         assert control.put(NAME, document)["result"] == "unchanged"
         assert len(control.history(NAME)) == len(told), "the same document leaves no trace"
     fleet.await_ready(NAME, 2)
-    assert fleet.stop("a", "b") == [0, 0]
-    eventually(lambda: workers(NAME) == [], within=timedelta(seconds=20), what="the end of all processes")
+    assert set(fleet.stop("a", "b")) <= STOPPED
+    eventually(lambda: workers(NAME) == [], within=PATIENCE, what="the end of all processes")
     shutil.rmtree(fleet.home / "nodes")
     fleet.start("a", "b")
     fleet.await_ready(NAME, 2)
@@ -189,9 +191,9 @@ def test_a_node_that_stops_and_starts_again_loses_and_doubles_nothing(fleet: Sta
     with feeding(fleet.broker), never_too_many(NAME, lambda: 1):
         for number in range(restarts):
             begun = time.monotonic()
-            assert fleet.stop("a") == [0], f"stop {number}"
+            assert set(fleet.stop("a")) <= STOPPED, f"stop {number}"
             stopping.append(time.monotonic() - begun)
-            assert workers(NAME) == [], "a node that has left runs nothing"
+            eventually(lambda: workers(NAME) == [], within=PATIENCE, what="the end of what ran there")
             fleet.start("a")
             fleet.await_ready(NAME, 1)
             starting.append(time.monotonic() - begun - stopping[-1])
