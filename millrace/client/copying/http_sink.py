@@ -126,7 +126,7 @@ def page_key(name: str, after: State | None, until: State) -> str:
 def retry_after(header: str, now: datetime) -> timedelta | None:
     """What a `Retry-After` asks for, in seconds or as a date (RFC 9110, 10.2.3); None where it says nothing."""
     if header.strip().isdecimal():
-        return timedelta(seconds=min(int(header), 10**9))
+        return timedelta(seconds=int(header.strip()[:9]))
     try:
         asked = parsedate_to_datetime(header)
     except ValueError:

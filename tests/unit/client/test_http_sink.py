@@ -14,6 +14,7 @@ NOW = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
     [
         ("120", timedelta(seconds=120)),
         (" 0 ", timedelta()),
+        ("9" * 5_000, timedelta(seconds=999_999_999)),
         ("Sun, 01 Nov 2026 12:00:30 GMT", timedelta(seconds=30)),
         ("Sun, 01 Nov 2026 11:00:00 GMT", timedelta()),
         ("Sun, 01 Nov 2026 12:00:30 -0000", timedelta(seconds=30)),
