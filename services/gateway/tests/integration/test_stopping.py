@@ -30,7 +30,7 @@ def at_work_on(stage: GatewayStage, deployment: Deployment, shutdown: Shutdown) 
     thread.start()
     try:
         with httpx.Client(base_url=stage.url) as client:
-            eventually(lambda: is_ready(client), within=timedelta(seconds=30), what="the gateway's readiness")
+            eventually(lambda: is_ready(client), within=timedelta(minutes=1), what="the gateway's readiness")
         yield thread
     finally:
         shutdown.request()
@@ -79,7 +79,7 @@ def test_the_first_wish_waits_for_what_is_in_hand_and_the_second_cuts_it_off(
         unfinished_call(stage) as call,
     ):
         shutdown.request()
-        eventually(lambda: not is_ready(client), what="the wish to be heard")
+        eventually(lambda: not is_ready(client), within=timedelta(minutes=1), what="the wish to be heard")
         assert thread.is_alive()
         shutdown.request()
         thread.join(60)
