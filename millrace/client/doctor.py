@@ -135,7 +135,7 @@ def examine_online_store(settings: Settings) -> Check:
 
 
 def examine_engine(environment: Mapping[str, str]) -> Iterator[Check]:
-    """Look at the container engine, where the launcher of this machine is to run containers. Blocks for two seconds.
+    """Look at the container engine, where the launcher of this machine is to run containers. Blocks for ten seconds.
 
     Args:
         environment: Environment variables, of which the launcher reads the same.

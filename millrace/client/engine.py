@@ -7,11 +7,11 @@ import httpx
 
 from millrace.core.errors import TransientError
 
-_PATIENCE_SECS: Final = 2.0
+_PATIENCE_SECS: Final = 10.0
 
 
 def engine_version(socket: Path) -> str:
-    """Which engine listens on a socket. Blocks for two seconds at most.
+    """Which engine listens on a socket. Blocks for ten seconds at most.
 
     Raises:
         TransientError: None that answers as Docker does.

@@ -88,6 +88,24 @@ def test_another_runner_adopts_what_runs(bench: Bench, place: NodeFolder) -> Non
     successor.close()
 
 
+class Interrupted(Engine):
+    """Whoever uses it is ended between making a container and starting it."""
+
+    def start(self, container: str) -> None:
+        """End."""
+        raise SystemExit
+
+
+def test_a_container_whose_daemon_ended_before_it_began_is_begun(bench: Bench) -> None:
+    assert isinstance(bench.runner, ContainerRunner)
+    ending = replace(bench.runner, engine=Interrupted(ContainerSettings().engine))
+    with pytest.raises(SystemExit):
+        ending.start(launch("print('up')"))
+    ending.close()
+    ended = bench.await_end()
+    assert (ended.exit_code, list(bench.runner.log(SLOT, lines=9))) == (0, ["up"])
+
+
 def test_what_does_not_end_is_killed(bench: Bench) -> None:
     bench.runner.start(launch(STUBBORN))
     bench.await_line("up")

@@ -61,10 +61,10 @@ def make(server: ApiServer, machine: Kubelet, place: NodeFolder, tmp_path: Path)
     made: list[PodRunner] = []
     account = server.account(LAUNCHER, tmp_path / "account")
 
-    def runner(**settings: Any) -> PodRunner:  # noqa: ANN401 -- of the settings
+    def runner(*, lease: timedelta = timedelta(hours=1), **settings: Any) -> PodRunner:  # noqa: ANN401 -- of the settings
         cluster, clock = Cluster(server.url, account, NAMESPACE), SystemClock()
         chosen = KubernetesSettings(claim="", **settings)
-        renewal = LeaseRenewal(cluster, place, clock)
+        renewal = LeaseRenewal(cluster, place, clock, lease)
         made.append(PodRunner(cluster, place, chosen, dict(os.environ), sys.executable, clock, renewal))
         return made[-1]
 
@@ -114,12 +114,13 @@ def test_what_does_not_end_is_killed(bench: Bench) -> None:
     assert (ended.exit_code, ended.why, ended.is_draining) == (-9, "killed by signal 9 (SIGKILL)", True)
 
 
-def test_a_pod_ends_with_the_lease_of_its_node(bench: Bench, place: NodeFolder) -> None:
-    bench.runner.start(launch(STUBBORN))
-    bench.await_line("up")
-    place.renew(0, timedelta(0))
-    ended = bench.await_end()
-    assert (ended.why, ended.is_draining) == ("the node lost its lease", True)
+def test_a_pod_ends_with_the_lease_of_its_node(make: MakePodRunner, place: NodeFolder) -> None:
+    with Bench(make(lease=timedelta(seconds=20)), python_program).closing() as bench:
+        bench.runner.start(launch(STUBBORN))
+        bench.await_line("up")
+        place.renew(0, timedelta(0))
+        ended = bench.await_end()
+        assert (ended.why, ended.is_draining) == ("the node lost its lease", True)
 
 
 def test_too_much_memory_is_the_reason(bench: Bench) -> None:

@@ -16,8 +16,8 @@ from millrace_launcher.adapters import guard
 from millrace_launcher.logic import enclosed
 
 DRAINING = (
-    "import signal, sys\ndef end(*_): print('drained', flush=True); sys.exit(3)\n"
-    "signal.signal(15, end); print('up', flush=True)\nwhile True: signal.pause()"
+    "import signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [15]); print('up', flush=True)\n"
+    "signal.sigwait([15]); print('drained', flush=True); sys.exit(3)"
 )
 STUBBORN = "import signal; signal.signal(15, signal.SIG_IGN); print('up', flush=True)\nwhile True: signal.pause()"
 
@@ -38,25 +38,25 @@ def guarded(folder: Path, code: str) -> Iterator[subprocess.Popen[str]]:
             yield started
         finally:
             (folder / "stop").touch()
-            started.wait(timeout=60)
+            started.wait(timeout=200)
 
 
 def test_a_signal_is_handed_on_and_the_exit_code_comes_back(tmp_path: Path) -> None:
     with guarded(tmp_path, DRAINING) as started:
         started.terminate()
-        assert started.wait(timeout=60) == 3
+        assert started.wait(timeout=200) == 3
 
 
 def test_a_file_stops_it_as_a_signal_does(tmp_path: Path) -> None:
     with guarded(tmp_path, DRAINING) as started:
         (tmp_path / "stop").touch()
-        assert started.wait(timeout=60) == 3
+        assert started.wait(timeout=200) == 3
 
 
 def test_what_does_not_end_is_killed_and_says_so_as_a_shell_does(tmp_path: Path) -> None:
     with guarded(tmp_path, STUBBORN) as started:
         started.terminate()
-        assert started.wait(timeout=60) == guard.SIGNALLED + 9
+        assert started.wait(timeout=200) == guard.SIGNALLED + 9
         assert enclosed.exit_code_of(started.returncode) == -9
 
 
@@ -67,7 +67,7 @@ def test_a_program_ends_with_the_lease(tmp_path: Path, lease: str | None) -> Non
             (tmp_path / "lease").unlink()
         else:
             (tmp_path / "lease").write_text(lease)
-        assert started.wait(timeout=60) == guard.LEASE_IS_OVER == enclosed.LEASE_IS_OVER
+        assert started.wait(timeout=200) == guard.LEASE_IS_OVER == enclosed.LEASE_IS_OVER
 
 
 def test_an_orphan_ends_with_the_program(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_an_orphan_ends_with_the_program(tmp_path: Path) -> None:
     with guarded(tmp_path, f"print('up', flush=True)\n{orphan}") as started:
         assert started.stdout is not None
         pid = int(next(line for line in started.stdout if line.strip().isdecimal()))
-        assert started.wait(timeout=60) == 0
+        assert started.wait(timeout=200) == 0
 
     def is_over() -> bool:
         stat = Path(f"/proc/{pid}/stat")

@@ -19,11 +19,13 @@ from millrace_launcher.adapters.place import NodeFolder
 from millrace_launcher.logic.ports import Launch, Running
 
 SLOT = Slot("rain", "scorer", 1)
+PATIENCE = timedelta(seconds=60)
 WAITING = "import signal; print('up', flush=True); signal.pause()"
 STUBBORN = "import signal; signal.signal(15, signal.SIG_IGN); print('up', flush=True)\nwhile True: signal.pause()"
 DRAINING = (
-    "import signal, sys\ndef end(*_): print('drained', flush=True); sys.exit(0)\n"
-    "signal.signal(15, end); print('up', flush=True); signal.pause()"
+    # It handles no signal: one that came just before a pause would be missed.
+    "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [15]); print('up', flush=True)\n"
+    "signal.sigwait([15]); print('drained', flush=True)"
 )
 
 
@@ -56,11 +58,11 @@ def only(runner: LocalRunner) -> Running:
 
 
 def await_line(runner: LocalRunner, line: str) -> None:
-    eventually(lambda: line in runner.log(SLOT, lines=100), what=f"the line {line!r}")
+    eventually(lambda: line in runner.log(SLOT, lines=100), within=PATIENCE, what=f"the line {line!r}")
 
 
 def await_end(runner: LocalRunner) -> Running:
-    eventually(lambda: only(runner).has_ended, what="the end of the process")
+    eventually(lambda: only(runner).has_ended, within=PATIENCE, what="the end of the process")
     return only(runner)
 
 

@@ -171,6 +171,9 @@ class ContainerRunner:
         inspected = begun or self.engine.inspect(container)
         if inspected is None:
             return None
+        if inspected["State"]["Status"] == "created":  # Its daemon ended in between; starting it twice does no harm.
+            with suppress(RequestError):
+                self.engine.start(container)
         slot, launch = launch_of(inspected["Config"]["Labels"])
         folder = self._of(slot, launch)
         why = _read(folder / "kill")

@@ -202,7 +202,9 @@ class PodRunner:
         if known is not None and known.has_ended:
             return known
         found = read_pod(pod, is_killed=self._killed.get(name) == "")
-        if found.has_ended:
+        if found.has_ended and name in self._killed:  # Its end may be told before its Pod is gone.
+            found = vanished(found, killed_for=self._killed[name], now_ms=self.clock.wall_ms())
+        elif found.has_ended:
             found = explained(found, pod, self.cluster.log(name, lines=_LINES_OF_REASON))
         return found
 

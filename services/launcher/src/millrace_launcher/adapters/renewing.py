@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 _EVERY: Final = timedelta(seconds=1)
 _SHORTEST_SECS: Final = 2
-_LONGEST_SECS: Final = 3600
+_LONGEST: Final = timedelta(hours=1)
 
 
 class LeaseRenewal:
@@ -26,17 +26,18 @@ class LeaseRenewal:
         cluster: Where the Lease is.
         place: Where the node's own is.
         clock: The system's.
+        longest: For no longer than this it is handed on at once.
     """
 
-    def __init__(self, cluster: Cluster, place: NodeFolder, clock: Clock) -> None:
-        self._cluster, self._place, self._clock = cluster, place, clock
+    def __init__(self, cluster: Cluster, place: NodeFolder, clock: Clock, longest: timedelta = _LONGEST) -> None:
+        self._cluster, self._place, self._clock, self._longest = cluster, place, clock, longest.total_seconds()
         self._stop = Event()
         self._repeated = Repeated(self.turn, _EVERY, clock, name="lease", until=self._stop)
         self._repeated.thread.start()
 
     def turn(self) -> None:
         """Renew the Lease for as long as the node's own lasts: clocks of machines differ, but not what is left."""
-        left = int(min(self._place.lease_end() - boot_seconds(), _LONGEST_SECS))
+        left = int(min(self._place.lease_end() - boot_seconds(), self._longest))
         if left < _SHORTEST_SECS:
             return
         now = datetime.fromtimestamp(self._clock.wall_ms() / 1000, UTC)
