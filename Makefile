@@ -74,7 +74,7 @@ test-observability: $(READY) ## Alert rules and dashboards; the rules' own tests
 	$(BIN)/python -m pytest tests/contract/test_alert_rules.py tests/contract/test_observability.py
 
 test-native: native ## Everything about the native body: clippy, its own tests, lanes, decoders, scorers, chaos
-	bash native/check.sh
+	PYO3_PYTHON=$(abspath $(BIN)/python) bash native/check.sh
 	$(BIN)/python -m pytest tests/integration/lane tests/property/codec
 	MILLRACE_LANE=native $(BIN)/python -m pytest services/scorer/tests/integration
 	$(BIN)/python -m tests.chaos --lane native
@@ -86,8 +86,9 @@ native: $(READY) ## Build the native body of the lane into the virtual environme
 	cd native && PATH="$(abspath $(BIN)):$$PATH" VIRTUAL_ENV=$(abspath $(VENV)) maturin develop -q --uv --release --locked
 
 native-where-possible: $(READY)
-	@if cd native && cargo fetch -q --locked; then cd .. && bash native/check.sh && $(MAKE) native; \
-	  else echo "no cargo, or no crates: only the Python body of the lane is tested"; fi
+	@if command -v cargo > /dev/null && command -v cc > /dev/null && (cd native && cargo fetch -q --locked); \
+	  then PYO3_PYTHON=$(abspath $(BIN)/python) bash native/check.sh && $(MAKE) native; \
+	  else echo "no cargo, no linker or no crates: only the Python body of the lane is tested"; fi
 
 lint: $(READY) ## Check style, types and import contracts (writes nothing)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
