@@ -37,5 +37,6 @@ class Scale(BaseModel):
     libraries: Mapping[str, str] = {}
     """Exact versions of libraries that a node must have: `onnxruntime: 1.32.0`."""
     runner: Annotated[str, Field(pattern=r"^[a-z0-9-]*$")] = ""
-    """Only nodes whose `MILLRACE_LAUNCHER__RUNNER` is this run the processes: `local`, `container`, `kubernetes`; any node
-    where empty."""
+    """Only nodes whose `MILLRACE_LAUNCHER__RUNNER` is this run the processes: `local`, `container`, `kubernetes`.
+
+    Any node runs them where it is empty."""

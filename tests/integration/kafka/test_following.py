@@ -130,5 +130,5 @@ def test_credentials_are_those_of_the_settings() -> None:
     assert settings["security_protocol"] == "SASL_SSL"
     assert (settings["sasl_mechanism"], settings["sasl_plain_password"]) == ("SCRAM-SHA-512", "secret")
     assert not settings["ssl_context"].check_hostname
-    with pytest.raises(RequestError, match="kafka.properties nor Kerberos"):
+    with pytest.raises(RequestError, match=r"kafka\.properties nor Kerberos"):
         client_settings(KafkaSettings(bootstrap="broker:9092", properties={"sasl.kerberos.keytab": "me"}))
