@@ -49,6 +49,8 @@ def _is_over(process: psutil.Process) -> bool:
     try:
         if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
             return False
+        if process.num_threads() > 1:  # The first thread has ended; the others still hold the files and the ports.
+            return False
         process.wait(0)  # If it was our child its entry goes.
     except (psutil.NoSuchProcess, psutil.TimeoutExpired):
         pass

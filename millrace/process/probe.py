@@ -7,6 +7,7 @@ import http.client
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from http import HTTPStatus
 from typing import Final
 
@@ -38,9 +39,9 @@ def _ask(port: int, path: str) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE_SECS)
     try:
         connection.request("GET", path)
-        answer = connection.getresponse()
-        sys.stdout.write(answer.read(1_000).decode("utf-8", "replace"))
-        return 0 if answer.status == HTTPStatus.OK else 1
+        with closing(connection.getresponse()) as answer:
+            sys.stdout.write(answer.read(1_000).decode("utf-8", "replace"))
+            return 0 if answer.status == HTTPStatus.OK else 1
     finally:
         connection.close()
 

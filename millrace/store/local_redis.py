@@ -9,10 +9,11 @@ HOME/redis/
 
 import json
 import os
+import random
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -201,8 +202,9 @@ def _server() -> str:
 
 
 def _free_port(wanted: int | None) -> int:
-    candidates: Iterator[int] = iter(_PORTS if wanted is None else (wanted, *_PORTS))
-    for port in candidates:
+    """In no order, so that servers that start at the same time seldom want the same."""
+    others = random.SystemRandom().sample(_PORTS, len(_PORTS))
+    for port in others if wanted is None else (wanted, *others):
         with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as server:
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with suppress(OSError):

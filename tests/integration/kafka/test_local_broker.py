@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from millrace.core.errors import FatalError, RequestError
 from millrace.kafka.admin import Admin, TopicSpec
 from millrace.kafka.broker import LocalBroker
+from millrace.process.children import has_ended
 from millrace.process.settings import KafkaSettings, SaslMechanism, SecurityProtocol
 from millrace.testing.broker import QUICK_JAVA, temporary_broker
 from millrace.testing.waiting import eventually
@@ -80,7 +81,7 @@ class TestRunning:
         running.stop()
         try:
             assert not running.status().running
-            assert not psutil.pid_exists(before.pid or 0)
+            assert has_ended(before.pid or 0)
             assert java_processes(running) == []
             running.stop()
         finally:
@@ -138,7 +139,7 @@ class TestStarting:
             pid = broker.status().pid
             assert pid is not None
             run.send_signal(signal.SIGKILL)
-        eventually(lambda: not psutil.pid_exists(pid) and not home.exists(), what="the end of the broker")
+        eventually(lambda: has_ended(pid) and not home.exists(), what="the end of the broker")
 
     def test_a_port_in_use_is_named_with_its_holder(self, tmp_path: Path) -> None:
         with closing(socket.create_server(("127.0.0.1", 0))) as server:

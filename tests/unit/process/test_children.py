@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from millrace.process.children import await_end, end, has_ended
+from millrace.testing.waiting import eventually
 
 LONG = timedelta(seconds=60)
 IDLE = "import signal; print('up', flush=True)\nwhile True: signal.pause()"
@@ -20,6 +21,13 @@ print(child.pid, flush=True)
 while True: signal.pause()
 """
 """Starts a process and never asks how it ended."""
+HEADLESS = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(600,)).start()
+print("up", flush=True)
+ctypes.CDLL(None).pthread_exit(None)
+"""
+"""Its first thread ends and another goes on."""
 
 Start = Callable[[str], tuple[psutil.Process, str]]
 
@@ -66,3 +74,12 @@ def test_what_another_process_started_and_forgot_is_over_when_its_program_is(sta
     end(process, signal.SIGTERM, LONG)
     assert process.status() == psutil.STATUS_ZOMBIE
     assert await_end(process, timedelta(0))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there does the first thread's end show")
+def test_a_process_whose_first_thread_has_ended_is_not_over(start: Start) -> None:
+    process, _ = start(HEADLESS)
+    eventually(lambda: process.status() == psutil.STATUS_ZOMBIE, what="the first thread's end")
+    assert not has_ended(process.pid)
+    end(process, signal.SIGTERM, LONG)
+    assert has_ended(process.pid)

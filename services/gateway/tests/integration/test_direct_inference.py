@@ -30,26 +30,28 @@ class Talk:
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
-        self._answers = connection.makefile("rb")
+        self.answers = connection.makefile("rb")
 
     def say(self, content: bytes) -> None:
         self.connection.sendall(content)
 
     def hear(self) -> Answer | None:
         """The next answer; None where the gateway hung up."""
-        if not (line := self._answers.readline()):
+        if not (line := self.answers.readline()):
             return None
         headers: dict[str, str] = {}
-        while (header := self._answers.readline()) != b"\r\n":
+        while (header := self.answers.readline()) != b"\r\n":
             name, _, value = header.decode().partition(": ")
             headers[name] = value.strip()
-        return Answer(int(line.split()[1]), headers, self._answers.read(int(headers["content-length"])))
+        return Answer(int(line.split()[1]), headers, self.answers.read(int(headers["content-length"])))
 
 
 @contextmanager
 def talking(stage: GatewayStage) -> Iterator[Talk]:
     with closing(socket.create_connection(("127.0.0.1", stage.rest_port), timeout=20)) as connection:
-        yield Talk(connection)
+        talk = Talk(connection)
+        with closing(talk.answers):
+            yield talk
 
 
 def request(deployment: Deployment, body: bytes, *headers: str) -> bytes:

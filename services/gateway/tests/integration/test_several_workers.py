@@ -56,7 +56,8 @@ def open_places(options: GatewaySettings) -> int:
     with closing(socket.socket(socket.AF_UNIX)) as connection:
         connection.connect(str(options.haproxy.socket))
         connection.sendall(b"show stat\n")
-        rows = csv.DictReader(connection.makefile().read().lstrip("# ").splitlines())
+        with connection.makefile() as answer:
+            rows = csv.DictReader(answer.read().lstrip("# ").splitlines())
         return sum(row["pxname"] == "grpc" and row["svname"] != "BACKEND" and row["status"] == "UP" for row in rows)
 
 

@@ -29,6 +29,9 @@ from millrace.testing.running import at_work
 from millrace.testing.waiting import eventually
 from millrace_scorer.app import Scorer
 
+KEPT = {"retention.ms": "-1"}
+"""The broker deletes what is older than a topic keeps, now and then, whoever still wants to read it."""
+
 
 class MakeStream(Protocol):
     """The fixture `stream`: makes a stream whose model, `linear_model` of features a, b and c, is the champion."""
@@ -49,7 +52,7 @@ class Stream:
 
     def __post_init__(self) -> None:
         self.model = f"{self.name}-model"
-        Admin(self.broker.kafka).ensure_topics([TopicSpec(self.source, self.partitions)])
+        Admin(self.broker.kafka).ensure_topics([TopicSpec(self.source, self.partitions, KEPT)])
 
     @property
     def source(self) -> str:
@@ -112,7 +115,7 @@ class Stream:
             except RequestError:  # the scorer has not made the topic yet
                 return False
 
-        eventually(is_there, within=timedelta(seconds=15), what=f"{count} records in {name}")
+        eventually(is_there, within=timedelta(seconds=60), what=f"{count} records in {name}")
 
     @contextmanager
     def running(self, deployment: Deployment | None = None, *, slot: int = 0) -> Iterator[None]:
