@@ -28,6 +28,7 @@ from millrace.telemetry.metrics import Instruments
 from millrace_launcher.adapters.agent import Agent
 from millrace_launcher.adapters.controller import OFFICE, Controller
 from millrace_launcher.adapters.examining import Examiner
+from millrace_launcher.adapters.expositions import Expositions
 from millrace_launcher.adapters.heart import Heart
 from millrace_launcher.adapters.inventory import take_inventory
 from millrace_launcher.adapters.local_store import LocalStore
@@ -144,15 +145,14 @@ class Daemon:
             )
             doorkeeper = Doorkeeper(known, clock=self.clock, owner=token)
             guard = Guard(doorkeeper, desk, self.clock, count=partial(_count_refusal, told.instruments))
-            sampler = stack.enter_context(Sampler(runner, self.clock))
+            expositions = stack.enter_context(Expositions())
+            sampler = Sampler(runner, expositions, self.clock)
             stack.enter_context(repeated(sampler.turn, EVERY, self.clock, name="sampler"))
             insights = stack.enter_context(
                 Insights(self.kafka, self.settings, view, sampler, node=folder.node, token=token, clock=self.clock)
             )
             own_metrics = told.instruments.exposition
-            scraping = stack.enter_context(
-                Scraping(view, kinds, runner, node=folder.node, token=token, own=own_metrics)
-            )
+            scraping = Scraping(view, kinds, runner, expositions, node=folder.node, token=token, own=own_metrics)
             site = stack.enter_context(Site(_own_address(self.own.host, server), self.clock))
             api = make_api(
                 desk,
@@ -165,7 +165,7 @@ class Daemon:
             )
             api.mount("/", site.application())
             stack.enter_context(RestServer(api, server))
-            meter = stack.enter_context(Meter(runner, view, heart))
+            meter = Meter(runner, expositions, view, heart)
             stack.enter_context(repeated(meter.turn, BEAT, self.clock, name="meter"))
             scaler = stack.enter_context(Scaler(self.kafka, view, lambda: controller.is_elected, self.clock))
             folder.announce(url)

@@ -1,6 +1,7 @@
 """What Prometheus is told, and what it gets where it was sent."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import cast
@@ -11,6 +12,7 @@ from millrace.core.control.fleet import Assignment, Heartbeat, Inventory, NodeSt
 from millrace.core.errors import RequestError, TransientError
 from millrace.process.health import Health, HealthServer
 from millrace.testing.clock import ManualClock
+from millrace_launcher.adapters.expositions import Expositions
 from millrace_launcher.adapters.rest.scraping import Scraping
 from millrace_launcher.adapters.view import FleetView
 from millrace_launcher.logic.discovery import LABELS, target_groups
@@ -82,15 +84,17 @@ def scorer() -> Iterator[HealthServer]:
         yield server
 
 
-def scraping(view: View, *running: Running) -> Scraping:
+@contextmanager
+def scraping(view: View, *running: Running) -> Iterator[Scraping]:
     runner = cast("Runner", Runs(list(running)))
-    return Scraping(cast("FleetView", view), KINDS, runner, node="a", token="", own=lambda: b"own 1\n")
+    with Expositions() as expositions:
+        yield Scraping(cast("FleetView", view), KINDS, runner, expositions, node="a", token="", own=lambda: b"own 1\n")
 
 
 def test_metrics_of_the_daemon_and_of_its_process_are_handed_on(scorer: HealthServer) -> None:
     with scraping(View(), Running(SCORER, 1, 7, scorer.url, 1)) as here:
-        assert here.metrics(None) == b"own 1\n"
-        assert here.metrics(SCORER) == b"up 1\n"
+        assert here.metrics(None) == "own 1\n"
+        assert here.metrics(SCORER) == "up 1\n"
 
 
 @pytest.mark.parametrize("change", [{"has_ended": True}, {"url": ""}, {"slot": NOTEBOOK}])

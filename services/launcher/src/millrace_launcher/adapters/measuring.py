@@ -1,13 +1,11 @@
 """How late the predictions of this node's scorers are, asked of each every second."""
 
-import logging
 from datetime import timedelta
-from types import TracebackType
-from typing import Final, Self
-
-import httpx
+from typing import Final
 
 from millrace.core.control.fleet import Latencies, Slot
+from millrace.core.errors import TransientError
+from millrace_launcher.adapters.expositions import Expositions
 from millrace_launcher.adapters.heart import Heart
 from millrace_launcher.adapters.view import FleetView
 from millrace_launcher.logic.observing import SCORER, latency_counts
@@ -19,21 +17,21 @@ _PATIENCE: Final = timedelta(milliseconds=500)
 class Meter:
     """Asks the scorers of this node whose number follows the load, and lets the heart tell everybody.
 
-    Its `turn` is called by one thread; close it, or use it in a `with`.
+    Its `turn` is called by one thread.
 
     Args:
         runner: This node's processes.
+        expositions: Asks them.
         view: Tells which deployments are meant.
         heart: Tells what was found with its next beat.
     """
 
-    def __init__(self, runner: Runner, view: FleetView, heart: Heart) -> None:
+    def __init__(self, runner: Runner, expositions: Expositions, view: FleetView, heart: Heart) -> None:
         self._runner = runner
+        self._expositions = expositions
         self._view = view
         self._heart = heart
         self._latest: dict[tuple[Slot, int], Latencies] = {}
-        self._client = httpx.Client(timeout=_PATIENCE.total_seconds(), trust_env=False)
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # It would log every question.
 
     def turn(self) -> None:
         """Ask each of them; of one that does not answer, what it said last stands."""
@@ -47,22 +45,10 @@ class Meter:
         self._heart.latencies = tuple(found for found in asked if found is not None)
         self._latest = {(found.slot, found.launch): found for found in self._heart.latencies}
 
-    def close(self) -> None:
-        """Release everything."""
-        self._client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _ask(self, process: Running) -> Latencies | None:
         try:
-            said = self._client.get(f"{process.url}/metrics").raise_for_status().text
-        except httpx.HTTPError:
+            said = self._expositions.of(process, within=_PATIENCE)
+        except TransientError:
             # Were it left out, all that it ever did would look new when it answers again.
             return self._latest.get((process.slot, process.launch))
         counts = latency_counts(said)
