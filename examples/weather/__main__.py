@@ -1,13 +1,13 @@
 """`make demo`: the weather story on a real Kafka of its own, from nothing to a summary.
 
 Exit codes: 0 when every record had exactly one fate and the loop reached what it had to, 1 when not or when something
-failed, 130 when interrupted.
+failed, 130 when interrupted, whatever failed after that.
 """
 
 import argparse
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
@@ -40,6 +40,8 @@ _ROOT: Final = Path(__file__).resolve().parents[2]
 _HOME: Final = _ROOT / ".millrace" / "demo"
 _FOLDER: Final = Path(__file__).parent
 _PIPE_WIDTH: Final = 110
+INTERRUPTED: Final = 130
+"""Exit code of whoever was interrupted: a shell's."""
 _MARKER: Final = ".weather-story"
 """A file in the story's folder. A folder without it is somebody else's and is not emptied."""
 
@@ -49,16 +51,25 @@ def main() -> int:
     arguments = _parser().parse_args()
     console = _console()
     display, interruption = open_display(console, SystemClock()), Interruption()
+    return exit_code(lambda: _play(arguments, display, interruption), interruption, console)
+
+
+def exit_code(play: Callable[[], int], interruption: Interruption, console: Console) -> int:
+    """Play, obey interruptions meanwhile, and say how it ended.
+
+    An interrupt that comes while something is slow to start or to stop may end in the error of that: it is said, and
+    the end is still the one that was asked for.
+    """
     try:
         with interruption.listening():
-            return _play(arguments, display, interruption)
+            return play()
     except MillraceError as error:
         console.print(Text.assemble(("error: ", "bold red"), error.message), soft_wrap=True)
         console.print(Text.assemble(("remedy: ", "bold green"), error.remedy or "none is known"), soft_wrap=True)
-        return 1
+        return INTERRUPTED if interruption.is_asked else 1
     except KeyboardInterrupt:
         console.print("interrupted; everything that was started is stopped")
-        return 130
+        return INTERRUPTED
 
 
 def _console() -> Console:

@@ -23,6 +23,11 @@ class Interruption:
     def __init__(self) -> None:
         self._is_asked = False
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody wants the story to end."""
+        return self._is_asked
+
     @contextmanager
     def listening(self) -> Iterator[None]:
         """While inside, signals ask. Main thread only; earlier handlers come back at the end.

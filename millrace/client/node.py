@@ -24,8 +24,9 @@ from millrace.process.settings import Settings
 
 DEFAULT_PORT: Final = 9008
 _MODULE: Final = "millrace_launcher"
-_START_LIMIT: Final = timedelta(seconds=60)
-_STOP_LIMIT: Final = timedelta(seconds=40)
+_START_LIMIT: Final = timedelta(seconds=120)
+_STOP_LIMIT: Final = timedelta(seconds=120)
+"""Both take a few seconds, and many on a machine that is busy with something else."""
 _POLL_SECS: Final = 0.05
 _LINES: Final = 5
 
@@ -95,8 +96,8 @@ def start_node(
     )
     try:
         return _await_start(folder, name, pid, log)
-    except KeyboardInterrupt:
-        os.kill(pid, signal.SIGTERM)  # Whoever interrupts the start wants no daemon that nobody waits for.
+    except (KeyboardInterrupt, TransientError):
+        os.kill(pid, signal.SIGTERM)  # Nobody waits for it any more, and nobody would know of it.
         raise
 
 
