@@ -257,6 +257,13 @@ def test_a_page_is_nobodys_but_who_has_a_key(rain: Stage) -> None:
         assert "http" not in policy, "nothing comes from elsewhere"
 
 
+def test_who_is_asked_for_a_key_pastes_the_address_that_signs_in(browser: Browser, rain: Stage) -> None:
+    with browser.tab() as tab:
+        tab.open(address(rain, "/"))
+        tab.await_text("Sign in")
+        sign_in(tab, rain)
+
+
 def test_a_daemon_that_is_lost_is_said_and_the_page_recovers_by_itself(browser: Browser, rain: Stage) -> None:
     with browser.tab() as tab:
         sign_in(tab, rain)

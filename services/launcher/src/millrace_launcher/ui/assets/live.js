@@ -123,9 +123,14 @@ function tell(what, remedy) {
   setTimeout(() => line.remove(), remedy === undefined ? 6000 : 15000);
 }
 
-// `millrace ui` prints an address with the key behind the #, which no browser sends anywhere.
-if (location.pathname === "/sign-in" && location.hash.length > 1) {
+// `millrace ui` prints an address with the key behind the #, which no browser sends anywhere. Who is asked for a key and
+// pastes that address into the same tab loads no page: only what stands behind the # is another.
+function sign_in() {
+  if (location.pathname !== "/sign-in" || location.hash.length < 2) return;
   const key = decodeURIComponent(location.hash.slice(1));
   history.replaceState(null, "", "/sign-in");
   act(document.querySelector("form[data-act='/sign-in']"), { key });
 }
+
+sign_in();
+addEventListener("hashchange", sign_in);
