@@ -1,10 +1,11 @@
-"""JSON feature records, decoded by the native module where they are plainly good, and in Python where they are not.
+"""JSON by the native module: records are decoded there where they are plainly good, and predictions are written there.
 
-The native module (`native/json`) reads strict JSON of exactly the signature's types, and leaves every other record.
-What becomes of such a record is decided by `JsonDecoder` alone: each policy and each reason is written once. So the two
+Of records, the native module (`native/json`) reads strict JSON of exactly the signature's types, and leaves every other
+one. What becomes of that is decided by `JsonDecoder` alone: each policy and each reason is written once. So the two
 decoders agree as long as the native one takes nothing that the other would refuse, or read otherwise.
 """
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from millrace.codec.json import JsonDecoder
 from millrace.codec.limits import Limits
 from millrace.codec.rows import Rows, assemble, gather, input_shapes
+from millrace.codec.templates import Choices, Column, JsonTexts, Template, rows_of
 from millrace.core.columns import Decoded, Decoder, Rejection
 from millrace.core.records import RecordBatch
 from millrace.core.signature import DType, ExtraFields, Signature
@@ -69,6 +71,24 @@ class NativeJsonDecoder:
         rejections = [Rejection(int(left[rejection.row]), rejection.error) for rejection in rest.rejections]
         parts: list[tuple[NDArray[np.intp], Rows]] = [(taken, rows), (left[rest.source], others)]
         return gather(self._signature, [part for part in parts if len(part[0])] or parts[:1], rejections)
+
+
+def native_fill(template: Template, columns: Sequence[Column]) -> Sequence[bytes]:
+    """Writes the text of each row as `templates.fill` does, without Python per row and into one buffer."""
+    texts: Sequence[bytes] = import_module(_MODULE).fill(
+        list(template.pieces), list(map(_plain, columns)), rows_of(columns[0])
+    )
+    return texts
+
+
+def _plain(column: Column) -> object:
+    """A column as the native module takes it."""
+    match column:
+        case Choices(texts, of_row):
+            return list(texts), of_row.astype(np.int64, copy=False)
+        case JsonTexts(texts):
+            return list(texts)
+    return column
 
 
 def _places(signature: Signature) -> list[tuple[str, int, int, tuple[int, ...], bool]]:

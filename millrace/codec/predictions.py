@@ -8,19 +8,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from operator import is_
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Final, Protocol
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from millrace.codec.avro_binary import encode_doubles, encode_longs, encode_text
+from millrace.codec.templates import Choices, Column, Fill, JsonTexts, Template, fill, json_numbers
 from millrace.core.columns import Decoded
 from millrace.core.outputs import Outputs
 from millrace.core.records import RecordBatch
 from millrace.core.signature import Signature
-
-Column: TypeAlias = Iterable[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class PredictionEncoder(Protocol):
         bins: Sequence[bytes] | None,
         scored_at_ms: int,
         degraded: bool = False,
-    ) -> list[bytes]:
+    ) -> Sequence[bytes]:
         """The value of each row's prediction.
 
         A record without a timestamp is taken to have happened when it was scored.
@@ -74,41 +73,46 @@ class PredictionEncoder(Protocol):
 class _Sources:
     """Where each row comes from, and what it is called."""
 
-    partitions: list[int]
-    offsets: list[int]
-    rows: NDArray[np.int32] | None
+    topic: bytes
+    partitions: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    rows: NDArray[np.intp] | None
     event_times: NDArray[np.int64]
 
     @classmethod
     def of(cls, records: RecordBatch, decoded: Decoded, scored_at_ms: int) -> "_Sources":
         times = records.timestamps_ms[decoded.source]
         return cls(
-            records.partitions[decoded.source].tolist(),
-            records.offsets[decoded.source].tolist(),
-            decoded.rows if decoded.rows.any() else None,
+            records.topic.encode(),
+            records.partitions[decoded.source].astype(np.int64),
+            records.offsets[decoded.source],
+            decoded.rows.astype(np.intp) if decoded.rows.any() else None,
             np.where(times < 0, scored_at_ms, times),
         )
 
-    def suffixes(self, template: bytes) -> Column:
-        """The template with each row's number, and nothing for row 0."""
+    def suffixes(self, pattern: bytes) -> list[Column]:
+        """The pattern with each row's number, and nothing for row 0; no column where every row is that."""
         if self.rows is None:
-            return repeat(b"", len(self.offsets))
-        table = [b"", *map(template.__mod__, range(1, int(self.rows.max()) + 1))]
-        return map(table.__getitem__, self.rows.tolist())
+            return []
+        return [Choices([b"", *map(pattern.__mod__, range(1, int(self.rows.max()) + 1))], self.rows)]
 
-    def coordinates(self, topic: bytes) -> Column:
+    def coordinates(self) -> tuple[Template, list[Column]]:
         """Each row's coordinates, as `Coordinates` writes them."""
-        columns = (self.partitions, self.offsets, self.suffixes(b".%d"))
-        return map((_literal(topic) + b"-%d-%d%b").__mod__, zip(*columns, strict=False))
+        suffixes = self.suffixes(b".%d")
+        return Template((self.topic + b"-", b"-", *(b"" for _ in suffixes), b"")), [
+            self.partitions,
+            self.offsets,
+            *suffixes,
+        ]
 
-    def names(self, topic: bytes, ids: Sequence[str | None] | None) -> list[bytes]:
+    def names(self, ids: Sequence[str | None] | None) -> list[bytes]:
         """Each row's own id in UTF-8, or else its coordinates."""
         if ids is None:
-            return list(self.coordinates(topic))
+            return fill(*self.coordinates())
         if None not in ids:
             return list(map(str.encode, ids))  # type: ignore[arg-type]
         absent = np.fromiter(map(is_, ids, repeat(None)), np.bool_, len(ids))
-        named = np.fromiter(self.coordinates(topic), np.object_, len(ids))
+        named = np.fromiter(fill(*self.coordinates()), np.object_, len(ids))
         present = np.fromiter(ids, np.object_, len(ids))[~absent]
         named[~absent] = np.fromiter(map(str.encode, present), np.object_, len(present))
         return named.tolist()  # type: ignore[no-any-return]
@@ -122,18 +126,18 @@ class JsonOutputs:
     """
 
     def __init__(self, signature: Signature) -> None:
-        self._classes: Final = list(map(_json, signature.classes))
-        scores = b",".join(_literal(name) + b":%b" for name in self._classes)
+        self._classes: Final = list(map(orjson.dumps, signature.classes))
+        first, *others = (name + b":" for name in self._classes or [b""])
+        scores = (b',"scores":{' + first, *(b"," + name for name in others), b"}}")
         self.template: Final = (
-            b',"outputs":{"label":%b,"scores":{' + scores + b"}}" if self._classes else b',"outputs":{"value":%b}'
+            Template((b',"outputs":{"label":', *scores)) if self._classes else Template((b',"outputs":{"value":', b"}"))
         )
 
     def columns(self, outputs: Outputs) -> list[Column]:
         """What to put into the template, row by row."""
         if outputs.labels is None:
-            return [_json_numbers(outputs.scores)]
-        labels = map(self._classes.__getitem__, outputs.labels.tolist())
-        return [labels, *map(_json_numbers, outputs.scores.T)]
+            return [outputs.scores]
+        return [Choices(self._classes, outputs.labels), *outputs.scores.T]
 
 
 class JsonPredictionEncoder:
@@ -144,18 +148,22 @@ class JsonPredictionEncoder:
         signature: The model's.
         enriched: Features that did not come from the record; their values are written, since nobody could find them
             again.
+        fill: Writes the objects.
     """
 
-    def __init__(self, identity: Identity, signature: Signature, *, enriched: Sequence[str] = ()) -> None:
+    def __init__(
+        self, identity: Identity, signature: Signature, *, enriched: Sequence[str] = (), fill: Fill = fill
+    ) -> None:
         self._enriched: Final = enriched
-        self._model: Final = _literal(
+        self._fill: Final = fill
+        self._model: Final = Template.text(
             b',"deployment":%b,"model":%b,"version":%d,"digest":%b,"transform":%b'
             % (
-                _json(identity.deployment),
-                _json(identity.model),
+                orjson.dumps(identity.deployment),
+                orjson.dumps(identity.model),
                 identity.version,
-                _json(identity.digest),
-                _json(identity.transform),
+                orjson.dumps(identity.digest),
+                orjson.dumps(identity.transform),
             )
         )
         self._outputs: Final = JsonOutputs(signature)
@@ -169,47 +177,50 @@ class JsonPredictionEncoder:
         bins: Sequence[bytes] | None,
         scored_at_ms: int,
         degraded: bool = False,
-    ) -> list[bytes]:
+    ) -> Sequence[bytes]:
         """The value of each row's prediction."""
         if not len(outputs):
             return []
         sources = _Sources.of(records, decoded, scored_at_ms)
-        head, columns = _json_source(records.topic.encode(), sources, decoded.event_ids)
-        template = head + self._model + self._outputs.template + b',"bins":"%b","event_time":%d'
-        template += b',"scored_at":%d' % scored_at_ms + (b',"degraded":true' if degraded else b"")
+        template, columns = _json_source(sources, decoded.event_ids)
+        template += self._model + self._outputs.template
         columns += self._outputs.columns(outputs)
-        columns += [repeat(b"", len(outputs)) if bins is None else bins, sources.event_times.tolist()]
+        if bins is None:
+            template += Template.text(b',"bins":""')
+        else:
+            template += Template((b',"bins":"', b'"'))
+            columns.append(bins)
+        template += Template((b',"event_time":', b',"scored_at":%d' % scored_at_ms))
+        columns.append(sources.event_times)
+        if degraded:
+            template += Template.text(b',"degraded":true')
         if self._enriched:
-            members = (_literal(_json(name)) + b":%b" for name in self._enriched)
-            template += b',"enriched":{' + b",".join(members) + b"}"
+            first, *others = (orjson.dumps(name) + b":" for name in self._enriched)
+            template += Template((b',"enriched":{' + first, *(b"," + name for name in others), b"}"))
             columns += (_json_values(decoded.columns.column(name)) for name in self._enriched)
-        return list(map((template + b"}").__mod__, zip(*columns, strict=True)))
+        return self._fill(template + Template.text(b"}"), columns)
 
 
-def _json_source(topic: bytes, sources: _Sources, ids: Sequence[str | None] | None) -> tuple[bytes, list[Column]]:
+def _json_source(sources: _Sources, ids: Sequence[str | None] | None) -> tuple[Template, list[Column]]:
     """Template and columns of `event_id` and `source`."""
-    head = b',"source":{"topic":"' + _literal(topic) + b'","partition":%d,"offset":%d'
-    place: list[Column] = [sources.partitions, sources.offsets]
-    if ids is None and sources.rows is None:  # the usual case, without a column of ids
-        return b'{"event_id":"' + _literal(topic) + b'-%d-%d"' + head + b"}", [*place, *place]
-    names = map(bytes.decode, sources.names(topic, ids))
-    return b'{"event_id":%b' + head + b"%b}", [map(orjson.dumps, names), *place, sources.suffixes(b',"row":%d')]
+    suffixes = sources.suffixes(b',"row":%d')
+    if ids is None:  # names of topics need no escapes
+        name, columns = sources.coordinates()
+        head = Template.text(b'{"event_id":"') + name + Template.text(b'"')
+    else:
+        texts = ids if None not in ids else list(map(bytes.decode, sources.names(ids)))
+        head, columns = Template((b'{"event_id":', b"")), [JsonTexts(texts)]  # type: ignore[arg-type]
+    place = (b',"source":{"topic":"' + sources.topic + b'","partition":', b',"offset":', *(b"" for _ in suffixes), b"}")
+    return head + Template(place), [*columns, sources.partitions, sources.offsets, *suffixes]
 
 
-def _json_numbers(column: NDArray[np.float32]) -> list[bytes]:
-    """The shortest decimal of each number that reads back as the same float."""
-    return orjson.dumps(np.ascontiguousarray(column), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
-
-
-def _json_values(column: NDArray[np.generic]) -> list[bytes]:
+def _json_values(column: NDArray[np.generic]) -> Column:
     """Each value of a scalar feature as JSON; null for NaN."""
+    if column.dtype == np.float32:
+        return column.astype(np.float32, copy=False)
     if column.dtype.kind == "O":
         return list(map(orjson.dumps, column.tolist()))
-    return orjson.dumps(np.ascontiguousarray(column), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
-
-
-def _json(text: str) -> bytes:
-    return orjson.dumps(text)
+    return json_numbers(column)
 
 
 def _literal(text: bytes) -> bytes:
@@ -254,15 +265,15 @@ class AvroPredictionEncoder:
         if not len(outputs):
             return []
         sources = _Sources.of(records, decoded, scored_at_ms)
-        names = sources.names(records.topic.encode(), decoded.event_ids)
+        names = sources.names(decoded.event_ids)
         binned = list(repeat(b"", len(outputs))) if bins is None else bins
         source = b"%b%b" + _literal(encode_text(records.topic)) + b"%b%b%b"
         tail = _literal(encode_longs(np.array([scored_at_ms]))[0]) + (b"\x01" if degraded else b"\x00")
         template = self._frame + source + self._model + self._outputs + b"%b%b%b" + tail
-        columns: list[Column] = [
+        columns: list[Iterable[bytes]] = [
             *(_lengths(names), names),
-            encode_longs(np.array(sources.partitions)),
-            encode_longs(np.array(sources.offsets)),
+            encode_longs(sources.partitions),
+            encode_longs(sources.offsets),
             encode_longs(decoded.rows.astype(np.int64)),
             *self._output_columns(outputs),
             *(_lengths(binned), binned),
@@ -277,7 +288,7 @@ class AvroPredictionEncoder:
         count = _literal(encode_longs(np.array([classes]))[0])
         return _PRESENT + b"%b" + _PRESENT + count + scores + _END_OF_BLOCKS + _NULL
 
-    def _output_columns(self, outputs: Outputs) -> list[Column]:
+    def _output_columns(self, outputs: Outputs) -> list[Iterable[bytes]]:
         if outputs.labels is None:
             return [encode_doubles(outputs.scores)]
         labels = map(self._classes.__getitem__, outputs.labels.tolist())

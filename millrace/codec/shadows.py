@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from millrace.codec.predictions import Identity, JsonOutputs, JsonPredictionEncoder
 from millrace.codec.reading import OutputsDocument, PredictionDocument, read_prediction
+from millrace.codec.templates import Template, fill
 from millrace.core.columns import Decoded
 from millrace.core.errors import InvalidRecordError, Reason
 from millrace.core.outputs import Outputs
@@ -62,7 +63,7 @@ class ShadowEncoder:
         self._outputs: Final = JsonOutputs(signature)
         digest = orjson.dumps(answering.digest)
         head = b',"rollout":"%b","beside":{"version":%d,"digest":%b' % (mode.encode(), answering.version, digest)
-        self._tail: Final = head.replace(b"%", b"%%") + self._outputs.template + b"}}"
+        self._tail: Final = Template.text(head) + self._outputs.template + Template.text(b"}}")
 
     def encode(
         self,
@@ -78,7 +79,7 @@ class ShadowEncoder:
         predictions = self._prediction.encode(records, decoded, silent, bins=bins, scored_at_ms=scored_at_ms)
         if not predictions:
             return []
-        tails = map(self._tail.__mod__, zip(*self._outputs.columns(answered), strict=True))
+        tails = fill(self._tail, self._outputs.columns(answered))
         return list(map(add, map(_WITHOUT_END, predictions), tails))
 
 

@@ -10,11 +10,12 @@ from millrace.codec.avro_framing import read_schemas
 from millrace.codec.dispatch import stream_decoder
 from millrace.codec.json import JsonDecoder
 from millrace.codec.limits import Limits
-from millrace.codec.native_json import native_json_decoder
+from millrace.codec.native_json import native_fill, native_json_decoder
 from millrace.codec.predictions import AvroPredictionEncoder, Identity, JsonPredictionEncoder, PredictionEncoder
 from millrace.codec.schema_source import FirstOf, SchemaSource
 from millrace.codec.schemas import PREDICTION_AVRO_SCHEMA
 from millrace.codec.shadows import ShadowEncoder
+from millrace.codec.templates import fill
 from millrace.core.clock import Clock
 from millrace.core.columns import Decoder
 from millrace.core.errors import RequestError
@@ -132,7 +133,10 @@ class StreamCodec:
         """
         if self._deployment.sink.format is PredictionFormat.JSON or self._registry is None:
             return JsonPredictionEncoder(
-                identity, signature, enriched=self._enriched(signature) if self._online else ()
+                identity,
+                signature,
+                enriched=self._enriched(signature) if self._online else (),
+                fill=native_fill if self._is_native else fill,
             )
         subject = f"{self._deployment.predictions_topic}-value"
         schema_id = self._registry.register(subject, PREDICTION_AVRO_SCHEMA)

@@ -10,6 +10,7 @@ use pyo3::types::{PyBytes, PyList, PySlice};
 
 use crate::api;
 use crate::client::{Client, text};
+use crate::texts::Texts;
 
 /// Records as the client delivered them. Their buffers are freed with the last column over them.
 pub struct Records {
@@ -70,6 +71,12 @@ pub struct Bytes {
 unsafe impl Send for Bytes {}
 // SAFETY: as above.
 unsafe impl Sync for Bytes {}
+
+impl From<&[u8]> for Bytes {
+    fn from(bytes: &[u8]) -> Self {
+        Self { start: bytes.as_ptr(), len: bytes.len() }
+    }
+}
 
 impl Bytes {
     pub const NONE: Self = Self { start: ptr::null(), len: 0 };
@@ -151,17 +158,34 @@ impl Column {
     }
 
     fn __getitem__<'py>(&self, py: Python<'py>, index: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let len = self.rows.len();
+        match Place::of(index, self.rows.len())? {
+            Place::Row(row) => self.item(py, self.rows[row]),
+            Place::Rows(places) => {
+                let rows = places.into_iter().map(|place| self.rows[place]).collect();
+                let column = Self::new(Arc::clone(&self.records), rows, self.part);
+                Ok(Some(Bound::new(py, column)?.into_any()))
+            }
+        }
+    }
+}
+
+/// What an index of a sequence means.
+pub enum Place {
+    Row(usize),
+    Rows(Vec<usize>),
+}
+
+impl Place {
+    pub fn of(index: &Bound<'_, PyAny>, len: usize) -> PyResult<Self> {
         if let Ok(slice) = index.cast::<PySlice>() {
             let range = slice.indices(len as isize)?;
-            let rows = (0..range.slicelength).map(|n| self.rows[(range.start + n as isize * range.step) as usize]);
-            let column = Self::new(Arc::clone(&self.records), rows.collect(), self.part);
-            return Ok(Some(Bound::new(py, column)?.into_any()));
+            let place = |n| (range.start + n as isize * range.step) as usize;
+            return Ok(Self::Rows((0..range.slicelength).map(place).collect()));
         }
         let index: isize = index.extract()?;
         let place = if index < 0 { index + len as isize } else { index };
-        let row = usize::try_from(place).ok().and_then(|place| self.rows.get(place));
-        self.item(py, *row.ok_or_else(|| PyIndexError::new_err(format!("there is no row {index} of {len}")))?)
+        let row = usize::try_from(place).ok().filter(|&row| row < len);
+        row.map(Self::Row).ok_or_else(|| PyIndexError::new_err(format!("there is no row {index} of {len}")))
     }
 }
 
@@ -172,10 +196,13 @@ pub struct Source<'py> {
 }
 
 impl<'py> Source<'py> {
-    /// Reads a sequence of `bytes | None`; of a column of ours no object is made.
+    /// Reads a sequence of `bytes | None`; of columns of ours no objects are made.
     pub fn new(column: &Bound<'py, PyAny>) -> PyResult<Self> {
         if let Some(bytes) = column.cast::<Column>().ok().and_then(|column| column.get().bytes()) {
             return Ok(Self { bytes, _owners: vec![column.clone()] });
+        }
+        if let Ok(texts) = column.cast::<Texts>() {
+            return Ok(Self { bytes: texts.get().all(), _owners: vec![column.clone()] });
         }
         let owners = column.try_iter()?.collect::<PyResult<Vec<_>>>()?;
         let bytes = owners.iter().map(bytes_of).collect::<PyResult<_>>()?;
@@ -189,6 +216,5 @@ pub fn bytes_of(object: &Bound<'_, PyAny>) -> PyResult<Bytes> {
         return Ok(Bytes::NONE);
     }
     let bytes = object.cast::<PyBytes>().map_err(|_| PyTypeError::new_err("a record is made of bytes or None"))?;
-    let bytes = bytes.as_bytes();
-    Ok(Bytes { start: bytes.as_ptr(), len: bytes.len() })
+    Ok(bytes.as_bytes().into())
 }

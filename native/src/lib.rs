@@ -2,7 +2,7 @@
 //!
 //! Python keeps every decision, and speaks to `Consumer` and `Producer` as it does to confluent-kafka's, in its types and
 //! with its errors; only records go another way, as columns: `Consumer.poll_columns`, `Producer.enqueue_columns`, and
-//! `JsonReader` in between.
+//! `JsonReader` and `fill` in between.
 //! Whatever waits or works per record does so without the interpreter's lock.
 
 mod api;
@@ -11,6 +11,7 @@ mod column;
 mod consumer;
 mod json;
 mod producer;
+mod texts;
 
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
@@ -25,6 +26,8 @@ mod millrace_native {
     use super::json::JsonReader;
     #[pymodule_export]
     use super::producer::Producer;
+    #[pymodule_export]
+    use super::texts::{Texts, fill};
     use super::*;
 
     #[pymodule_init]

@@ -195,8 +195,8 @@ class RolloutScoring:
         """Predictions in the order of the records: the challenger's in these rows, the champion's in the others."""
         others = np.delete(np.arange(len(answers)), rows)
         values = np.empty(len(answers), np.object_)
-        values[rows] = self.challenger.encode(records, theirs, wall_ms=wall_ms)
-        values[others] = self.champion.encode(records, answers.take(others), wall_ms=wall_ms)
+        values[rows] = list(self.challenger.encode(records, theirs, wall_ms=wall_ms))
+        values[others] = list(self.champion.encode(records, answers.take(others), wall_ms=wall_ms))
         mixed: list[bytes] = values.tolist()
         return mixed
 

@@ -128,7 +128,7 @@ class ModelScoring:
             left_out=len(decoded.columns) - len(inference.scored) - len(inference.refused),
         )
 
-    def encode(self, records: RecordBatch, answers: Answers, *, wall_ms: int) -> list[bytes]:
+    def encode(self, records: RecordBatch, answers: Answers, *, wall_ms: int) -> Sequence[bytes]:
         """The value of each answer's prediction."""
         return self.encoder.encode(
             records,
