@@ -200,6 +200,8 @@ def _show_plan(plan: Mapping[str, Any], *, json: bool) -> None:
     _section("changes", plan["changes"], style="bold")
     _section("at once", plan["decisions"], style="bold")
     _section("will not work", plan["faults"], style="bold red")
+    if not any(plan.values()):
+        say("nothing would change: it is so already")
 
 
 def _section(title: str, lines: Sequence[str], *, style: str) -> None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from json import dumps
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -10,6 +11,9 @@ from millrace.cli.options import Json, Launcher, examples
 from millrace.cli.output import listing, print_json, say, stdout
 from millrace.client.control import ControlClient
 from millrace.core.errors import RequestError
+
+_LONGEST: Final = 60
+"""Letters of what is said of one change; all of it is in `--json`."""
 
 app = typer.Typer()
 
@@ -90,14 +94,25 @@ def _differences(before: Mapping[str, Any] | None, after: Mapping[str, Any] | No
     if before is None or after is None:
         return ["none → made" if before is None else "deleted"]
     changed = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
-    return [f"{name}: {before.get(name)} → {after.get(name)}" for name in changed]
+    return [_difference(name, before.get(name), after.get(name)) for name in changed]
+
+
+def _difference(name: str, before: object, after: object) -> str:
+    said = f"{name}: {_words(before)} → {_words(after)}"
+    return said if len(said) <= _LONGEST else f"{name} changed"
 
 
 def _result(result: object) -> str:
     match result:
         case {"error": error}:
             return str(error)
-        case str():
-            return result
+        case None:
+            return ""
         case _:
-            return str(result or "")
+            said = _words(result)
+            return said if len(said) <= _LONGEST else ""
+
+
+def _words(value: object) -> str:
+    """A text as it is, anything else as JSON; `none` where there is nothing."""
+    return value if isinstance(value, str) else "none" if value is None else dumps(value)

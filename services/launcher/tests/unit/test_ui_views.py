@@ -157,6 +157,14 @@ def test_a_line_has_a_gap_where_nothing_is_known_and_a_long_one_keeps_its_peaks(
     assert " 0.0L" in line.path, f"the peak at the top of {HEIGHT} is drawn"
 
 
+def test_a_chart_says_the_time_of_day_and_over_days_the_day() -> None:
+    day = 86_400_000
+    line = [Line("a", "main", [1, 2])]
+    hour, years = (chart("x", [0, length], line, say=number) for length in (3_600_000, 400 * day))
+    assert (hour.begin, hour.end) == ("00:00", "01:00")
+    assert (years.begin, years.end) == ("1970-01-01", "1971-02-05")
+
+
 def test_changes_of_the_history_are_lines_and_what_is_new_or_gone_says_so() -> None:
     records = [
         {"at_ms": n, "sequence": n, "who": "ada", "what": "put", "subject": "deployment/rain", "result": "x",
@@ -170,6 +178,9 @@ def test_changes_of_the_history_are_lines_and_what_is_new_or_gone_says_so() -> N
         ("changed", ("a: 1 -> 2",)),
         ("new", ("a: 1",)),
     ]
+    assert [change.is_brief for entry in entries(records) for change in entry.changes] == [False, True, True, False]
+    [long] = entries([{**records[1], "after": {"t": {"rain": {"a": "x" * 200}}}}])
+    assert not long.changes[0].is_brief, "who wants to read that opens it"
 
 
 def test_a_log_is_read_as_it_was_meant_and_what_is_none_of_ours_stays() -> None:
@@ -193,6 +204,7 @@ def test_a_node_whose_packages_differ_from_those_of_most_is_marked() -> None:
     ]
     assert [node.name for node in nodes(given) if not node.is_alike] == ["b"]
     assert "differ from those" in page("nodes", nodes=nodes(given))
+    assert "other nodes" not in page("nodes", nodes=nodes(given[:1])), "there is no other"
 
 
 EMPTY: Mapping[str, dict[str, Any]] = {

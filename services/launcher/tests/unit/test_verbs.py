@@ -262,7 +262,10 @@ def test_the_history_shows_what_became_of_what(
     before, after = {"scale": 1, "model": "rain"}, {"scale": 3, "model": "rain"}
     changed = {"before": {"t": {"rain": before}}, "after": {"t": {"rain": after}}, "result": "changed"}
     refused = {"before": {}, "after": {}, "result": {"operation": "put", "error": "this takes the role operator"}}
-    records = [{"at_ms": 0, "who": "key/ci", "what": "w", "subject": "s", **each} for each in (changed, refused)]
+    long = {"curve": {"cells": list(range(100))}}
+    learned = {"before": {"t": {"rain": {}}}, "after": {"t": {"rain": long}}, "result": long}
+    told = (changed, refused, learned)
+    records = [{"at_ms": 0, "who": "key/ci", "what": "w", "subject": "s", **each} for each in told]
     monkeypatch.setitem(ANSWERS, "history", records)
     assert run(["history", "rain", "--who", "key/ci", "--since", "1970-01-02"]) == 0
     said = capsys.readouterr().out
@@ -270,6 +273,8 @@ def test_the_history_shows_what_became_of_what(
     assert "scale: 1 → 3" in said
     assert "model" not in said
     assert "this takes the role operator" in said
+    assert "curve changed" in said
+    assert "cells" not in said, "what a machine wrote for machines is in the JSON"
     assert launcher.requests[-1][1] == "/v1/history?deployment=rain&who=key%2Fci&since_ms=86400000"
 
 
@@ -302,6 +307,12 @@ def test_a_length_of_time_that_is_none_is_refused(
     assert run(["keys", "create", "ci", f"--lasts={lasts}"]) == 1
     assert "is no length of time" in capsys.readouterr().err
     assert launcher.asked == []
+
+
+def test_a_plan_without_anything_to_do_says_so(launcher: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["deploy", "rain", "--from", "t", "--plan"]) == 0
+    assert capsys.readouterr().out == "nothing would change: it is so already\n"
+    assert launcher.asked == ["plan"]
 
 
 def test_a_plan_that_will_not_work_is_not_carried_out(

@@ -10,6 +10,7 @@ from millrace_launcher.ui.words import moment
 WIDTH: Final = 600
 HEIGHT: Final = 120
 _STEPS: Final[tuple[float, ...]] = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
+_DAY_MS: Final = 86_400_000
 _MOST: Final = 180
 """Points of a line: more are not seen on any screen."""
 
@@ -101,10 +102,16 @@ def chart(
         lines=drawn,
         rule=None if rule is None else (_height(rule[0], low, high), rule[1]),
         ticks=(say(high), say((low + high) / 2), say(low)),
-        begin=moment(begin)[11:16] if times_ms else "",
-        end=moment(end)[11:16] if times_ms else "",
+        begin=_moment(begin, end - begin) if times_ms else "",
+        end=_moment(end, end - begin) if times_ms else "",
         summary=f"{title}: {', '.join(f'{line.name} {line.latest}' for line in drawn)}",
     )
+
+
+def _moment(at_ms: float, length_ms: float) -> str:
+    """The time of day, or the day where a time of day would say nothing."""
+    day, time = moment(at_ms).split()
+    return day if length_ms >= _DAY_MS else time[:5]
 
 
 def _path(times_ms: Sequence[float], values: Values, *, low: float, high: float) -> str:

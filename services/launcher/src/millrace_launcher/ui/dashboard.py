@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from millrace_launcher.ui.charts import Chart, Line, chart
 from millrace_launcher.ui.figures import Together
-from millrace_launcher.ui.words import day_and_minute, milliseconds, number, rate, share, size, tone
+from millrace_launcher.ui.words import day_and_minute, latency, milliseconds, number, rate, share, size, tone
 
 _SLO_MS: Final = 200
 """What a document means that says nothing of latency."""
@@ -138,7 +138,7 @@ def _tiles(
     quality = _latest_quality(windows)
     return (
         Tile("records scored", rate(scorers.latest("done_rate", now_ms))),
-        Tile("latency p99", milliseconds(p99), f"goal {milliseconds(slo_ms)}", "bad" if late else ""),
+        Tile("latency p99", latency(p99), f"goal {milliseconds(slo_ms)}", "bad" if late else ""),
         Tile("records waiting", number(scorers.latest("lag", now_ms))),
         Tile("dead letters", rate(lost), tone="warn" if lost else ""),
         Tile("processes ready", f"{status['ready']} of {status['desired']}"),
@@ -183,11 +183,11 @@ def _charts(scorers: Together, slo_ms: float) -> tuple[Chart, ...]:
     rates = [Line("scored", "main", scorers.done_rate)]
     if any(scorers.dead_letter_rate):
         rates.append(Line("dead letters", "bad", scorers.dead_letter_rate))
-    latency = [Line("p99", "main", scorers.p99_ms), Line("median", "second", scorers.p50_ms)]
+    latencies = [Line("p99", "main", scorers.p99_ms), Line("median", "second", scorers.p50_ms)]
     goal = (slo_ms, f"goal {milliseconds(slo_ms)}")
     return (
         chart("Throughput", at, rates, say=rate),
-        chart("Latency", at, latency, say=milliseconds, rule=goal),
+        chart("Latency", at, latencies, say=latency, rule=goal),
         chart("Records waiting", at, [Line("lag", "main", scorers.lag)], say=number),
     )
 

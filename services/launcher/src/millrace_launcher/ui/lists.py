@@ -11,6 +11,7 @@ from millrace_launcher.ui.words import moment, number, size, tone
 _DIGEST: Final = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 _LONGEST: Final = 160
 """Characters of a line: what is longer, a machine wrote."""
+_CUT: Final = "…"
 _NEWEST: Final = 100
 """Records of the history on a page."""
 
@@ -75,6 +76,11 @@ class Change:
     record: str
     verb: str
     lines: tuple[str, ...]
+
+    @property
+    def is_brief(self) -> bool:
+        """Whether it is read at a glance."""
+        return self.verb == "changed" and not any(line.endswith(_CUT) for line in self.lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,4 +202,4 @@ def _compared(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> t
 
 def _shortened(line: str) -> str:
     found = _DIGEST.sub(r"\1…", line)
-    return found if len(found) <= _LONGEST else f"{found[:_LONGEST]}…"
+    return found if len(found) <= _LONGEST else f"{found[:_LONGEST]}{_CUT}"

@@ -6,7 +6,7 @@ from math import log10
 from typing import Any, Final
 
 from millrace_launcher.ui.figures import Together
-from millrace_launcher.ui.words import milliseconds, number, rate, tone
+from millrace_launcher.ui.words import latency, number, rate, tone
 
 _WIDEST: Final = 6
 _FAST: Final = 1_000.0
@@ -151,7 +151,7 @@ def _deployment(known: Known, now_ms: float) -> Stop:
     slowest = known.scorers.latest("p99_ms", now_ms)
     notes = [f"{status['ready']} of {status['desired']} ready"]
     if slowest is not None:
-        notes.append(f"p99 {milliseconds(slowest)}")
+        notes.append(f"p99 {latency(slowest)}")
     return Stop(
         "deployment",
         status["deployment"],

@@ -3,7 +3,10 @@
 from datetime import UTC, datetime
 from typing import Final
 
+from millrace.telemetry.scorer import LATENCY_BUCKETS
+
 _SIZES: Final = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
+_LONGEST_MS: Final = 1000 * LATENCY_BUCKETS[-1]
 _SPANS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 TONES: Final = {
@@ -63,6 +66,16 @@ def milliseconds(value: float | None) -> str:
     if not value:
         return "0 ms"
     return f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"
+
+
+def latency(value: float | None) -> str:
+    """A latency in milliseconds; beyond the longest that is told apart, it is that long or longer.
+
+    >>> latency(12), latency(60_000), latency(None)
+    ('12 ms', '≥ 60 s', '–')
+    """
+    said = milliseconds(value)
+    return f"≥ {said}" if value is not None and value >= _LONGEST_MS else said
 
 
 def size(count: float | None) -> str:
