@@ -13,7 +13,6 @@ import uvicorn
 from fastapi import FastAPI
 
 from millrace.core.errors import RequestError
-from millrace.process.tls import ServerTls
 
 _DRAIN: Final = timedelta(seconds=2)
 
@@ -53,14 +52,9 @@ class RestServer:
     Args:
         api: The application.
         server: The socket to listen on.
-        tls: The certificate to show; None speaks in clear.
-
-    Raises:
-        RequestError: The certificate is none.
     """
 
-    def __init__(self, api: FastAPI, server: socket.socket, tls: ServerTls | None = None) -> None:
-        context = None if tls is None else tls.context()
+    def __init__(self, api: FastAPI, server: socket.socket) -> None:
         config = uvicorn.Config(
             api,
             log_config=None,
@@ -70,7 +64,6 @@ class RestServer:
             lifespan="off",
             ws="none",
             timeout_graceful_shutdown=int(_DRAIN.total_seconds()),
-            ssl_context_factory=None if context is None else lambda _config, _default: context,
         )
         self._server = uvicorn.Server(config)
         self._thread = Thread(target=self._server.run, kwargs={"sockets": [server]}, name="rest")
