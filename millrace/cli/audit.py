@@ -76,7 +76,7 @@ def _asked(deployment: str, last: int) -> tuple[list[Audit], list[AuditAlert]]:
 
 def _read(client: Client, deployment: str, last: int) -> tuple[list[Audit], list[AuditAlert]]:
     audits = newest_reports(each for each in client.audits(deployment) if each.segment == "*")
-    return audits[-last:], open_alerts(client.alerts(deployment))
+    return audits[-last:], open_alerts(client.alerts(deployment), audits)
 
 
 def write_page(page: str, file: Path) -> None:

@@ -249,10 +249,19 @@ def newest_reports(audits: Iterable[Audit]) -> list[Audit]:
     return sorted(by_window.values(), key=lambda report: (report.window.start, report.version))
 
 
-def open_alerts(alerts: Iterable[AuditAlert]) -> list[AuditAlert]:
-    """The alerts that were raised and not cleared, oldest first, each as it was raised or escalated."""
+def open_alerts(alerts: Iterable[AuditAlert], audits: Iterable[Audit] = ()) -> list[AuditAlert]:
+    """The alerts that were raised and not cleared, oldest first, each as it was raised or escalated.
+
+    Args:
+        alerts: Changes of alerts, oldest first.
+        audits: Reports. Where there are any, only alerts of the versions that the newest window is about: a version
+            that scores no more has no reports any more, and so nothing that could clear its alerts.
+    """
     found = {(each.version, each.signal, each.feature, each.metric): each for each in alerts}
-    return [each for each in found.values() if each.state != "cleared"]
+    reports = list(audits)
+    newest = max((report.window.start for report in reports), default=None)
+    versions = {report.version for report in reports if report.window.start == newest}
+    return [each for each in found.values() if each.state != "cleared" and (not reports or each.version in versions)]
 
 
 def audits_topic(deployment: str) -> str:

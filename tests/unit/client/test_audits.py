@@ -42,3 +42,11 @@ def test_only_alerts_that_were_not_cleared_are_open() -> None:
     changes = [alert(1, "raised"), alert(1, "raised", feature="wind"), alert(2, "cleared", feature="wind")]
     assert open_alerts(changes) == changes[:1]
     assert open_alerts([*changes, alert(3, "escalated")]) == [alert(3, "escalated")]
+
+
+def test_an_alert_about_a_version_that_scores_no_more_is_not_open() -> None:
+    changes = [alert(1, "raised"), replace(alert(2, "raised"), version=2)]
+    first, both, second = audit(0, 0.9), replace(audit(1, 0.9), version=2), replace(audit(2, 0.9), version=2)
+    assert open_alerts(changes, [first, audit(1, 0.9), both]) == changes, "one is tried beside the other"
+    assert open_alerts(changes, [first, audit(1, 0.9), both, second]) == changes[1:]
+    assert open_alerts(changes, [second, audit(3, 0.9)]) == changes[:1], "rolled back, it stands open again"

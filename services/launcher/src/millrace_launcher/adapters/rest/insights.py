@@ -169,9 +169,10 @@ class Insights:
         topics = self._admin.topic_names()
         reports = read_audits(self._kafka, deployment) if audits_topic(deployment) in topics else ()
         alerts = read_alerts(self._kafka, deployment) if ALERTS_TOPIC in topics else ()
+        windows = newest_reports(each for each in reports if each.segment == "*")
         return {
-            "windows": [each.document() for each in newest_reports(each for each in reports if each.segment == "*")],
-            "alerts": [each.document() for each in open_alerts(alerts)],
+            "windows": [each.document() for each in windows],
+            "alerts": [each.document() for each in open_alerts(alerts, windows)],
         }
 
     def _ask(self, url: str, *, what: str) -> Mapping[str, Any]:
