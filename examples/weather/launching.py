@@ -13,7 +13,8 @@ from millrace.core.errors import FatalError
 from millrace.process.deployment import Deployment
 from millrace.process.settings import KafkaSettings
 
-_READY_WITHIN: Final = timedelta(seconds=90)
+_READY_WITHIN: Final = timedelta(minutes=5)
+"""On a machine that is busy with something else; what cannot work is said at once."""
 _BEYOND_HELP: Final = frozenset({"failed", "invalid"})
 
 

@@ -41,7 +41,8 @@ from millrace.process.children import end, has_ended
 from millrace.process.locks import locked
 from millrace.process.settings import KafkaSettings
 
-_START_LIMIT: Final = timedelta(seconds=90)
+_START_LIMIT: Final = timedelta(seconds=180)
+"""A few seconds, and many on a machine that is busy with something else; one that died is not waited for."""
 _STOP_LIMIT: Final = timedelta(seconds=20)
 _POLL_SECS: Final = 0.02
 _LOG_LINES_SHOWN: Final = 5
