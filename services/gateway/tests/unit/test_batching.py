@@ -40,12 +40,14 @@ class Noting:
     model: LoadedModel
     batches: list[int] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
+    is_asked: threading.Event = field(default_factory=threading.Event)
     may_score: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.may_score.set()
 
     def infer(self, columns: FeatureColumns) -> Outputs:
+        self.is_asked.set()
         assert self.may_score.wait(LONG.total_seconds())
         if 14 in columns.column("a"):
             raise ZeroDivisionError
@@ -143,7 +145,8 @@ def test_what_comes_while_the_model_is_busy_is_the_next_micro_batch(model: Loade
         first, others = asked(0), [asked(number) for number in range(4)]
         noting.may_score.clear()
         add(batcher, first)
-        await asyncio.sleep(0)  # the turn has come: a thread has it
+        while not noting.is_asked.is_set():
+            await asyncio.sleep(0)
         add(batcher, *others)
         noting.may_score.set()
         await asyncio.gather(first.outcome, *(each.outcome for each in others))

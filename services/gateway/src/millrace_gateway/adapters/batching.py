@@ -18,13 +18,12 @@ from millrace.core.columns import FeatureColumns
 from millrace.core.errors import MillraceError
 from millrace.core.outputs import Outputs
 from millrace_gateway.logic.errors import LateError
+from millrace_gateway.logic.gathering import Gathering
 from millrace_gateway.logic.pending import Pending
 from millrace_gateway.logic.scoring import Part, Scored, Scoring
 
 _LEARN_EVERY: Final = timedelta(milliseconds=10)
 """A curve remembers some fifty observations; more of them a second teach it nothing."""
-_GATHER_SECS: Final = 0.001
-"""Longest time in which requests that come one after the other are read before any of them is scored."""
 _PAUSE_SECS: Final = 0.001
 
 
@@ -138,6 +137,7 @@ class MicroBatcher:
         self._pending: Pending[PendingRequest] = Pending(bound_rows)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._gathering = Gathering()
         self._is_turn_due = False
         self._is_scoring = False
         self._learned_at = 0.0
@@ -176,16 +176,16 @@ class MicroBatcher:
         """Let a turn come once the event loop has nothing more to read: what there was is one micro-batch."""
         if not self._is_scoring and not self._is_turn_due:
             self._is_turn_due = True
-            self._loop.call_soon(self._gather, len(self._pending), self._clock.monotonic() + _GATHER_SECS)
+            self._gathering.begin(len(self._pending), now=self._clock.monotonic())
+            self._loop.call_soon(self._gather)
 
-    def _gather(self, known: int, until: float) -> None:
-        """Look again whether more has come since there were `known` requests; at last take the turn."""
-        count = len(self._pending)
-        if count > known and self._clock.monotonic() < until:
-            self._loop.call_soon(self._gather, count, until)
-        else:
+    def _gather(self) -> None:
+        """Look again whether more has come; at last take the turn."""
+        if self._gathering.is_over(len(self._pending), now=self._clock.monotonic()):
             self._is_turn_due = False
             self._turn()
+        else:
+            self._loop.call_soon(self._gather)
 
     def _turn(self) -> None:
         """Send a micro-batch, or see to it that one is sent in time."""
