@@ -11,7 +11,7 @@ SERVICES := $(patsubst %/pyproject.toml,-e %,$(wildcard services/*/pyproject.tom
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up down test native native-where-possible lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-s3 test-compose test-containers test-kubernetes test-notebook test-observability test-native test-gpu images compose-up compose-down compose-demo simulate chaos bench figures proto docs lock audit sbom clean
+.PHONY: help setup demo up down test native native-where-possible lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-s3 test-compose test-containers test-kubernetes test-notebook test-observability test-native test-gpu images compose-up compose-down compose-demo simulate chaos bench bench-peers figures proto docs lock audit sbom clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ setup: $(READY) ## Make the virtual environment and fetch the broker's parts
 $(READY): pyproject.toml constraints.txt $(wildcard services/*/pyproject.toml)
 	@echo "setting up $(VENV): about a minute the first time"
 	@test -x $(BIN)/uv || ($(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q -c constraints.txt uv)
-	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --group dev -e '.[registry,sklearn,lightgbm,redis,report,sql,testing]' $(SERVICES)
+	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --group dev -e '.[registry,sklearn,lightgbm,redis,report,sql,traces,testing]' $(SERVICES)
 	@touch $@
 
 demo: $(READY) ## Run the weather story on a real Kafka, from nothing to a summary
@@ -127,6 +127,10 @@ bench: $(READY) ## Measure the scorer beside other loops, the gateway beside MLS
 	$(BIN)/python -m tests.perf.serving
 	$(BIN)/python -m tests.perf.batch
 
+bench-peers: $(READY) ## Measure the scorer beside Java, Kafka Streams, Quix, Bytewax, Faust and MLServer on one topic
+	$(BIN)/python -m tests.perf.peers --minutes 6
+	$(BIN)/python -m tests.perf.peers --model trees --repetitions 1 --minutes 2 --who relay native scorer java
+
 proto: $(READY) ## Make Python of the gateway's gRPC messages
 	$(BIN)/python services/gateway/proto/generate.py
 
@@ -139,8 +143,8 @@ docs: $(READY) ## Generate the reference pages and the AsyncAPI document
 lock: $(READY) ## Resolve every package again into constraints.txt
 	$(BIN)/uv pip compile -q --no-header --no-annotate --all-extras --group dev pyproject.toml services/*/pyproject.toml | grep -E '^[A-Za-z0-9._-]+==' > constraints.txt
 
-audit: $(READY) ## Look for known weaknesses of the packages in constraints.txt (asks the package index)
-	$(BIN)/uv tool run pip-audit -r constraints.txt --no-deps --disable-pip
+audit: $(READY) ## Look for known weaknesses of the packages in constraints.txt; fails where the index knows of none to ask
+	$(BIN)/uv tool run pip-audit -r constraints.txt --no-deps --disable-pip --strict
 
 sbom: $(READY) ## Write sbom.json, the bill of materials of constraints.txt, as CycloneDX
 	$(BIN)/uv tool run --from cyclonedx-bom cyclonedx-py requirements constraints.txt --of JSON -o sbom.json

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -92,7 +92,6 @@ def running(stage: Stage, who: Contestant, topic: str, *, transaction_records: i
     """
     name = f"perf-{who}-{uuid.uuid4().hex[:8]}"
     output = f"{name}.predictions"
-    log = stage.folder / f"{name}.log"
     admin = Admin(stage.kafka)
     outputs = [output]
     if who in _SCORERS:
@@ -102,15 +101,25 @@ def running(stage: Stage, who: Contestant, topic: str, *, transaction_records: i
         command, group = _loop(stage, who, topic, output, name), name
         command += ["--transaction-records", str(transaction_records)]
         admin.ensure_topics([TopicSpec(output)])
+    with at_work(stage, command, _environment(stage, who), group=group, output=output) as contestant:
+        yield contestant
+    admin.delete_topics([topic for topic in outputs if topic in admin.topic_names()])
+
+
+@contextmanager
+def at_work(
+    stage: Stage, command: Sequence[str], environment: Mapping[str, str], *, group: str, output: str
+) -> Iterator[Running]:
+    """Run a program until the block ends; it is killed, then."""
+    log = stage.folder / f"{group}.log"
     with (
         log.open("wb") as file,
-        subprocess.Popen(command, env=_environment(stage, who), stdout=file, stderr=file) as child,
+        subprocess.Popen(command, env=environment, stdout=file, stderr=file) as child,
     ):
         try:
             yield Running(psutil.Process(child.pid), group, output, log)
         finally:
             child.kill()  # What is open is aborted by the broker; the topic goes anyway.
-    admin.delete_topics([topic for topic in outputs if topic in admin.topic_names()])
 
 
 @contextmanager

@@ -25,7 +25,7 @@ _TICK_SECS: Final = 0.005
 def plain(options: argparse.Namespace) -> None:
     """Score record by record."""
     session = onnxruntime.InferenceSession(options.model, providers=["CPUExecutionProvider"])
-    [model_input], [model_output] = session.get_inputs(), session.get_outputs()
+    [model_input], model_output = session.get_inputs(), session.get_outputs()[-1]
     consumer = Consumer(_consumer(options))
     producer = Producer({"bootstrap.servers": options.bootstrap, "transactional.id": options.group})
     producer.init_transactions()
@@ -39,7 +39,7 @@ def plain(options: argparse.Namespace) -> None:
             producer.begin_transaction()
         record = json.loads(message.value() or b"")
         row = np.array([[record[name] for name in FEATURES]], np.float32)
-        [[score]] = session.run([model_output.name], {model_input.name: row})[0].tolist()
+        score = float(session.run([model_output.name], {model_input.name: row})[0].reshape(-1)[-1])
         prediction = {
             "event_id": f"{message.topic()}-{message.partition()}-{message.offset()}",
             "source": {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()},

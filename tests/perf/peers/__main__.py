@@ -1,0 +1,187 @@
+"""Millrace beside its peers, in one run: one JSON line for each and for each aim on stdout, a table on stderr.
+
+Everybody reads the same records from a topic of its own and writes predictions that are compared with ONNX Runtime's.
+Where there is a JVM, its first pass is told as cold and its last as warm.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from millrace.core.errors import FatalError, RequestError
+from millrace.kafka.broker import LocalBroker
+from millrace.kafka.lane import native_library
+from millrace.process.settings import KafkaSettings, Settings
+from millrace.serving.bundle import Bundle
+from millrace.serving.registry import Registry
+from millrace.serving.shelf import Shelf
+from millrace.testing.broker import temporary_broker
+from tests.perf import workload
+from tests.perf.batch import make_trees
+from tests.perf.contestants import Stage
+from tests.perf.peers.peers import PEERS, Command, Who, ready
+from tests.perf.peers.race import Race, Run
+from tests.perf.throughput import Throughput
+
+_OWN: Final = {Who.NATIVE, Who.SCORER, Who.PLAIN}
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What the native lane is to reach beside another.
+
+    Attributes:
+        beside: The other.
+        rate: Its records a second are at least so many times the other's.
+        cpu: Its CPU seconds are at most so many times the other's; None where only the rate is an aim.
+    """
+
+    beside: Who
+    rate: float
+    cpu: float | None = None
+
+
+AIMS: Final = (Aim(Who.RELAY, 0.75, 1.8), Aim(Who.JAVA, 1.6, 0.6), Aim(Who.QUIX, 12))
+
+console = Console(stderr=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure everybody who was asked for and can be had."""
+    options = _parser().parse_args(arguments)
+    _emit("machine", cpus=os.cpu_count(), load=round(os.getloadavg()[0], 1), python=platform.python_version())
+    with tempfile.TemporaryDirectory(prefix="millrace-peers-") as name:
+        folder = Path(name)
+        commands = _ready(options.who, folder)
+        with _kafka(folder) as kafka:
+            race = Race(_stage(kafka, folder, options.model), commands, transaction_records=options.transaction)
+            present = [who for who in options.who if who in _OWN or who in commands]
+            runs, failed = _runs(race, present, options)
+    _tell(options.model, runs)
+    if failed:
+        sys.exit(1)
+
+
+def _runs(
+    race: Race, present: Sequence[Who], options: argparse.Namespace
+) -> tuple[dict[Who, list[Run]], frozenset[Who]]:
+    """The runs of those who came through all of theirs, and who did not. Interleaved: a busy minute falls on everybody.
+
+    None begins after the minutes that there are.
+    """
+    runs: dict[Who, list[Run]] = {who: [] for who in present}
+    end = time.monotonic() + options.minutes * 60
+    for repetition in range(options.repetitions):
+        for who in list(runs):
+            if time.monotonic() > end:
+                console.print(f"the time is over before repetition {repetition + 1} of {who}", style="yellow")
+                break
+            console.print(f"{who}, {repetition + 1} of {options.repetitions}", style="dim")
+            try:
+                runs[who].append(race.run(who))
+            except FatalError as error:
+                del runs[who]
+                _emit("failed", who=who, why=str(error))
+            else:
+                _emit("run", who=who, model=options.model, **asdict(runs[who][-1]))
+    failed = frozenset(present) - set(runs)
+    return {who: found for who, found in runs.items() if found}, failed
+
+
+def _ready(wanted: Sequence[Who], folder: Path) -> dict[Who, Command]:
+    commands = {}
+    for who in wanted:
+        if who in _OWN:
+            continue
+        try:
+            commands[who] = ready(who, folder)
+        except RequestError as error:
+            _emit("left out", who=who, why=str(error))
+    return commands
+
+
+def _tell(model: str, runs: Mapping[Who, Sequence[Run]]) -> None:
+    table = Table("who", "delivery", "pass", "records/s", "CPU s / million", title=f"Peers, {model}, medians")
+    warm: dict[Who, Throughput] = {}
+    for who, found in runs.items():
+        passes = [_median(each) for each in zip(*(run.passes for run in found), strict=True)]
+        warm[who] = passes[-1]
+        told = {"cold": passes[0], "warm": passes[-1]} if len(passes) > 1 else {"warm": passes[0]}
+        worst = max((run.difference for run in found if run.difference is not None), default=None)
+        for heat, result in told.items():
+            _emit("peer", who=who, model=model, heat=heat, runs=len(found), largest_difference=worst, **asdict(result))
+            rate, cpu = f"{result.records_per_sec:,.0f}", f"{result.cpu_secs_per_million:.2f}"
+            table.add_row(PEERS[who].title, PEERS[who].delivery, heat, rate, cpu)
+    console.print(table)
+    for aim in AIMS:
+        if Who.NATIVE in warm and aim.beside in warm:
+            _tell_aim(aim, warm[Who.NATIVE], warm[aim.beside], model)
+
+
+def _tell_aim(aim: Aim, ours: Throughput, theirs: Throughput, model: str) -> None:
+    rate = ours.records_per_sec / theirs.records_per_sec
+    cpu = ours.cpu_secs_per_million / theirs.cpu_secs_per_million
+    met = rate >= aim.rate and (aim.cpu is None or cpu <= aim.cpu)
+    _emit("aim", **asdict(aim), model=model, found_rate=round(rate, 2), found_cpu=round(cpu, 2), met=met)
+
+
+def _median(values: Sequence[Throughput]) -> Throughput:
+    return Throughput(
+        round(median(value.records_per_sec for value in values)),
+        round(median(value.cpu_secs_per_million for value in values), 2),
+    )
+
+
+@contextmanager
+def _kafka(folder: Path) -> Iterator[KafkaSettings]:
+    if bootstrap := os.environ.get("MILLRACE_TEST_BOOTSTRAP"):
+        yield KafkaSettings(bootstrap=bootstrap)
+        return
+    with temporary_broker(LocalBroker(folder / "broker")) as broker:  # with all of Java's compilers: peaks are measured
+        yield broker.kafka
+
+
+def _stage(kafka: KafkaSettings, folder: Path, model: str) -> Stage:
+    name, home = f"perf-{uuid.uuid4().hex[:8]}", folder / "home"
+    bundle = _bundle(folder / "bundle", model, name)
+    with Registry(kafka, Shelf.of(Settings(home=home)), who="perf") as registry:
+        registry.push(bundle.directory)
+    return Stage(kafka, home, folder, bundle.manifest.name, bundle.directory / "model.onnx")
+
+
+def _bundle(folder: Path, model: str, name: str) -> Bundle:
+    return workload.bundle(folder, name) if model == "linear" else make_trees(folder)
+
+
+def _emit(figure: str, **fields: object) -> None:
+    sys.stdout.write(json.dumps({"figure": figure, **fields}) + "\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.perf.peers", description=__doc__)
+    present = [who for who in Who if who is not Who.NATIVE or native_library() is not None]
+    parser.add_argument("--who", type=Who, nargs="+", default=present, help="who takes part (default everybody)")
+    parser.add_argument("--model", choices=("linear", "trees"), default="linear", help="what they score with")
+    parser.add_argument("--repetitions", type=int, default=2, help="interleaved runs of each (default 2)")
+    parser.add_argument("--minutes", type=float, default=8, help="no run begins later than this (default 8)")
+    parser.add_argument("--transaction", type=int, default=20_000, metavar="RECORDS", help="of a transaction")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

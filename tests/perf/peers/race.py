@@ -1,0 +1,170 @@
+"""One peer's run over a topic: records a second and CPU seconds, cold and warm."""
+
+import json
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import numpy as np
+
+from millrace.core.errors import FatalError
+from millrace.core.records import OutputBatch, TopicPartition
+from millrace.kafka.admin import Admin, TopicSpec
+from millrace.kafka.writing import Writer
+from tests.perf import workload
+from tests.perf.contestants import Contestant, Running, Stage, at_work, running
+from tests.perf.peers import predictions
+from tests.perf.peers.peers import PEERS, Command, Place, Progress, Who
+from tests.perf.throughput import Throughput
+
+_LOOK: Final = timedelta(milliseconds=10)
+_LIMIT: Final = timedelta(minutes=3)
+_TAIL: Final = 20
+"""The last twentieth of the records is not measured: what is left over waits for more to come."""
+
+_OURS: Final = {Who.NATIVE: Contestant.NATIVE, Who.SCORER: Contestant.SCORER, Who.PLAIN: Contestant.PLAIN}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run showed.
+
+    Attributes:
+        passes: Throughput of each pass, the first one cold.
+        difference: The largest one of a prediction; None for one who predicts nothing.
+    """
+
+    passes: Sequence[Throughput]
+    difference: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    at: float
+    records: int
+    cpu: float
+
+
+class Race:
+    """Lets one peer after another work, each on a topic of its own with the same records.
+
+    Args:
+        stage: Where.
+        commands: How those are started who are not millrace's.
+        transaction_records: Records of a transaction.
+    """
+
+    def __init__(self, stage: Stage, commands: Mapping[Who, Command], *, transaction_records: int) -> None:
+        self._stage = stage
+        self._commands = commands
+        self._transaction_records = transaction_records
+        self._admin = Admin(stage.kafka)
+        self._expected = predictions.expected(stage.model_file)
+
+    def run(self, who: Who) -> Run:
+        """One run.
+
+        Raises:
+            FatalError: It ended early, takes too long, or predicts something else.
+        """
+        peer, topic = PEERS[who], f"perf-{uuid.uuid4().hex[:8]}.features"
+        self._admin.ensure_topics([TopicSpec(topic)])
+        with self._at_work(who, topic) as contestant:
+            self._warm_up(who, contestant, topic)
+            passes = list(self._passes(who, contestant, topic))
+            difference = None
+            if peer.scores:
+                difference = predictions.check(self._stage.kafka, contestant.output, self._expected)
+        self._admin.delete_topics([topic])
+        return Run(passes, difference)
+
+    def _warm_up(self, who: Who, contestant: Running, topic: str) -> None:
+        if who is Who.MLSERVER:  # it reads only what is written while it listens
+            deadline = time.monotonic() + _LIMIT.total_seconds()
+            while not self._done(who, contestant, topic) and time.monotonic() < deadline:
+                self._fill(who, topic, 1)
+                contestant.check()
+        self._fill(who, topic, PEERS[who].warm_up)
+        self._wait_for(who, contestant, topic, PEERS[who].warm_up)
+
+    def _passes(self, who: Who, contestant: Running, topic: str) -> Iterator[Throughput]:
+        records = PEERS[who].records
+        for _ in range(PEERS[who].passes):
+            contestant.process.suspend()
+            self._fill(who, topic, records)
+            start = self._sample(who, contestant, topic)
+            contestant.process.resume()
+            end = self._wait_for(who, contestant, topic, start.records + records - records // _TAIL)
+            done = end.records - start.records
+            yield Throughput(done / (end.at - start.at), (end.cpu - start.cpu) / done * 1e6)
+            self._wait_for(who, contestant, topic, start.records + records)
+
+    def _wait_for(self, who: Who, contestant: Running, topic: str, records: int) -> _Sample:
+        deadline = time.monotonic() + _LIMIT.total_seconds()
+        while time.monotonic() < deadline:
+            if (sample := self._sample(who, contestant, topic)).records >= records:
+                return sample
+            contestant.check()
+            time.sleep(_LOOK.total_seconds())
+        raise FatalError(
+            f"{contestant.group} has not done {records} records in {_LIMIT}: {contestant.log.read_text()[-2000:]}"
+        )
+
+    def _sample(self, who: Who, contestant: Running, topic: str) -> _Sample:
+        done = self._done(who, contestant, topic)
+        return _Sample(time.perf_counter(), done, contestant.cpu_seconds())
+
+    def _done(self, who: Who, contestant: Running, topic: str) -> int:
+        if PEERS[who].progress is Progress.WRITTEN:
+            return self._admin.high_watermarks([contestant.output])[contestant.output][0]
+        return self._admin.committed(contestant.group).get(TopicPartition(topic, 0), 0)
+
+    def _fill(self, who: Who, topic: str, records: int) -> None:
+        if who is Who.MLSERVER:
+            _fill_with_requests(self._stage, topic, records)
+        else:
+            workload.fill(self._stage.kafka, topic, records)
+
+    @contextmanager
+    def _at_work(self, who: Who, topic: str) -> Iterator[Running]:
+        if who in _OURS:
+            with running(self._stage, _OURS[who], topic, transaction_records=self._transaction_records) as contestant:
+                yield contestant
+            return
+        name = f"perf-{who}-{uuid.uuid4().hex[:8]}"
+        place = Place(
+            bootstrap=self._stage.kafka.bootstrap,
+            topic=topic,
+            output=f"{name}.predictions",
+            group=name,
+            model=self._stage.model_file,
+            data=self._stage.folder / name,
+            transaction_records=self._transaction_records,
+        )
+        place.data.mkdir()
+        self._admin.ensure_topics([TopicSpec(place.output)])
+        command = self._commands[who](place)
+        with at_work(self._stage, command, place.environment(), group=name, output=place.output) as contestant:
+            yield contestant
+        self._admin.delete_topics([place.output])
+
+
+def _fill_with_requests(stage: Stage, topic: str, records: int) -> None:
+    """The same records as MLServer's Kafka mode takes them: a request of one row each, with the model in a header."""
+    rows = [list(json.loads(value).values()) for value in workload.values()]
+    headers = [[("mlserver-model", b"perf")]] * records
+    with Writer(stage.kafka) as writer:
+        values = [_request(rows[index % len(rows)]) for index in range(records)]
+        keys = [b"%d" % index for index in range(records)]
+        times = np.zeros(records, np.int64)
+        writer.write(OutputBatch(topic, np.zeros(records, np.int32), times, keys, values, headers))
+        writer.flush()
+
+
+def _request(row: Sequence[float]) -> bytes:
+    tensor = {"name": "features", "shape": [1, len(row)], "datatype": "FP32", "data": row}
+    return json.dumps({"inputs": [tensor]}, separators=(",", ":")).encode()

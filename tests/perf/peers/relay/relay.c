@@ -1,0 +1,153 @@
+/* The limit: batches of records are copied in transactions, neither read nor scored, by two producers that take turns.
+ *
+ * It is linked with the librdkafka that comes with confluent-kafka, which has no header: what is used is declared here.
+ */
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/types.h>
+
+typedef struct client client;
+typedef struct conf conf;
+typedef struct error error;
+typedef struct group group;
+typedef struct partitions partitions;
+typedef struct queue queue;
+typedef struct topic topic;
+
+typedef struct {
+    int err;
+    topic *from;
+    int32_t partition;
+    void *payload;
+    size_t len;
+    void *key;
+    size_t key_len;
+    int64_t offset;
+    void *hidden;
+} message;
+
+conf *rd_kafka_conf_new(void);
+int rd_kafka_conf_set(conf *, const char *, const char *, char *, size_t);
+void rd_kafka_conf_set_dr_msg_cb(conf *, void (*)(client *, const message *, void *));
+client *rd_kafka_new(int, conf *, char *, size_t);
+topic *rd_kafka_topic_new(client *, const char *, void *);
+partitions *rd_kafka_topic_partition_list_new(int);
+struct partition *rd_kafka_topic_partition_list_add(partitions *, const char *, int32_t);
+int rd_kafka_topic_partition_list_set_offset(partitions *, const char *, int32_t, int64_t);
+int rd_kafka_subscribe(client *, const partitions *);
+int rd_kafka_poll_set_consumer(client *);
+queue *rd_kafka_queue_get_consumer(client *);
+ssize_t rd_kafka_consume_batch_queue(queue *, int, message **, size_t);
+void rd_kafka_message_destroy(message *);
+int rd_kafka_produce_batch(topic *, int32_t, int, message *, int);
+group *rd_kafka_consumer_group_metadata(client *);
+void rd_kafka_consumer_group_metadata_destroy(group *);
+error *rd_kafka_init_transactions(client *, int);
+error *rd_kafka_begin_transaction(client *);
+error *rd_kafka_send_offsets_to_transaction(client *, const partitions *, const group *, int);
+error *rd_kafka_commit_transaction(client *, int);
+const char *rd_kafka_error_string(const error *);
+int rd_kafka_flush(client *, int);
+
+enum { PRODUCER, CONSUMER, COPY = 2, WAIT_MS = 100, LIMIT_MS = 60000 };
+
+static void fail(const char *what) {
+    fprintf(stderr, "%s\n", what);
+    exit(1);
+}
+
+static void check(error *found) {
+    if (found != NULL) fail(rd_kafka_error_string(found));
+}
+
+static const char *setting(const char *name) {
+    const char *value = getenv(name);
+    if (value == NULL) fail(name);
+    return value;
+}
+
+static void set(conf *config, const char *name, const char *value) {
+    char reason[512];
+    if (rd_kafka_conf_set(config, name, value, reason, sizeof reason) != 0) fail(reason);
+}
+
+static client *connect_with(int kind, conf *config) {
+    char reason[512];
+    set(config, "bootstrap.servers", setting("PEER_BOOTSTRAP"));
+    client *made = rd_kafka_new(kind, config, reason, sizeof reason);
+    if (made == NULL) fail(reason);
+    return made;
+}
+
+/* Without a callback for deliveries a flush looks for them every ten milliseconds only. */
+static void delivered(client *producer, const message *record, void *opaque) {
+    (void)producer, (void)opaque;
+    if (record->err != 0) fail("a record was not delivered");
+}
+
+static client *open_producer(int number) {
+    char id[256];
+    conf *config = rd_kafka_conf_new();
+    snprintf(id, sizeof id, "%s-%d", setting("PEER_GROUP"), number);
+    set(config, "transactional.id", id);
+    set(config, "linger.ms", "5");
+    set(config, "retry.backoff.ms", "2");
+    set(config, "queue.buffering.max.messages", "1000000");
+    rd_kafka_conf_set_dr_msg_cb(config, delivered);
+    client *producer = connect_with(PRODUCER, config);
+    check(rd_kafka_init_transactions(producer, LIMIT_MS));
+    return producer;
+}
+
+static client *open_consumer(void) {
+    conf *config = rd_kafka_conf_new();
+    set(config, "group.id", setting("PEER_GROUP"));
+    set(config, "auto.offset.reset", "earliest");
+    set(config, "enable.auto.commit", "false");
+    set(config, "isolation.level", "read_committed");
+    set(config, "queued.max.messages.kbytes", "32768");
+    set(config, "fetch.queue.backoff.ms", "10"); /* as a lane has it; a second by default */
+    client *consumer = connect_with(CONSUMER, config);
+    partitions *wanted = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(wanted, setting("PEER_TOPIC"), -1);
+    rd_kafka_poll_set_consumer(consumer);
+    if (rd_kafka_subscribe(consumer, wanted) != 0) fail("cannot subscribe");
+    return consumer;
+}
+
+int main(void) {
+    const char *source = setting("PEER_TOPIC");
+    const int most = atoi(setting("PEER_TRANSACTION_RECORDS"));
+    client *consumer = open_consumer(), *producers[2] = {open_producer(0), open_producer(1)};
+    topic *outputs[2];
+    for (int i = 0; i < 2; i++) outputs[i] = rd_kafka_topic_new(producers[i], setting("PEER_OUTPUT"), NULL);
+    queue *records = rd_kafka_queue_get_consumer(consumer);
+    message **batch = calloc(most, sizeof *batch), *copies = calloc(most, sizeof *copies);
+    partitions *done = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(done, source, 0);
+    for (int turn = 0;;) {
+        ssize_t found = rd_kafka_consume_batch_queue(records, WAIT_MS, batch, most);
+        int count = 0;
+        int64_t next = 0;
+        for (ssize_t i = 0; i < found; i++) {
+            if (batch[i]->err != 0) continue;
+            copies[count++] = *batch[i];
+            next = batch[i]->offset + 1;
+        }
+        if (count > 0) {
+            client *producer = producers[turn];
+            check(rd_kafka_begin_transaction(producer));
+            if (rd_kafka_produce_batch(outputs[turn], 0, COPY, copies, count) != count) fail("the queue is full");
+            if (rd_kafka_flush(producer, LIMIT_MS) != 0) fail("records were not delivered in time");
+            rd_kafka_topic_partition_list_set_offset(done, source, 0, next);
+            group *member = rd_kafka_consumer_group_metadata(consumer);
+            check(rd_kafka_send_offsets_to_transaction(producer, done, member, LIMIT_MS));
+            check(rd_kafka_commit_transaction(producer, LIMIT_MS));
+            rd_kafka_consumer_group_metadata_destroy(member);
+            turn ^= 1;
+        }
+        for (ssize_t i = 0; i < found; i++) rd_kafka_message_destroy(batch[i]);
+    }
+}
