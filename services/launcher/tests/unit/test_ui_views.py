@@ -9,6 +9,7 @@ import pytest
 
 from millrace.client import ControlClient, EvaluationEntry, ModelDetails, ModelVersion
 from millrace.core.errors import RequestError, TransientError
+from millrace.telemetry.scorer import LATENCY_BUCKETS
 from millrace.serving.catalogue import VersionEntry
 from millrace.testing.models import linear_bundle
 from millrace_launcher.ui.asking import Asker, Asking
@@ -20,7 +21,7 @@ from millrace_launcher.ui.lists import entries, models, nodes
 from millrace_launcher.ui.loglines import log_lines
 from millrace_launcher.ui.rendering import Templates
 from millrace_launcher.ui.river import Known, basins
-from millrace_launcher.ui.words import number
+from millrace_launcher.ui.words import LONGEST_MS, number
 
 NOW = 60_000.0
 NOTHING = together(())
@@ -155,6 +156,10 @@ def test_a_line_has_a_gap_where_nothing_is_known_and_a_long_one_keeps_its_peaks(
     [line] = chart("x", range(2_000), [Line("a", "main", values)], say=number, bounds=(0.0, 100.0)).lines
     assert line.path.count("L") < 200
     assert " 0.0L" in line.path, f"the peak at the top of {HEIGHT} is drawn"
+
+
+def test_the_longest_latency_is_that_of_the_histogram() -> None:
+    assert 1000 * LATENCY_BUCKETS[-1] == LONGEST_MS
 
 
 def test_a_chart_says_the_time_of_day_and_over_days_the_day() -> None:

@@ -3,10 +3,9 @@
 from datetime import UTC, datetime
 from typing import Final
 
-from millrace.telemetry.scorer import LATENCY_BUCKETS
-
 _SIZES: Final = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
-_LONGEST_MS: Final = 1000 * LATENCY_BUCKETS[-1]
+LONGEST_MS: Final = 60_000
+"""The last bound of the histogram of latencies: how much longer one was, nobody counts."""
 _SPANS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 TONES: Final = {
@@ -75,7 +74,7 @@ def latency(value: float | None) -> str:
     ('12 ms', '≥ 60 s', '–')
     """
     said = milliseconds(value)
-    return f"≥ {said}" if value is not None and value >= _LONGEST_MS else said
+    return f"≥ {said}" if value is not None and value >= LONGEST_MS else said
 
 
 def size(count: float | None) -> str:
