@@ -9,8 +9,8 @@ import pytest
 
 from millrace.client import ControlClient, EvaluationEntry, ModelDetails, ModelVersion
 from millrace.core.errors import RequestError, TransientError
-from millrace.telemetry.scorer import LATENCY_BUCKETS
 from millrace.serving.catalogue import VersionEntry
+from millrace.telemetry.scorer import LATENCY_BUCKETS
 from millrace.testing.models import linear_bundle
 from millrace_launcher.ui.asking import Asker, Asking
 from millrace_launcher.ui.charts import HEIGHT, Line, chart
