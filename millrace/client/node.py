@@ -54,7 +54,12 @@ def has_launcher() -> bool:
 
 
 def start_node(
-    home: Path | None = None, *, node: str | None = None, port: int | None = None, bootstrap: str | None = None
+    home: Path | None = None,
+    *,
+    node: str | None = None,
+    port: int | None = None,
+    bootstrap: str | None = None,
+    limit: timedelta = _START_LIMIT,
 ) -> NodeStatus:
     """Start the daemon of a node unless it runs, and return when it answers.
 
@@ -63,6 +68,7 @@ def start_node(
         node: The node's name; the machine's where absent.
         port: Port of the REST API; 9008 where absent and free, else any.
         bootstrap: Kafka; the environment's or the local broker where absent.
+        limit: How long to wait for the daemon's answer; one that is later is ended.
 
     Raises:
         RequestError: The launcher is not installed, no broker is named or runs here, or the port is taken.
@@ -95,7 +101,7 @@ def start_node(
         ],
     )
     try:
-        return _await_start(folder, name, pid, log)
+        return _await_start(folder, name, pid, log, limit=limit)
     except (KeyboardInterrupt, TransientError):
         os.kill(pid, signal.SIGTERM)  # Nobody waits for it any more, and nobody would know of it.
         raise
@@ -151,8 +157,8 @@ def _port(wanted: int | None) -> int:
     return DEFAULT_PORT
 
 
-def _await_start(home: Path, node: str, pid: int, log: Path) -> NodeStatus:
-    give_up = time.monotonic() + _START_LIMIT.total_seconds()
+def _await_start(home: Path, node: str, pid: int, log: Path, *, limit: timedelta) -> NodeStatus:
+    give_up = time.monotonic() + limit.total_seconds()
     while time.monotonic() < give_up:
         found = node_status(home, node=node)
         if found.running:

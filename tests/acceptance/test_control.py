@@ -26,7 +26,7 @@ from fleet_stage import PATIENCE, Stage, stage
 from millrace.cli.app import run
 from millrace.client import Client, ControlClient, Prediction, Until, Verdict
 from millrace.client.node import node_status, start_node, stop_node
-from millrace.core.errors import RequestError
+from millrace.core.errors import RequestError, TransientError
 from millrace.core.records import OutputBatch
 from millrace.kafka.admin import Admin, TopicSpec
 from millrace.kafka.reading import Position, Reader
@@ -358,6 +358,17 @@ def test_s63_a_node_is_started_once_and_stopped_whole(fleet: Stage) -> None:
     assert stop_node(fleet.home, node="c").pid == first.pid
     assert not node_status(fleet.home, node="c").running
     assert not [p for p in psutil.process_iter(["cmdline"]) if any("nodes/c/" in w for w in p.info["cmdline"] or [])]
+
+
+def test_s63_a_node_that_nobody_waits_for_any_more_is_not_left_behind(fleet: Stage) -> None:
+    with pytest.raises(TransientError, match="the daemon of node late does not answer"):
+        start_node(fleet.home, node="late", port=0, bootstrap=fleet.broker.bootstrap, limit=timedelta(0))
+
+    def daemons() -> list[psutil.Process]:
+        return [p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [])[-4:-2] == ["--node", "late"]]
+
+    eventually(lambda: not daemons(), within=PATIENCE, what="the end of the daemon")
+    assert not node_status(fleet.home, node="late").running
 
 
 def test_s63_who_waited_until_it_is_ready_gets_predictions(fleet: Stage, capsys: pytest.CaptureFixture[str]) -> None:
