@@ -80,6 +80,10 @@ class AvroDecoder:
                 rejections += [Rejection(int(rows[rejection.row]), rejection.error) for rejection in refused]
         return gather(self._signature, parts, rejections)
 
+    def plans(self) -> Mapping[int, Plan]:
+        """The plans that were made so far, by the ids of their schemas."""
+        return {schema: plan for schema, plan in self._plans.items() if isinstance(plan, Plan)}
+
     def _plan(self, found: int) -> Plan | InvalidRecordError:
         if found in self._plans:
             return self._plans[found]

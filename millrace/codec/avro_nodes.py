@@ -218,8 +218,8 @@ class Array:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """An array or a map that nobody wants. Passed here when it is empty; otherwise the record is read by itself."""
+    """An array or a map. Passed here when it is empty and nobody wants it; otherwise the record is read by itself."""
 
     def read(self, cursors: Cursors, where: Where, out: Out) -> None:
         """Pass empty collections."""
-        cursors.fail(where, cursors.longs(where) != 0, Fault.UNEXPECTED)
+        cursors.fail(where, (cursors.longs(where) != 0) | (out is not None), Fault.UNEXPECTED)

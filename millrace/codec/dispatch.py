@@ -201,6 +201,7 @@ def stream_decoder(
     id_field: str | None = None,
     schemas: SchemaSource | None = None,
     json: Callable[..., Decoder] = JsonDecoder,
+    avro: Callable[..., Decoder] = AvroDecoder,
 ) -> StreamDecoder:
     """The decoder of a stream.
 
@@ -211,6 +212,7 @@ def stream_decoder(
         id_field: Name of a field with the record's own id; None for no such field.
         schemas: Knows the writers' schemas of Avro records; None for a stream that accepts none.
         json: Makes the decoder of JSON, with the arguments of `JsonDecoder`.
+        avro: Makes the decoder of Avro, with the arguments of `AvroDecoder`.
 
     Raises:
         RequestError: The signature cannot be read from the stream's default format.
@@ -223,7 +225,7 @@ def stream_decoder(
             case RecordFormat.AVRO:
                 if schemas is None:
                     raise RequestError("no Avro schemas are known", remedy="name source.registry or source.schemas")
-                return AvroDecoder(signature, limits=limits, schemas=schemas, id_field=id_field)
+                return avro(signature, limits=limits, schemas=schemas, id_field=id_field)
             case RecordFormat.ARROW:
                 return ArrowDecoder(signature, limits=limits, id_field=id_field)
         assert_never(kind)

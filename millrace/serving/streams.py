@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
+from millrace.codec.avro import AvroDecoder
 from millrace.codec.avro_framing import read_schemas
 from millrace.codec.dispatch import stream_decoder
 from millrace.codec.json import JsonDecoder
 from millrace.codec.limits import Limits
+from millrace.codec.native_avro import native_avro_decoder
 from millrace.codec.native_json import native_fill, native_json_decoder
 from millrace.codec.predictions import AvroPredictionEncoder, Identity, JsonPredictionEncoder, PredictionEncoder
 from millrace.codec.schema_source import FirstOf, SchemaSource
@@ -194,8 +196,10 @@ class StreamCodec:
 
     def _decoder_of(self, signature: Signature, form: RecordFormat, id_field: str | None = None) -> Decoder:
         limits = Limits(**self._deployment.limits.model_dump())
-        json = native_json_decoder if self._is_native else JsonDecoder
-        return stream_decoder(signature, form, limits=limits, id_field=id_field, schemas=self._schemas, json=json)
+        json, avro = (native_json_decoder, native_avro_decoder) if self._is_native else (JsonDecoder, AvroDecoder)
+        return stream_decoder(
+            signature, form, limits=limits, id_field=id_field, schemas=self._schemas, json=json, avro=avro
+        )
 
     def _online_features(self, signature: Signature) -> OnlineFeatures | None:
         if not self._enriched(signature):

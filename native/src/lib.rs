@@ -2,15 +2,17 @@
 //!
 //! Python keeps every decision, and speaks to `Consumer` and `Producer` as it does to confluent-kafka's, in its types and
 //! with its errors; only records go another way, as columns: `Consumer.poll_columns`, `Producer.enqueue_columns`, and
-//! `JsonReader` and `fill` in between.
+//! `JsonReader`, `AvroReader` and `fill` in between.
 //! Whatever waits or works per record does so without the interpreter's lock.
 
 mod api;
+mod avro;
 mod client;
 mod column;
 mod consumer;
 mod json;
 mod producer;
+mod tensors;
 mod texts;
 
 use pyo3::exceptions::PyImportError;
@@ -18,6 +20,8 @@ use pyo3::prelude::*;
 
 #[pymodule]
 mod millrace_native {
+    #[pymodule_export]
+    use super::avro::AvroReader;
     #[pymodule_export]
     use super::column::Column;
     #[pymodule_export]

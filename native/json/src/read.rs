@@ -45,7 +45,7 @@ impl Plan {
         tensors: impl IntoIterator<Item = &'t mut [u8]>,
     ) -> Batch<'a> {
         let mut tensors: Vec<_> =
-            self.inputs.iter().zip(tensors).map(|(input, bytes)| Tensor { kind: input.kind, bytes }).collect();
+            self.inputs.iter().zip(tensors).map(|(input, bytes)| Tensor::new(input.kind, bytes)).collect();
         let mut progress = Progress { record: 0, seen: vec![0; self.names.len()], order: Vec::new() };
         let mut batch = Batch::default();
         for (number, record) in (0..).zip(records) {
@@ -160,7 +160,30 @@ impl Plan {
     }
 }
 
-impl Tensor<'_> {
+impl<'t> Tensor<'t> {
+    pub fn new(kind: Kind, bytes: &'t mut [u8]) -> Self {
+        Self { kind, bytes }
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Makes NaN of `count` elements from `start` on, which are floats.
+    pub fn fill_nan(&mut self, start: usize, count: usize) {
+        for index in start..start + count {
+            match self.kind {
+                Kind::Float32 => self.put(index, f32::NAN.to_ne_bytes()),
+                _ => self.put(index, f64::NAN.to_ne_bytes()),
+            }
+        }
+    }
+
+    /// Sets an element, which has this size.
+    pub fn put<const SIZE: usize>(&mut self, index: usize, element: [u8; SIZE]) {
+        self.bytes[index * SIZE..(index + 1) * SIZE].copy_from_slice(&element);
+    }
+
     /// Elements up to the closing bracket; the opening one is passed already.
     fn flat(&mut self, cursor: &mut Cursor<'_>, count: usize, start: usize) -> Option<()> {
         for index in 0..count {
@@ -210,19 +233,6 @@ impl Tensor<'_> {
             }
         }
         Some(())
-    }
-
-    fn fill_nan(&mut self, start: usize, count: usize) {
-        for index in start..start + count {
-            match self.kind {
-                Kind::Float32 => self.put(index, f32::NAN.to_ne_bytes()),
-                _ => self.put(index, f64::NAN.to_ne_bytes()),
-            }
-        }
-    }
-
-    fn put<const SIZE: usize>(&mut self, index: usize, element: [u8; SIZE]) {
-        self.bytes[index * SIZE..(index + 1) * SIZE].copy_from_slice(&element);
     }
 }
 

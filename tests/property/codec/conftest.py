@@ -2,4 +2,6 @@
 
 from importlib.util import find_spec
 
-collect_ignore = [] if find_spec("millrace_native") else ["test_native_fill.py", "test_native_json.py"]
+collect_ignore = (
+    [] if find_spec("millrace_native") else ["test_native_avro.py", "test_native_fill.py", "test_native_json.py"]
+)

@@ -222,6 +222,15 @@ def test_tensors_flat_and_nested() -> None:
     assert reasons(decoded) == dict.fromkeys((2, 3, 4), Reason.WRONG_SHAPE)
 
 
+def test_an_empty_array_of_optional_numbers_has_the_wrong_shape() -> None:
+    signature = Signature((Feature("t", shape=(2,)),), (ModelInput("t", ("t",)),), Task.REGRESSION, "y")
+    written = schema(t={"type": "array", "items": ["null", "double"]})
+    values = [encode({"t": row}, written) for row in ([], [1.0, 2.0])]
+    found = decode(*values, schemas={7: written}, signature=signature)
+    assert reasons(found) == {0: Reason.WRONG_SHAPE}
+    assert found.columns.tensors[0].tolist() == [[1.0, 2.0]]
+
+
 def test_an_array_in_several_blocks_is_read_by_itself() -> None:
     written = schema(t={"type": "array", "items": "double"})
     one, two = np.array([1.0, 2.0]).tobytes(), np.array([3.0]).tobytes()
