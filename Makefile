@@ -21,7 +21,7 @@ setup: $(READY) ## Make the virtual environment and fetch the broker's parts
 $(READY): pyproject.toml constraints.txt $(wildcard services/*/pyproject.toml)
 	@echo "setting up $(VENV): about a minute the first time"
 	@test -x $(BIN)/uv || ($(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q -c constraints.txt uv)
-	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --group dev -e '.[registry,sklearn,lightgbm,redis,report,sql,testing]' $(SERVICES)
+	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --group dev -e '.[registry,sklearn,lightgbm,redis,report,sql,traces,testing]' $(SERVICES)
 	@touch $@
 
 demo: $(READY) ## Run the weather story on a real Kafka, from nothing to a summary
@@ -143,8 +143,8 @@ docs: $(READY) ## Generate the reference pages and the AsyncAPI document
 lock: $(READY) ## Resolve every package again into constraints.txt
 	$(BIN)/uv pip compile -q --no-header --no-annotate --all-extras --group dev pyproject.toml services/*/pyproject.toml | grep -E '^[A-Za-z0-9._-]+==' > constraints.txt
 
-audit: $(READY) ## Look for known weaknesses of the packages in constraints.txt (asks the package index)
-	$(BIN)/uv tool run pip-audit -r constraints.txt --no-deps --disable-pip
+audit: $(READY) ## Look for known weaknesses of the packages in constraints.txt; fails where the index knows of none to ask
+	$(BIN)/uv tool run pip-audit -r constraints.txt --no-deps --disable-pip --strict
 
 sbom: $(READY) ## Write sbom.json, the bill of materials of constraints.txt, as CycloneDX
 	$(BIN)/uv tool run --from cyclonedx-bom cyclonedx-py requirements constraints.txt --of JSON -o sbom.json

@@ -4,6 +4,7 @@ Each method is one request, named like the operation that it calls; nothing here
 """
 
 import os
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -18,6 +19,7 @@ from millrace.client.identity import who_am_i
 from millrace.client.node import local_nodes
 from millrace.core.errors import MillraceError, RequestError, TransientError
 from millrace.process.settings import Settings
+from millrace.process.tls import refusal_of
 
 Json: TypeAlias = dict[str, Any]
 """A JSON object as the API answers it; `/openapi.json` describes them."""
@@ -43,19 +45,30 @@ class ControlClient:
         token: The key to show. Where absent: `MILLRACE_KEY`, or what the file of `MILLRACE_KEY_FILE` holds, or the
             owner's secret (`MILLRACE_LAUNCHER__TOKEN`, else that of this machine's file).
         home: The folder of millrace on this machine; the environment's where absent.
+        trust: Whose certificates are trusted, and which one is shown; the environment's (`MILLRACE_TLS__*`) where
+            absent.
 
     Raises:
-        RequestError: No launcher is named, and none runs here; or the file with the key cannot be read.
+        RequestError: No launcher is named, and none runs here; or a file with the key or a certificate cannot be read.
     """
 
-    def __init__(self, url: str | None = None, *, token: str | None = None, home: Path | None = None) -> None:
-        folder = home or Settings.load().home
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        home: Path | None = None,
+        trust: ssl.SSLContext | None = None,
+    ) -> None:
+        settings = Settings.load()
+        folder = home or settings.home
         self.url = url or os.environ.get(URL) or local_url(folder)
         shown = token or _environment_key() or os.environ.get(TOKEN) or _local_token(folder)
         self._client = httpx.Client(
             base_url=self.url,
             headers={"Authorization": f"Bearer {shown}", "Millrace-User": who_am_i()},
             timeout=_PATIENCE.total_seconds(),
+            verify=trust or settings.tls.context(),
             trust_env=False,
         )
 
@@ -293,6 +306,8 @@ class ControlClient:
         try:
             answer = self._client.request(method, path, **request)
         except httpx.HTTPError as error:
+            if refusal := refusal_of(error, f"the launcher at {self.url}"):
+                raise refusal from error
             raise TransientError(
                 f"the launcher at {self.url} does not answer: {error}", remedy="start it with `millrace up`"
             ) from error

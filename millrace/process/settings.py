@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from millrace.core.errors import RequestError
 from millrace.process.refusal import KeyPath, refusal
+from millrace.process.tls import ClientTls, pem_file
 
 AnySettings = TypeVar("AnySettings", bound=BaseSettings)
 
@@ -112,7 +113,7 @@ class OAuthSettings(BaseModel):
             "sasl.oauthbearer.client.id": self.client_id,
             "sasl.oauthbearer.client.secret": self.secret(),
             "sasl.oauthbearer.scope": self.scope,
-            "https.ca.location": _pem_file(self.ca, "oauth.ca"),
+            "https.ca.location": pem_file(self.ca, "oauth.ca"),
         }
 
 
@@ -189,9 +190,9 @@ class KafkaSettings(BaseModel):
             "sasl.username": self.sasl_username,
             "sasl.password": _secret(self.sasl_password, self.sasl_password_file),
             **(self.oauth.client() if self.oauth else {}),
-            "ssl.ca.location": _pem_file(self.ssl_ca, "ssl_ca"),
-            "ssl.certificate.location": _pem_file(self.ssl_certificate, "ssl_certificate"),
-            "ssl.key.location": _pem_file(self.ssl_key, "ssl_key"),
+            "ssl.ca.location": pem_file(self.ssl_ca, "ssl_ca"),
+            "ssl.certificate.location": pem_file(self.ssl_certificate, "ssl_certificate"),
+            "ssl.key.location": pem_file(self.ssl_key, "ssl_key"),
             "ssl.key.password": _secret(self.ssl_key_password, self.ssl_key_password_file),
             "ssl.endpoint.identification.algorithm": None if self.ssl_verify_hostname else "none",
         }
@@ -313,6 +314,23 @@ class HealthSettings(BaseModel):
     """Port to listen on; 0 takes a free one, which the log's first line names."""
 
 
+def _check_endpoint(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.password:
+        raise ValueError("write http://HOST:4318/v1/traces, without a user name or a password")
+    return value
+
+
+class TraceSettings(BaseModel):
+    """Where traces go."""
+
+    model_config = FROZEN
+
+    endpoint: Annotated[str, AfterValidator(_check_endpoint)] | None = None
+    """Where scorers and gateways send spans, by OTLP over HTTP: `http://HOST:4318/v1/traces`. Absent, none are made.
+    Needs `millrace[traces]`."""
+
+
 class LaneBody(StrEnum):
     """What moves records between Kafka and columns."""
 
@@ -359,12 +377,16 @@ class Settings(BaseSettings):
     """Folder of the local broker's data and of model files; `~/.millrace` where absent."""
     blobs: str | None = None
     """Where all machines keep model files, as any URI that fsspec knows; `<home>/blobs` where absent."""
+    tls: ClientTls = ClientTls()
+    """How this process, as the client of a launcher, meets one that speaks TLS."""
     lane: LaneBody = LaneBody.PYTHON
     """What moves a scorer's records between Kafka and columns; `millrace doctor` says what `auto` comes to."""
     log: LogSettings = LogSettings()
     """What is logged, and how it looks."""
     health: HealthSettings = HealthSettings()
     """Where health and metrics are served."""
+    traces: TraceSettings = TraceSettings()
+    """Where traces go."""
     launch: LaunchSettings | None = None
     """Which process of a launcher this one is; absent where it was started by hand."""
 
@@ -396,22 +418,6 @@ def read_environment(kind: type[AnySettings]) -> AnySettings:
 def variable_name(prefix: str, path: KeyPath) -> str:
     """The environment's variable of a setting, as people write it: `MILLRACE_HEALTH__PORT`."""
     return prefix + "__".join(map(str, path)).upper()
-
-
-def _pem_file(path: Path | None, setting: str) -> str | None:
-    """Where it lies; the client itself would say about a missing one no more than that a library failed."""
-    if path is None:
-        return None
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RequestError(
-            f"the file {path} of {setting} cannot be read: {error.strerror}",
-            remedy="check its path and who may read it",
-        ) from error
-    if b"-----BEGIN " not in content:
-        raise RequestError(f"the file {path} of {setting} is not PEM", remedy="convert it with openssl")
-    return str(path)
 
 
 def _secret(value: SecretStr | None, file: Path | None) -> str | None:

@@ -6,7 +6,7 @@ import secrets
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -16,6 +16,7 @@ from typing import Final
 import grpc
 import structlog
 import uvloop
+from starlette.types import ASGIApp
 
 from millrace.core.errors import RequestError
 from millrace.kafka.admin import Admin
@@ -27,7 +28,9 @@ from millrace.process.clock import SystemClock
 from millrace.process.deployment import Deployment, LogMode
 from millrace.process.lifecycle import ExitCode, Phase, Shutdown
 from millrace.process.settings import KafkaSettings, Settings
+from millrace.process.tls import ServerTls
 from millrace.service import Surroundings, Watched, run_service, watched
+from millrace.service.tracing import open_tracing
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
 from millrace.serving.streams import StreamCodec
@@ -153,14 +156,17 @@ class Gateway:
         async with AsyncExitStack() as stack:
             parts = await self._open(told, stack, shutdown)
             options = self.options
-            app = Guard(application(parts.rest_doors()), parts.entrance, parts.observe(DoorName.REST))
-            rest_at, grpc_at, place = self._addresses()
+            app = self._traced(
+                Guard(application(parts.rest_doors()), parts.entrance, parts.observe(DoorName.REST)),
+                stack.enter_context(ExitStack()),
+            )
+            rest_at, grpc_at, tls, place = self._addresses()
             patience = Patience(shutdown, self.clock, most=_ANSWERS_SHARE * shutdown.drain)
             rest = await stack.enter_async_context(
-                RestServer(app, parts.direct_inference(), rest_at, options.limits, patience=patience)
+                RestServer(app, parts.direct_inference(), rest_at, options.limits, patience=patience, tls=tls)
             )
             rpc = await stack.enter_async_context(
-                GrpcServer(parts.grpc_doors(), grpc_at, options.limits, patience=patience)
+                GrpcServer(parts.grpc_doors(), grpc_at, options.limits, patience=patience, tls=tls)
             )
             readiness = Readiness(told, rpc)
             end_streams = parts.streams.hub.close
@@ -176,12 +182,24 @@ class Gateway:
             await end_streams()  # they never end by themselves, and the servers would wait
         log.info("stopped", phase=shutdown.phase().value)
 
-    def _addresses(self) -> tuple[Rest, Grpc, HaproxyPlace | None]:
-        """Where to listen, and where HAProxy is told of it; its own addresses are those of the settings."""
+    def _traced(self, app: ASGIApp, stack: ExitStack) -> ASGIApp:
+        """The application, with a span for each request of a recorded trace where traces are asked for."""
+        tracing = open_tracing("gateway", self.settings.traces, stack)
+        if tracing is None:
+            return app
+        from millrace_gateway.adapters.rest.tracing import Traced  # noqa: PLC0415 -- it needs OpenTelemetry
+
+        return Traced(app, tracing)
+
+    def _addresses(self) -> tuple[Rest, Grpc, ServerTls | None, HaproxyPlace | None]:
+        """Where to listen, with what certificate, and where HAProxy is told of it.
+
+        Its own addresses and its certificate are those of the settings; behind it, on the loopback, TLS is over.
+        """
         options = self.options
         if options.haproxy.socket is None:
-            return options.rest, options.grpc, None
-        return Rest(port=0), Grpc(port=0), HaproxyPlace(options.haproxy.socket, self.slot)
+            return options.rest, options.grpc, options.tls, None
+        return Rest(port=0), Grpc(port=0), None, HaproxyPlace(options.haproxy.socket, self.slot)
 
     async def _open(self, told: Watched, stack: AsyncExitStack, shutdown: Shutdown) -> "_Parts":
         """Open what the doors stand on, in the order of need; `stack` closes it in reverse."""
@@ -281,7 +299,13 @@ class _Parts:
 
     def direct_inference(self) -> DirectInference:
         """The short way to inference over HTTP."""
-        return DirectInference(self.answering, self._tensors, self.entrance, self.observe(DoorName.REST))
+        return DirectInference(
+            self.answering,
+            self._tensors,
+            self.entrance,
+            self.observe(DoorName.REST),
+            unusual=frozenset({b"traceparent"}) if self.gateway.settings.traces.endpoint else frozenset(),
+        )
 
     def grpc_doors(self) -> Sequence[grpc.GenericRpcHandler]:
         """Every door over gRPC."""

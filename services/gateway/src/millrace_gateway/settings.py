@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from millrace.process.settings import FROZEN, read_environment
+from millrace.process.tls import ServerTls
 
 PREFIX = "MILLRACE_GATEWAY__"
 
@@ -141,7 +142,9 @@ class GatewaySettings(BaseSettings):
 
     keys: KeyRule = KeyRule.NONE
     """`required`: callers show a key of `millrace keys`, as `Authorization: Bearer KEY` or `X-API-Key: KEY`, over gRPC
-    as metadata of these names. Keys travel in clear: put TLS before the doors."""
+    as metadata of these names. Without TLS keys travel in clear."""
+    tls: ServerTls | None = None
+    """The certificate that the doors show, over HTTP, WebSocket and gRPC alike; without one they speak in clear."""
     rest: Rest = Rest()
     """Where HTTP is served."""
     grpc: Grpc = Grpc()

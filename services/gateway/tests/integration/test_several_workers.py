@@ -12,14 +12,19 @@ from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import grpc
 import httpx
 import pytest
 import tritonclient.grpc as triton
 from event_stream import Follower
 from gateway_stage import GatewayStage
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prediction_topic import PredictionTopic
 from scorer_stream import MakeStream
 
+from millrace.core.errors import RequestError
+from millrace.process.tls import ClientTls
+from millrace.testing.certificates import Authority
 from millrace.testing.waiting import eventually
 from millrace_gateway.adapters.haproxy import HaproxyPlace, configuration
 from millrace_gateway.settings import GatewaySettings
@@ -49,6 +54,32 @@ def haproxy(options: GatewaySettings, folder: Path) -> Iterator[None]:
             yield
         finally:
             process.terminate()
+
+
+def test_behind_haproxy_tls_ends_there(
+    stage: GatewayStage, stream: MakeStream, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    s = stream()
+    folder = tmp_path_factory.mktemp("t")  # paths of sockets must be short
+    authority = Authority(folder, "authority")
+    identity = authority.issue("gateway")
+    apart = stage.options(
+        haproxy={"socket": folder / "s"}, tls={"certificate": identity.certificate, "key": identity.key}
+    )
+    with pytest.raises(RequestError, match="from one file"):
+        configuration(apart)
+    both = folder / "both.pem"
+    both.write_bytes(identity.certificate.read_bytes() + identity.key.read_bytes())
+    options = stage.options(haproxy={"socket": folder / "s", "workers": 1}, tls={"certificate": both})
+    trust = ClientTls(ca=authority.file).context()
+    shown = grpc.ssl_channel_credentials(authority.file.read_bytes())
+    with haproxy(options, folder), stage.running(s.deployment(), options=options, trust=trust) as client:
+        assert client.post(f"/v2/models/{s.name}/infer", json=BODY).status_code == 200
+        with grpc.secure_channel(stage.target, shown) as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            eventually(lambda: health.Check(health_pb2.HealthCheckRequest(), timeout=60), within=LONG)
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"{stage.url}/v2", timeout=60)
 
 
 def open_places(options: GatewaySettings) -> int:

@@ -1,6 +1,7 @@
 """A gateway in this process, on the real broker: as the composition root makes it, but for signals."""
 
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -39,6 +40,10 @@ class GatewayStage:
         return f"http://127.0.0.1:{self.rest_port}"
 
     @property
+    def secure_url(self) -> str:
+        return f"https://127.0.0.1:{self.rest_port}"
+
+    @property
     def target(self) -> str:
         return f"127.0.0.1:{self.grpc_port}"
 
@@ -54,13 +59,14 @@ class GatewayStage:
         options: GatewaySettings | None = None,
         slot: int = 0,
         clock: SystemClock | None = None,
+        trust: ssl.SSLContext | None = None,
     ) -> Iterator[httpx.Client]:
-        """A gateway at work, ready; and a client of it. Whatever ended it early is raised at the end."""
+        """A gateway at work, ready; and a client of it, over TLS with `trust`. Raises what ended it early."""
         chosen, told = options or self.options(), clock or SystemClock()
         gateway = Gateway(self.settings, chosen, self.broker.kafka, deployments, slot=slot, clock=told)
         with (
             at_work(gateway.run, name=f"gateway-{slot}"),
-            httpx.Client(base_url=self.url, timeout=30) as client,
+            httpx.Client(base_url=self.secure_url if trust else self.url, timeout=30, verify=trust or True) as client,
         ):
             eventually(lambda: is_ready(client), within=timedelta(seconds=20), what="the gateway's readiness")
             yield client

@@ -1,5 +1,6 @@
 """The composition root of the daemon: everything is put together here, and nowhere else."""
 
+import ssl
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -99,7 +100,8 @@ class Daemon:
                 watched("launcher", metrics.LAUNCHER, self.settings, clock=self.clock, constants=constants)
             )
             server = stack.enter_context(listen(self.own.host, self.own.port))
-            url = self.own.url or f"http://{self.own.host}:{server.getsockname()[1]}"
+            trust, own_trust = self._trust()
+            url = self.own.url or f"{self._scheme}://{self.own.host}:{server.getsockname()[1]}"
             log.info("starting", node=folder.node, kafka=self.kafka.bootstrap, url=url, health=told.url)
             kinds = load_kinds()
             view = stack.enter_context(FleetView(self.kafka, kinds))
@@ -120,6 +122,7 @@ class Daemon:
                     node=folder.node,
                     runner=runner,
                     token=token,
+                    trust=trust,
                     clock=self.clock,
                     examiner=examiner,
                 )
@@ -139,21 +142,31 @@ class Daemon:
                     view,
                     node=folder.node,
                     token=token,
+                    trust=trust,
                     installer=self.own.installer,
                     take_stock=take_stock,
                 )
             )
             doorkeeper = Doorkeeper(known, clock=self.clock, owner=token)
             guard = Guard(doorkeeper, desk, self.clock, count=partial(_count_refusal, told.instruments))
-            expositions = stack.enter_context(Expositions())
+            expositions = stack.enter_context(Expositions(trust))
             sampler = Sampler(runner, expositions, self.clock)
             stack.enter_context(repeated(sampler.turn, EVERY, self.clock, name="sampler"))
             insights = stack.enter_context(
-                Insights(self.kafka, self.settings, view, sampler, node=folder.node, token=token, clock=self.clock)
+                Insights(
+                    self.kafka,
+                    self.settings,
+                    view,
+                    sampler,
+                    node=folder.node,
+                    token=token,
+                    trust=trust,
+                    clock=self.clock,
+                )
             )
             own_metrics = told.instruments.exposition
             scraping = Scraping(view, kinds, runner, expositions, node=folder.node, token=token, own=own_metrics)
-            site = stack.enter_context(Site(_own_address(self.own.host, server), self.clock))
+            site = stack.enter_context(Site(self._own_address(server), self.clock, own_trust))
             api = make_api(
                 desk,
                 keys=keys,
@@ -164,12 +177,39 @@ class Daemon:
                 guard=guard,
             )
             api.mount("/", site.application())
-            stack.enter_context(RestServer(api, server))
+            stack.enter_context(RestServer(api, server, self.own.tls))
             meter = Meter(runner, expositions, view, heart)
             stack.enter_context(repeated(meter.turn, BEAT, self.clock, name="meter"))
             scaler = stack.enter_context(Scaler(self.kafka, view, lambda: controller.is_elected, self.clock))
             folder.announce(url)
             self._work(agent, heart, controller, scaler, told=told, shutdown=shutdown)
+
+    @property
+    def _scheme(self) -> str:
+        return "http" if self.own.tls is None else "https"
+
+    def _trust(self) -> tuple[ssl.SSLContext, ssl.SSLContext | None]:
+        """How other daemons are asked, and how this one asks itself where it speaks TLS.
+
+        Raises:
+            RequestError: A certificate is none, or this daemon would ask itself for one that it does not have.
+        """
+        shown, door = self.settings.tls, self.own.tls
+        if door is None:
+            return shown.context(), None
+        door.context()  # What is wrong with it is said before anything is begun.
+        if door.client_ca is not None and shown.certificate is None:
+            raise RequestError(
+                "the REST API asks for certificates, and this daemon, which asks itself and others, has none to show",
+                remedy="set MILLRACE_TLS__CERTIFICATE and __KEY to one that MILLRACE_LAUNCHER__TLS__CLIENT_CA signed",
+            )
+        return shown.context(), door.own_client(shown)
+
+    def _own_address(self, server: socket) -> str:
+        """Where this machine reaches its own REST API."""
+        everywhere = {"0.0.0.0", "::", ""}  # noqa: S104 -- compared, not bound
+        host = "127.0.0.1" if self.own.host in everywhere else self.own.host
+        return f"{self._scheme}://{host}:{server.getsockname()[1]}"
 
     def _check_openness(self, known: KeyView) -> None:
         """Refuse an address that others reach as long as nobody has a key: the owner's file is not for other machines.
@@ -254,12 +294,6 @@ class Daemon:
         heart.state = NodeState.LEFT
         heart.beat()
         log.info("left", node=agent.node)
-
-
-def _own_address(host: str, server: socket) -> str:
-    """Where this machine reaches its own REST API."""
-    everywhere = {"0.0.0.0", "::", ""}  # noqa: S104 -- compared, not bound
-    return f"http://{'127.0.0.1' if host in everywhere else host}:{server.getsockname()[1]}"
 
 
 def _count_refusal(instruments: Instruments, reason: metrics.Refusal) -> None:

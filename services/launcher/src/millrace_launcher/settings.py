@@ -13,6 +13,7 @@ from millrace.core.errors import RequestError
 from millrace.process.fleet import own_node_name
 from millrace.process.refusal import refusal
 from millrace.process.settings import variable_name
+from millrace.process.tls import ServerTls
 
 PREFIX = "MILLRACE_LAUNCHER__"
 CONTAINERS_PREFIX = "MILLRACE_CONTAINERS__"
@@ -23,7 +24,12 @@ class LauncherSettings(BaseSettings):
     """How one daemon is set up."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", use_attribute_docstrings=True, env_prefix=PREFIX, env_ignore_empty=True
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
     )
 
     node: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=60)] = Field(
@@ -31,12 +37,15 @@ class LauncherSettings(BaseSettings):
     )
     """Name of this node; the machine's where absent. A node that comes back comes back with the same name."""
     host: str = "127.0.0.1"
-    """Address of the REST API. Loopback by default; another one needs a key (`millrace keys create`). Keys travel in
-    clear, so put TLS before it."""
+    """Address of the REST API. Loopback by default; another one needs a key (`millrace keys create`). Without TLS keys
+    travel in clear."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 9008
     """Port of the REST API; 0 takes a free one."""
     url: str = ""
-    """Where other nodes reach the REST API; `http://<host>:<port>` where absent."""
+    """Where other nodes reach the REST API; `http://<host>:<port>`, or `https://`, where absent."""
+    tls: ServerTls | None = None
+    """The certificate that the REST API and the web UI show; without one they speak in clear. Nodes that ask each other
+    trust by `MILLRACE_TLS__*`."""
     token: SecretStr | None = None
     """The owner's secret, which opens the whole REST API, the same on all nodes. Where absent, it is made up at the
     first start and kept in `<home>/launcher.token`, which its owner alone can read. Never shown."""
@@ -78,8 +87,8 @@ class LauncherSettings(BaseSettings):
         """
         try:
             return cls(**{name: value for name, value in given.items() if value is not None})
-        except ValidationError as error:
-            raise refusal(error, subject="the launcher's settings", name=partial(variable_name, PREFIX)) from None
+        except (ValidationError, SettingsError) as error:
+            raise _refused(error, PREFIX, "the launcher's settings") from None
 
 
 class ContainerSettings(BaseSettings):

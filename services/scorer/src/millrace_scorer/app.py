@@ -16,6 +16,7 @@ from millrace.process.deployment import Deployment
 from millrace.process.lifecycle import ExitCode, Phase, Shutdown
 from millrace.process.settings import KafkaSettings, LaneBody, Settings
 from millrace.service import Surroundings, run_service, watched
+from millrace.service.tracing import open_tracing
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
 from millrace.serving.streams import StreamCodec
@@ -27,6 +28,7 @@ from millrace_scorer.adapters.telemetry import Telemetry
 from millrace_scorer.logic.handovers import Handovers
 from millrace_scorer.logic.lineup import Worker
 from millrace_scorer.logic.loop import LoopSettings, ScoringLoop
+from millrace_scorer.logic.ports import Models
 
 log = structlog.get_logger()
 
@@ -82,7 +84,7 @@ class Scorer:
             topic = deployment.handovers_topic
             loop = ScoringLoop(
                 lane,
-                models,
+                self._traced(models, stack),
                 Handovers(
                     HandoverTopic(self.kafka, topic),
                     topic=topic,
@@ -103,6 +105,15 @@ class Scorer:
             if shutdown.phase() is Phase.DRAINING:
                 loop.finish()
             log.info("stopped", phase=shutdown.phase().value)
+
+    def _traced(self, models: Models, stack: ExitStack) -> Models:
+        """The models, with a span for each micro-batch where traces are asked for."""
+        tracing = open_tracing("scorer", self.settings.traces, stack)
+        if tracing is None:
+            return models
+        from millrace_scorer.adapters.tracing import TracedModels  # noqa: PLC0415 -- it needs OpenTelemetry
+
+        return TracedModels(models, tracing, self.deployment.deployment)
 
 
 def worker(settings: Settings) -> Worker | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from millrace.core.errors import RequestError, TransientError
+from millrace.process.tls import ServerTls
 from millrace_gateway.settings import GatewaySettings
 
 _REST: Final = "rest"
@@ -41,7 +42,7 @@ defaults
     retry-on conn-failure empty-response
 
 frontend rest
-    bind {rest.host}:{rest.port}
+    bind {rest.host}:{rest.port}{tls}
     default_backend rest
 
 backend rest
@@ -56,7 +57,7 @@ backend rest
     server-template w 1-{workers} 127.0.0.1:1 check inter 500ms fall 2 rise 1 disabled
 
 frontend grpc
-    bind {grpc.host}:{grpc.port} proto h2
+    bind {grpc.host}:{grpc.port} {grpc_form}
     default_backend grpc
 
 backend grpc
@@ -70,19 +71,36 @@ def configuration(options: GatewaySettings) -> str:
     """HAProxy's configuration: it listens where the environment says that the gateway does.
 
     Raises:
-        RequestError: The environment names no runtime socket.
+        RequestError: The environment names no runtime socket, or a certificate that HAProxy cannot read.
     """
     if options.haproxy.socket is None:
         raise RequestError(
             "no runtime socket is named", remedy="set MILLRACE_GATEWAY__HAPROXY__SOCKET to a path that may be created"
         )
+    tls = _certificate(options.tls)
     return _CONFIGURATION.format(
+        tls=tls,
+        grpc_form=f"{tls.lstrip()} alpn h2" if tls else "proto h2",
         socket=options.haproxy.socket,
         rest=options.rest,
         grpc=options.grpc,
         workers=options.haproxy.workers,
         head_secs=round(options.limits.head_secs),
     )
+
+
+def _certificate(tls: ServerTls | None) -> str:
+    """What a `bind` says of the certificate; nothing where there is none."""
+    if tls is None:
+        return ""
+    if tls.key is not None:
+        raise RequestError(
+            "HAProxy reads a certificate and its key from one file",
+            remedy="write both into the file of MILLRACE_GATEWAY__TLS__CERTIFICATE, and no MILLRACE_GATEWAY__TLS__KEY",
+        )
+    tls.context()  # What is wrong with it is said here, in one line.
+    clients = f" ca-file {tls.client_ca} verify required" if tls.client_ca else ""
+    return f" ssl crt {tls.certificate} ssl-min-ver TLSv1.2{clients}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What processes say of themselves on `/metrics`, in Prometheus' text format: the one place that asks them."""
 
 import logging
+import ssl
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -18,11 +19,14 @@ class Expositions:
 
     Nothing is kept: every call asks, and blocks until there is an answer or the caller's patience is over. Close it, or
     use it in a `with`.
+
+    Args:
+        trust: Whose certificates are trusted where daemons speak TLS; the system's authorities where absent.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, trust: ssl.SSLContext | None = None) -> None:
         # No proxy: these are addresses of this machine, and of daemons that told theirs.
-        self._client = httpx.Client(trust_env=False)
+        self._client = httpx.Client(verify=trust or True, trust_env=False)
         logging.getLogger("httpx").setLevel(logging.WARNING)  # It would log every question.
 
     def of(self, process: Running, *, within: timedelta) -> str:

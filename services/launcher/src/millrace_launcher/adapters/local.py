@@ -63,7 +63,9 @@ class LocalRunner:
         folder = self._of(launch.slot) / str(launch.launch)
         try:
             folder.mkdir(parents=True)
-            (folder / "launch.json").write_text(json.dumps(self._document(launch)))
+            document = folder / "launch.json"
+            document.touch(mode=0o600)  # Among the environment are secrets.
+            document.write_text(json.dumps(self._document(launch)))
             self._keepers.append(_start_keeper(folder))
         except OSError as error:
             raise FatalError(f"{folder} cannot be used: {error.strerror}", remedy="make room, or its rights") from error

@@ -1,5 +1,6 @@
 """The REST API as the pages ask it: with the key of who looks, and no more often than the answers change."""
 
+import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -27,10 +28,12 @@ class Asking:
 
     Args:
         url: Of the REST API.
+        trust: Whose certificates are trusted where it speaks TLS; the environment's where absent.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, trust: ssl.SSLContext | None = None) -> None:
         self._url = url
+        self._trust = trust
         self._lock = Lock()
         self._clients: OrderedDict[str, ControlClient] = OrderedDict()
         self._answers: OrderedDict[tuple[object, ...], tuple[float, Any]] = OrderedDict()
@@ -65,7 +68,7 @@ class Asking:
         with self._lock:
             found = self._clients.get(key)
             if found is None:
-                found = self._clients[key] = ControlClient(self._url, token=key)
+                found = self._clients[key] = ControlClient(self._url, token=key, trust=self._trust)
             self._clients.move_to_end(key)
             # Whoever asks with the one that goes sees an error, and asks again two seconds later.
             gone = [self._clients.popitem(last=False)[1] for _ in range(len(self._clients) - _CLIENTS)]

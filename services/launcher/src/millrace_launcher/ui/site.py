@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
@@ -44,11 +45,12 @@ class Site:
     Args:
         url: Of the REST API, which is all that it asks.
         clock: The system's.
+        trust: Whose certificates are trusted where the API speaks TLS; the environment's where absent.
     """
 
-    def __init__(self, url: str, clock: Clock) -> None:
+    def __init__(self, url: str, clock: Clock, trust: ssl.SSLContext | None = None) -> None:
         self._clock = clock
-        self._asking = Asking(url)
+        self._asking = Asking(url, trust)
         self._templates = Templates()
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="ui")
         self._cookie = f"millrace-{url.rpartition(':')[2].strip('/')}"  # Cookies do not tell ports apart.

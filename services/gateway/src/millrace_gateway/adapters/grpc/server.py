@@ -9,6 +9,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from millrace.core.errors import RequestError
+from millrace.process.tls import ServerTls
 from millrace_gateway.adapters.patience import Patience
 from millrace_gateway.settings import Grpc, Limits
 
@@ -26,15 +27,24 @@ class GrpcServer:
         address: Where to listen.
         limits: Bounds of a request.
         patience: Ends the wait for calls that are being answered.
+        tls: The certificate to show; None speaks in clear.
 
     Raises:
-        RequestError: The address is in use by something else, or not this machine's. Raised on entering.
+        RequestError: The address is in use by something else, or not this machine's; or the certificate is none. Raised
+            on entering.
     """
 
     def __init__(
-        self, handlers: Sequence[grpc.GenericRpcHandler], address: Grpc, limits: Limits, *, patience: Patience
+        self,
+        handlers: Sequence[grpc.GenericRpcHandler],
+        address: Grpc,
+        limits: Limits,
+        *,
+        patience: Patience,
+        tls: ServerTls | None = None,
     ) -> None:
         self._address = address
+        self._tls = tls
         self._patience = patience
         self._handlers = handlers
         self._limits = limits
@@ -69,7 +79,7 @@ class GrpcServer:
         self._server.add_generic_rpc_handlers(tuple(self._handlers))
         where = f"{self._address.host}:{self._address.port}"
         try:
-            self._port = self._server.add_insecure_port(where)
+            self._port = self._bind(where)
         except RuntimeError as error:
             raise RequestError(
                 f"gRPC cannot be served on {where}: {error}",
@@ -77,6 +87,17 @@ class GrpcServer:
             ) from None
         await self._server.start()
         return self
+
+    def _bind(self, where: str) -> int:
+        if self._tls is None:
+            return self._server.add_insecure_port(where)
+        texts = self._tls.texts()
+        credentials = grpc.ssl_server_credentials(
+            [(texts.key, texts.certificate)],
+            root_certificates=texts.client_ca,
+            require_client_auth=texts.client_ca is not None,
+        )
+        return self._server.add_secure_port(where, credentials)
 
     async def __aexit__(self, *_: object) -> None:
         stopping = asyncio.create_task(self._server.stop(_LONG.total_seconds()))

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import ClassVar, Final
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from millrace_gateway.adapters.rest.refusals import Code
 from millrace_gateway.settings import Limits
@@ -33,6 +33,18 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, Code.UNAVAILABLE, "there are too many connections")
         else:
             self._await_head()
+
+    def shutdown(self) -> None:
+        """The server stops: what is being answered is answered, and who only waits is let go.
+
+        Over TLS without a farewell: the client would have to answer one, and need not read.
+        """
+        cycle: RequestResponseCycle | None = self.cycle
+        is_idle = cycle is None or cycle.response_complete
+        if is_idle and not self.transport.can_write_eof():
+            self.transport.abort()
+        else:
+            super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
@@ -113,5 +125,8 @@ class BoundedProtocol(HttpToolsProtocol):
         # A connection that is closed over bytes nobody read is reset, and the client never sees the answer: so only our
         # side is closed, and the client's when it has hung up.
         self._is_refused = True
-        self.transport.write_eof()
+        if (
+            self.transport.can_write_eof()
+        ):  # Not over TLS, where closing one side closes both: there the client reads on.
+            self.transport.write_eof()
         self._timer = self.loop.call_later(_LINGER_SECS, self.transport.close)

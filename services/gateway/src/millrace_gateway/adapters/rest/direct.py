@@ -58,15 +58,19 @@ class DirectInference:
         tensors: Bounds of a request.
         entrance: Lets requests in.
         observe: Told of every answer.
+        unusual: Headers, in lower case, with which a request goes the framework's way.
     """
 
     answering: Answering
     tensors: TensorLimits
     entrance: Entrance
     observe: Observe
+    unusual: frozenset[bytes] = frozenset()
 
     def target(self, url: bytes, headers: Mapping[bytes, bytes]) -> Target | None:
         """What a request asks, where it can be answered the short way."""
+        if not self.unusual.isdisjoint(headers):
+            return None
         # Whom a proxy speaks for is the framework's business.
         if b"x-forwarded-for" in headers and not self.entrance.is_open:
             return None

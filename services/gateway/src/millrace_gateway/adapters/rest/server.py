@@ -10,6 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from millrace.core.errors import RequestError
+from millrace.process.tls import ServerTls
 from millrace_gateway.adapters.patience import Patience
 from millrace_gateway.adapters.rest.direct import DirectInference, direct_protocol
 from millrace_gateway.settings import Limits, Rest
@@ -28,15 +29,25 @@ class RestServer:
         address: Where to listen.
         limits: Bounds of connections and requests.
         patience: Ends the wait for what is being answered.
+        tls: The certificate to show; None speaks in clear.
 
     Raises:
-        RequestError: The address is in use by something else, or not this machine's.
+        RequestError: The address is in use by something else, or not this machine's; or the certificate is none.
     """
 
     def __init__(
-        self, app: ASGIApp, direct: DirectInference, address: Rest, limits: Limits, *, patience: Patience
+        self,
+        app: ASGIApp,
+        direct: DirectInference,
+        address: Rest,
+        limits: Limits,
+        *,
+        patience: Patience,
+        tls: ServerTls | None = None,
     ) -> None:
         self._patience = patience
+        context = None if tls is None else tls.context()
+        self._scheme = "http" if context is None else "https"
         self._socket = _listening(address)
         self._server = _Server(
             uvicorn.Config(
@@ -49,6 +60,7 @@ class RestServer:
                 server_header=False,
                 date_header=False,
                 timeout_keep_alive=75,
+                ssl_context_factory=None if context is None else lambda _config, _default: context,
             )
         )
 
@@ -61,7 +73,7 @@ class RestServer:
     def url(self) -> str:
         """Where it listens."""
         host, port = self._socket.getsockname()[:2]
-        return f"http://{host}:{port}"
+        return f"{self._scheme}://{host}:{port}"
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._server.serve([self._socket]), name="rest")

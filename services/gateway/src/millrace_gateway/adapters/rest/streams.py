@@ -16,6 +16,7 @@ from millrace.core.errors import RequestError
 from millrace.kafka.admin import Admin
 from millrace.telemetry.metrics import Instruments
 from millrace.telemetry.streams import WRITTEN
+from millrace.telemetry.traces import CURRENT, with_traceparent
 from millrace_gateway.adapters.depositing import Depositor
 from millrace_gateway.adapters.incoming import (
     ARROW,
@@ -131,8 +132,9 @@ class StreamIntake:
         if idempotency_key is not None:  # a repetition must make the same records of the same body
             target = Target(topic, partitions, int(digest[-8:], 16) % partitions, key_field)
         incoming = await asyncio.to_thread(read, body, content_type, target, IncomingLimits())
+        traceparent = CURRENT.get()
         placed = await self.depositor.deposit(
-            incoming.batch,
+            incoming.batch if traceparent is None else with_traceparent(incoming.batch, traceparent),
             key=None if idempotency_key is None else f"{topic}/{idempotency_key}",
             digest=digest,
             within=timedelta(seconds=limits.request_secs),

@@ -1,5 +1,6 @@
 """What the REST API can be asked, in values; HTTP is another module's matter."""
 
+import ssl
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -55,6 +56,7 @@ class Desk:
         node: This node's name.
         runner: This node's processes.
         token: What other nodes want to be shown.
+        trust: Whose certificates are trusted where other nodes speak TLS.
         clock: The system's.
         examiner: Knows what is wrong with deployments.
     """
@@ -68,6 +70,7 @@ class Desk:
         node: str,
         runner: Runner,
         token: str,
+        trust: ssl.SSLContext,
         clock: Clock,
         examiner: Examiner,
     ) -> None:
@@ -77,6 +80,7 @@ class Desk:
         self._node = node
         self._runner = runner
         self._token = token
+        self._trust = trust
         self._clock = clock
         self._examiner = examiner
         self._admin = Admin(kafka)
@@ -273,6 +277,7 @@ class Desk:
                 params={"lines": lines},
                 headers={"Authorization": f"Bearer {self._token}"},
                 timeout=_LOG_PATIENCE_SECS,
+                verify=self._trust,
                 trust_env=False,
             )
             answer.raise_for_status()

@@ -1,5 +1,6 @@
 """Which nodes have the libraries that a deployment needs, and installing them where they are not."""
 
+import ssl
 from collections.abc import Callable
 from threading import Lock
 from types import TracebackType
@@ -31,6 +32,7 @@ class EnvironmentDesk:
         view: The fleet.
         node: This node's name.
         token: What other nodes want to be shown.
+        trust: Whose certificates are trusted where other nodes speak TLS.
         installer: The command that installs; uv's or pip's where empty.
         take_stock: Looks at this node's environment again, tells the others, and returns what is there.
     """
@@ -42,12 +44,14 @@ class EnvironmentDesk:
         *,
         node: str,
         token: str,
+        trust: ssl.SSLContext,
         installer: str,
         take_stock: Callable[[], Inventory],
     ) -> None:
         self._view = view
         self._node = node
         self._token = token
+        self._trust = trust
         self._installer = installer
         self._take_stock = take_stock
         self._working = Lock()  # Two installers at once would be in each other's way.
@@ -112,6 +116,7 @@ class EnvironmentDesk:
                 f"{heartbeat.url}/v1/deployments/{deployment}/environment/{node}",
                 headers={"Authorization": f"Bearer {self._token}"},
                 timeout=_PATIENCE_SECS,
+                verify=self._trust,
                 trust_env=False,
             )
         except httpx.HTTPError as error:

@@ -1,5 +1,6 @@
 """What the log and the processes tell about how well things go: figures, reports, dead letters, models."""
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import asdict
 from heapq import nlargest
@@ -50,6 +51,7 @@ class Insights:
         sampler: The figures of this node's processes.
         node: This node's name.
         token: What other nodes want to be shown.
+        trust: Whose certificates are trusted where other nodes speak TLS.
         clock: The system's.
     """
 
@@ -62,6 +64,7 @@ class Insights:
         *,
         node: str,
         token: str,
+        trust: ssl.SSLContext,
         clock: Clock,
     ) -> None:
         self._kafka = kafka
@@ -70,6 +73,7 @@ class Insights:
         self._sampler = sampler
         self._node = node
         self._token = token
+        self._trust = trust
         self._clock = clock
         self._admin = Admin(kafka)
         self._lock = Lock()
@@ -178,7 +182,8 @@ class Insights:
     def _ask(self, url: str, *, what: str) -> Mapping[str, Any]:
         headers = {"Authorization": f"Bearer {self._token}"}
         try:
-            answer = httpx.get(url, headers=headers, timeout=_PATIENCE_SECS, trust_env=False).raise_for_status()
+            answer = httpx.get(url, headers=headers, timeout=_PATIENCE_SECS, verify=self._trust, trust_env=False)
+            answer.raise_for_status()
         except httpx.HTTPError as error:
             raise TransientError(f"{what} are at {url}, which does not give them: {error}") from error
         found: Mapping[str, Any] = answer.json()

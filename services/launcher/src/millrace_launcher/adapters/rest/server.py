@@ -1,5 +1,6 @@
 """HTTP on one port, in a thread of its own."""
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from millrace.core.errors import RequestError
+from millrace.process.tls import ServerTls
 
 _DRAIN: Final = timedelta(seconds=2)
 
@@ -52,9 +54,14 @@ class RestServer:
     Args:
         api: The application.
         server: The socket to listen on.
+        tls: The certificate to show; None speaks in clear.
+
+    Raises:
+        RequestError: The certificate is none.
     """
 
-    def __init__(self, api: FastAPI, server: socket.socket) -> None:
+    def __init__(self, api: FastAPI, server: socket.socket, tls: ServerTls | None = None) -> None:
+        context = None if tls is None else tls.context()
         config = uvicorn.Config(
             api,
             log_config=None,
@@ -64,8 +71,9 @@ class RestServer:
             lifespan="off",
             ws="none",
             timeout_graceful_shutdown=int(_DRAIN.total_seconds()),
+            ssl_context_factory=None if context is None else lambda _config, _default: context,
         )
-        self._server = uvicorn.Server(config)
+        self._server = uvicorn.Server(config) if context is None else _TlsServer(config)
         self._thread = Thread(target=self._server.run, kwargs={"sockets": [server]}, name="rest")
 
     def __enter__(self) -> Self:
@@ -77,3 +85,21 @@ class RestServer:
     ) -> None:
         self._server.should_exit = True
         self._thread.join()
+
+
+class _TlsServer(uvicorn.Server):
+    """Hangs up at its end: TLS waits for the client's farewell, and one that reads nothing says none.
+
+    A connection that is left behind would keep uvloop from closing, for good.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what was asked, for a while, and let nobody hold the server."""
+        for connection in list(self.server_state.connections):
+            cycle = getattr(connection, "cycle", None)
+            if cycle is None or cycle.response_complete:
+                connection.transport.abort()
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)  # in which they are told
