@@ -14,7 +14,6 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 final class PlainClient {
     public static void main(String[] arguments) throws Exception {
         var settings = System.getenv();
-        String group = settings.get("PEER_GROUP");
         String topic = settings.get("PEER_TOPIC");
         int most = Integer.parseInt(settings.get("PEER_TRANSACTION_RECORDS"));
         var model = new Model(settings.get("PEER_MODEL"), most);
