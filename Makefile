@@ -11,7 +11,7 @@ SERVICES := $(patsubst %/pyproject.toml,-e %,$(wildcard services/*/pyproject.tom
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up down test native native-where-possible lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-s3 test-compose test-containers test-kubernetes test-notebook test-observability test-native test-gpu images compose-up compose-down compose-demo simulate chaos bench bench-peers figures proto docs lock audit sbom clean
+.PHONY: help setup demo up down test native native-where-possible lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-s3 test-compose test-containers test-kubernetes test-notebook test-observability test-secrets test-native test-gpu images compose-up compose-down compose-demo simulate chaos bench bench-peers figures proto docs lock audit sbom clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ test-notebook: $(READY) ## Start JupyterLab by the launcher, in an environment o
 test-observability: $(READY) ## Alert rules and dashboards; the rules' own tests need promtool (Debian: prometheus)
 	@command -v promtool > /dev/null || { echo "promtool is not installed: apt-get install prometheus"; exit 1; }
 	$(BIN)/python -m pytest tests/contract/test_alert_rules.py tests/contract/test_observability.py
+
+test-secrets: $(READY) ## Run all services with secrets in their settings, and search everything that they leave for them
+	MILLRACE_SECRETS=1 $(BIN)/python -m pytest tests/e2e/security
 
 test-native: native ## Everything about the native body: clippy, its own tests, lanes, decoders, scorers, chaos
 	PYO3_PYTHON=$(abspath $(BIN)/python) bash native/check.sh
