@@ -1,6 +1,9 @@
 """One span for each micro-batch that a recorded trace leads to, with links, and its name on every prediction."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +15,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from millrace.core.batching import Costs
 from millrace.core.errors import FatalError
 from millrace.core.records import Headers, OutputBatch, RecordBatch
+from millrace.process.clock import SystemClock
+from millrace.process.deployment import Deployment
+from millrace.process.settings import KafkaSettings, Settings
 from millrace.telemetry.spans import MOST_LINKS, Tracing
 from millrace.telemetry.traces import TraceContext
 from millrace_scorer.adapters.tracing import TracedModels
+from millrace_scorer.app import Scorer
 from millrace_scorer.logic.lineup import Lineup
 from millrace_scorer.logic.ports import Scored, Scoring, Tally
 
@@ -107,3 +114,14 @@ def test_an_error_is_in_the_span() -> None:
     [span] = exporter.get_finished_spans()
     assert not span.status.is_ok
     assert [event.name for event in span.events] == ["exception"]
+
+
+def test_where_traces_are_off_the_models_are_what_they_were_and_nothing_of_opentelemetry_is_loaded() -> None:
+    deployment = Deployment.parse({"deployment": "rain", "source": {"topic": "t"}, "model": "m"}, subject="the test")
+    kafka = KafkaSettings(bootstrap="localhost:9092")
+    scorer = Scorer(Settings(), kafka, deployment, slot=0, clock=SystemClock())
+    models = OneModel(Echo())
+    with ExitStack() as stack:
+        assert scorer._traced(models, stack) is models
+    loaded = "import millrace_scorer.app, sys; sys.exit('opentelemetry.sdk' in sys.modules)"
+    subprocess.run([sys.executable, "-c", loaded], check=True, timeout=120)
