@@ -20,7 +20,7 @@ from millrace.process.clock import SystemClock
 from millrace.process.lifecycle import Shutdown
 from millrace.process.settings import Settings
 from millrace.process.tls import ClientTls, ServerTls
-from millrace.testing.broker import Broker
+from millrace.testing.broker import Broker, temporary_broker
 from millrace.testing.certificates import Authority
 from millrace.testing.running import at_work
 from millrace.testing.waiting import eventually
@@ -60,6 +60,13 @@ class Node:
     def control(self, trust: ssl.SSLContext | None = None) -> ControlClient:
         token = own_token(self.settings.home)
         return ControlClient(self.url, token=token, trust=trust or self.settings.tls.context())
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[Broker]:
+    """One for these tests: their nodes and deployments are nobody else's business."""
+    with temporary_broker() as running:
+        yield running
 
 
 @pytest.fixture
