@@ -57,6 +57,10 @@ class Node:
             return {*names} <= {found["node"] for found in control.nodes()}
         return False
 
+    def knows(self, deployment: str) -> bool:
+        with self.control() as control:
+            return deployment in {found["deployment"] for found in control.deployments()}
+
     def control(self, trust: ssl.SSLContext | None = None) -> ControlClient:
         token = own_token(self.settings.home)
         return ControlClient(self.url, token=token, trust=trust or self.settings.tls.context())
@@ -97,6 +101,7 @@ def test_daemons_ask_each_other_and_themselves_over_tls_with_certificates_on_bot
         eventually(lambda: a.hears("a", "b") and b.hears("a", "b"), within=PATIENCE, what="two nodes")
         with a.control() as control:
             control.put("tls", {"deployment": "tls", "source": {"topic": topic}, "model": "m", "scale": {"scorers": 0}})
+            eventually(lambda: b.knows("tls"), within=PATIENCE, what="the deployment on the other node")
             assert control.sync_environment("tls", "b")["node"] == "b", "the other daemon was asked"
         with httpx.Client(base_url=a.url, verify=a.settings.tls.context(), timeout=60) as browser:
             signed_in = browser.post("/sign-in", json={"key": own_token(home)})
