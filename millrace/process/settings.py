@@ -66,11 +66,16 @@ def _check_bootstrap(value: str) -> str:
     return value
 
 
-def _check_token_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.password:
-        raise ValueError("write https://HOST/PATH, without a user name or a password")
-    return value
+def _web_address(example: str) -> AfterValidator:
+    """Takes an address of the web without credentials, and shows how one looks where it is something else."""
+
+    def check(value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.password:
+            raise ValueError(f"write {example}, without a user name or a password")
+        return value
+
+    return AfterValidator(check)
 
 
 class OAuthSettings(BaseModel):
@@ -78,7 +83,7 @@ class OAuthSettings(BaseModel):
 
     model_config = FROZEN
 
-    token_url: Annotated[str, AfterValidator(_check_token_url)]
+    token_url: Annotated[str, _web_address("https://HOST/PATH")]
     """The token endpoint of the identity provider."""
     client_id: str
     """Who this client is to the identity provider."""
@@ -314,19 +319,12 @@ class HealthSettings(BaseModel):
     """Port to listen on; 0 takes a free one, which the log's first line names."""
 
 
-def _check_endpoint(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.password:
-        raise ValueError("write http://HOST:4318/v1/traces, without a user name or a password")
-    return value
-
-
 class TraceSettings(BaseModel):
     """Where traces go."""
 
     model_config = FROZEN
 
-    endpoint: Annotated[str, AfterValidator(_check_endpoint)] | None = None
+    endpoint: Annotated[str, _web_address("http://HOST:4318/v1/traces")] | None = None
     """Where scorers and gateways send spans, by OTLP over HTTP: `http://HOST:4318/v1/traces`. Absent, none are made.
     Needs `millrace[traces]`."""
 

@@ -125,8 +125,7 @@ class BoundedProtocol(HttpToolsProtocol):
         # A connection that is closed over bytes nobody read is reset, and the client never sees the answer: so only our
         # side is closed, and the client's when it has hung up.
         self._is_refused = True
-        if (
-            self.transport.can_write_eof()
-        ):  # Not over TLS, where closing one side closes both: there the client reads on.
+        # Over TLS no side can be closed alone: there the client reads on.
+        if self.transport.can_write_eof():
             self.transport.write_eof()
         self._timer = self.loop.call_later(_LINGER_SECS, self.transport.close)
