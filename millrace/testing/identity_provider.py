@@ -2,7 +2,6 @@
 
 import base64
 import json
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from typing import Final
 from urllib.parse import parse_qs
 
 from joserfc import jwk, jwt
+
+from millrace.testing.running import serving
 
 ISSUER: Final = "https://identity.test"
 AUDIENCE: Final = "millrace"
@@ -90,12 +91,6 @@ def identity_provider(
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the library's name
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
         provider = IdentityProvider(f"http://127.0.0.1:{server.server_port}", clients, lives or {})
-        thread = threading.Thread(target=server.serve_forever, name="identity-provider")
-        thread.start()
-        try:
-            yield provider
-        finally:
-            server.shutdown()
-            thread.join()
+        yield provider

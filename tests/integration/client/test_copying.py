@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any, Final
 
 import fastavro
@@ -31,6 +30,7 @@ from millrace.process.settings import KafkaSettings
 from millrace.store.local_redis import LocalRedis
 from millrace.testing.broker import Broker
 from millrace.testing.plugin import TopicFactory
+from millrace.testing.running import serving
 from millrace.testing.waiting import eventually
 
 ROWS: Final = [{"id": number, "wind": number / 7, "station": f"s{number % 5}"} for number in range(1_000)]
@@ -137,12 +137,8 @@ def web() -> Iterator[str]:
 
         def log_message(self, *_: object) -> None: ...
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
         yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
 
 
 def test_s41_pages_of_the_web_to_a_topic(broker: Broker, topic: TopicFactory, web: str) -> None:

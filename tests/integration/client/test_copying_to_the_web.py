@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Queue
-from threading import Thread
 from typing import Final
 
 import orjson
@@ -20,6 +19,7 @@ from millrace.kafka.reading import Reader
 from millrace.store.local_redis import LocalRedis
 from millrace.testing.broker import Broker
 from millrace.testing.plugin import TopicFactory
+from millrace.testing.running import serving
 from millrace.testing.waiting import eventually
 
 ROWS: Final = [{"id": number, "wind": number / 7} for number in range(1_000)]
@@ -81,13 +81,9 @@ def desk() -> Iterator[Desk]:
 
         def log_message(self, *_: object) -> None: ...
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
         desk.address = f"http://127.0.0.1:{server.server_port}/rows"
-        thread = Thread(target=server.serve_forever)
-        thread.start()
         yield desk
-        server.shutdown()
-        thread.join()
 
 
 def append(path: Path, rows: list[dict[str, float]]) -> None:

@@ -1,7 +1,6 @@
 """Fetching jars, from a Maven repository that this test serves."""
 
 import io
-import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import pytest
 
 from millrace.core.errors import RequestError, TransientError
 from millrace.kafka.jars import Progress, Stage, cache_folder, fetch
+from millrace.testing.running import serving
 
 APP = "org.mill:app:1.0"
 
@@ -70,14 +70,11 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repo
     folder = tmp_path / "repository"
     folder.mkdir()
     asked: list[str] = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, asked=asked, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    handler = partial(Handler, asked=asked, directory=str(folder))
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
         url = f"http://127.0.0.1:{server.server_port}"
         monkeypatch.setenv("MILLRACE_MAVEN_REPOSITORY", url)
         yield Repository(folder, url, asked)
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from scorer_stream import MakeStream
 from millrace.core.errors import RequestError
 from millrace.process.tls import ClientTls
 from millrace.testing.certificates import Authority
+from millrace.testing.running import serving
 from millrace.testing.waiting import eventually
 from millrace_gateway.adapters.haproxy import HaproxyPlace, configuration
 from millrace_gateway.settings import GatewaySettings
@@ -150,14 +151,8 @@ def slow_worker(checked: threading.Semaphore) -> Iterator[int]:
         def log_message(self, *_: object) -> None:
             """Says nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as worker:
-        serving = threading.Thread(target=worker.serve_forever)
-        serving.start()
-        try:
-            yield worker.server_port
-        finally:
-            worker.shutdown()
-            serving.join()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Slow)) as worker:
+        yield worker.server_port
 
 
 def test_a_worker_that_is_slow_to_answer_is_not_taken_for_dead(

@@ -1,6 +1,5 @@
 """A trace from a request through a topic to a prediction, as a collector gets it over OTLP."""
 
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from millrace.core.errors import RequestError
 from millrace.process.settings import Settings, TraceSettings
 from millrace.telemetry.traces import TraceContext
 from millrace.testing.broker import Broker
+from millrace.testing.running import serving
 
 MINE = TraceContext(0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331)
 ROW = {"inputs": [{"name": "features", "shape": [1, 3], "datatype": "FP32", "data": [0.5, -1.25, 3]}]}
@@ -70,15 +70,9 @@ def collecting() -> Iterator[Collector]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the base class's name
             """Silence."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
         made = Collector(f"http://127.0.0.1:{server.server_port}/v1/traces")
-        thread = threading.Thread(target=server.serve_forever, name="collector")
-        thread.start()
-        try:
-            yield made
-        finally:
-            server.shutdown()
-            thread.join()
+        yield made
 
 
 def test_a_trace_leads_from_a_request_through_a_topic_to_its_prediction(

@@ -24,6 +24,8 @@ import httpx
 import psutil
 from api_server import NAMESPACE, ApiServer
 
+from millrace.testing.running import serving
+
 NODE: Final = "machine"
 _PODS: Final = f"/api/v1/namespaces/{NAMESPACE}/pods"
 _ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -233,15 +235,10 @@ def _serving_logs(server: ApiServer, made: Kubelet) -> Iterator[int]:
 
     trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trust.load_cert_chain(server.certificate, server.certificate.with_suffix(".key"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), Logs) as served:
-        served.socket = trust.wrap_socket(served.socket, server_side=True)
-        thread = Thread(target=served.serve_forever, name="logs")
-        thread.start()
-        try:
-            yield served.server_port
-        finally:
-            served.shutdown()
-            thread.join()
+    server_of_logs = ThreadingHTTPServer(("127.0.0.1", 0), Logs)
+    server_of_logs.socket = trust.wrap_socket(server_of_logs.socket, server_side=True)
+    with serving(server_of_logs):
+        yield server_of_logs.server_port
 
 
 def _written(moment: datetime) -> str:
