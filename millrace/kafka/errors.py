@@ -47,6 +47,8 @@ _MOVING: Final = frozenset(
         KafkaError.NOT_CONTROLLER,
         KafkaError.KAFKA_STORAGE_ERROR,
         KafkaError.NETWORK_EXCEPTION,
+        # The client gave up a broker that the cluster does not name any more, and what it had asked that one.
+        KafkaError._DESTROY_BROKER,
     }
 )
 """The cluster is between two states: a new topic's leader is not elected yet, a broker is going or coming."""

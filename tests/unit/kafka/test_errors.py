@@ -20,6 +20,7 @@ DOING = "describing topic 'weather.features'"
         (KafkaError.UNKNOWN_TOPIC_OR_PART, RequestError, "there is no such topic"),
         (KafkaError.POLICY_VIOLATION, RequestError, "the broker will not do that"),
         (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, TransientError, "not ready"),
+        (KafkaError._DESTROY_BROKER, TransientError, "try again"),
         (KafkaError.UNKNOWN, FatalError, DOING),
     ],
 )
