@@ -28,6 +28,9 @@ _REMEDIES: Final = {
     KeyState.REVOKED: "who has a key for it makes another one: `millrace keys create`",
 }
 
+_DOTS: Final = 2
+"""In a signed token, of three parts; a key has none."""
+
 _ENDS: Final = {KeyState.EXPIRED: "has expired", KeyState.REVOKED: "was revoked"}
 
 
@@ -42,19 +45,35 @@ class Keys(Protocol):
         """
 
 
+class Tokens(Protocol):
+    """Knows callers by tokens. See `millrace.process.oidc.tokens.Tokens`."""
+
+    def recognise(self, shown: str, now_ms: int) -> Caller:
+        """Who the bearer of a token is at a time. Does not wait.
+
+        Raises:
+            UnknownCallerError: The token is worth nothing.
+            ForbiddenError: It gives no role here.
+            TransientError: What it is worth is not known now.
+        """
+        ...
+
+
 class Doorkeeper:
-    """Lets callers in by their keys. Safe to use from any thread; never waits.
+    """Lets callers in by their keys, or by tokens. Safe to use from any thread; never waits.
 
     Args:
         keys: Knows them.
         clock: Says when they expire.
         owner: A secret beside the keys, which opens everything; None for no such secret.
+        tokens: Knows tokens; None where none are taken.
     """
 
-    def __init__(self, keys: Keys, *, clock: Clock, owner: str | None = None) -> None:
+    def __init__(self, keys: Keys, *, clock: Clock, owner: str | None = None, tokens: Tokens | None = None) -> None:
         self._keys = keys
         self._clock = clock
         self._owner = None if owner is None else owner.encode()
+        self._tokens = tokens
         self._failures = Allowance(_ATTEMPTS, _WITHIN)
         self._lock = Lock()  # Of the failures.
 
@@ -64,20 +83,24 @@ class Doorkeeper:
         A key that holds is let in however many wrong ones came from its address, so that nobody can shut others out.
 
         Args:
-            shown: The key that he shows; empty where he shows none.
+            shown: The key or the token that he shows; empty where he shows none.
             address: Where he calls from; wrong keys are counted by it.
             needs: The role for what he wants to do.
             user: Whom to name where the owner's secret is shown; a key has a name of its own.
 
         Raises:
-            UnknownCallerError: He shows no key, or one that does not hold.
+            UnknownCallerError: He shows no key and no token, or one that does not hold.
             TooManyAttemptsError: The same, again and again.
             ForbiddenError: His role does not allow it.
-            FatalError, TransientError: What becomes of keys is not known any more.
+            FatalError, TransientError: What becomes of keys, or of the provider's, is not known any more.
         """
-        caller = self._recognise(shown, user)
-        if isinstance(caller, KeyState):
-            raise self._refusal(shown, caller, address)
+        if not shown:
+            raise UnknownCallerError("no key was shown", remedy=_REMEDIES[KeyState.UNKNOWN])
+        try:
+            caller = self._recognise(shown, user)
+        except UnknownCallerError:
+            self._count(address)
+            raise
         if not caller.role.includes(needs):
             raise ForbiddenError(
                 f"{caller.who} is {caller.role}, and this takes the role {needs}",
@@ -85,26 +108,25 @@ class Doorkeeper:
             )
         return caller
 
-    def _recognise(self, shown: str, user: str) -> Caller | KeyState:
-        """Who it is, or what is wrong with his key."""
+    def _recognise(self, shown: str, user: str) -> Caller:
         if self._owner is not None and hmac.compare_digest(shown.encode(), self._owner):
             return Caller(user, Role.ADMIN)
+        now_ms = self._clock.wall_ms()
+        if self._tokens is not None and shown.count(".") == _DOTS:
+            return self._tokens.recognise(shown, now_ms)
         name = key_name(shown)
         key = None if name is None else self._keys.find(name)
-        state = judge(shown, key, self._clock.wall_ms())
-        if state is not KeyState.VALID or key is None:
-            return state
-        return Caller(f"{KEY_CALLER}{key.name}", key.role)
+        state = judge(shown, key, now_ms)
+        if state is KeyState.VALID and key is not None:
+            return Caller(f"{KEY_CALLER}{key.name}", key.role)
+        said = "the key is wrong" if state is KeyState.UNKNOWN else f"the key {name!r} {_ENDS[state]}"
+        raise UnknownCallerError(said, remedy=_REMEDIES[state])
 
-    def _refusal(self, shown: str, state: KeyState, address: str) -> UnknownCallerError | TooManyAttemptsError:
-        if not shown:
-            return UnknownCallerError("no key was shown", remedy=_REMEDIES[KeyState.UNKNOWN])
+    def _count(self, address: str) -> None:
+        """Count what is worth nothing; raises where that is one too many."""
         with self._lock:
             wait = self._failures.take(address, self._clock.monotonic())
         if wait:
-            return TooManyAttemptsError(
+            raise TooManyAttemptsError(
                 "too many wrong keys came from this address", remedy="wait, and show the right one", retry_after=wait
             )
-        name = key_name(shown) if state is not KeyState.UNKNOWN else None
-        said = "the key is wrong" if name is None else f"the key {name!r} {_ENDS[state]}"
-        return UnknownCallerError(said, remedy=_REMEDIES[state])

@@ -66,7 +66,7 @@ def _check_bootstrap(value: str) -> str:
     return value
 
 
-def _web_address(example: str) -> AfterValidator:
+def web_address(example: str) -> AfterValidator:
     """Takes an address of the web without credentials, and shows how one looks where it is something else."""
 
     def check(value: str) -> str:
@@ -83,7 +83,7 @@ class OAuthSettings(BaseModel):
 
     model_config = FROZEN
 
-    token_url: Annotated[str, _web_address("https://HOST/PATH")]
+    token_url: Annotated[str, web_address("https://HOST/PATH")]
     """The token endpoint of the identity provider."""
     client_id: str
     """Who this client is to the identity provider."""
@@ -324,7 +324,7 @@ class TraceSettings(BaseModel):
 
     model_config = FROZEN
 
-    endpoint: Annotated[str, _web_address("http://HOST:4318/v1/traces")] | None = None
+    endpoint: Annotated[str, web_address("http://HOST:4318/v1/traces")] | None = None
     """Where scorers and gateways send spans, by OTLP over HTTP: `http://HOST:4318/v1/traces`. Absent, none are made.
     Needs `millrace[traces]`."""
 

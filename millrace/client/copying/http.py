@@ -1,6 +1,6 @@
 """Pages of the web: rows as JSON, JSON lines or CSV, and the next page by the `Link` header.
 
-An address is checked (see `millrace.client.copying.addresses`) after each redirect anew.
+An address is checked (see `millrace.process.addresses`) after each redirect anew.
 """
 
 import tempfile
@@ -10,12 +10,12 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from millrace.client.copying.addresses import pin
 from millrace.client.copying.files import read_rows
 from millrace.client.copying.http_sink import HttpSink
-from millrace.client.copying.ports import Connector, End, Page, State
+from millrace.client.copying.ports import PERMISSION, Connector, End, Page, State
 from millrace.codec.file_formats import SUFFIXES, FileFormat
 from millrace.core.errors import RequestError, TransientError
+from millrace.process.addresses import pin
 
 _BY_TYPE: Final = {
     "application/json": FileFormat.JSON,
@@ -65,7 +65,7 @@ class HttpSource:
     def _fetch(self, address: str, body: IO[bytes]) -> tuple[str, FileFormat]:
         """Read an address into a file; returns the next one, and the format."""
         for _ in range(_REDIRECTS):
-            pinned, headers, name = pin(address, allow_private=self._allow_private)
+            pinned, headers, name = pin(address, allow_private=self._allow_private, permission=PERMISSION)
             try:
                 with self._client.stream("GET", pinned, headers=headers, extensions={"sni_hostname": name}) as answer:
                     if answer.is_redirect:

@@ -16,10 +16,10 @@ from typing import Final
 import httpx
 import orjson
 
-from millrace.client.copying.addresses import pin
-from millrace.client.copying.ports import End, Page, State
+from millrace.client.copying.ports import PERMISSION, End, Page, State
 from millrace.core.errors import RequestError, TransientError
 from millrace.kafka.copies import CopyLog
+from millrace.process.addresses import pin
 
 _PATIENT: Final = frozenset({408, 429, 502, 503, 504})
 """What a server answers that may take the same request later."""
@@ -39,7 +39,7 @@ class HttpSink:
         self._address = end.uri
         self._name = end.name
         self._allow_private = end.options.allow_private
-        pin(self._address, allow_private=self._allow_private)
+        pin(self._address, allow_private=self._allow_private, permission=PERMISSION)
         self._client = httpx.Client(
             timeout=_TIMEOUT_SECS,
             headers={"Content-Type": "application/x-ndjson", **end.options.sink_credentials},
@@ -98,7 +98,7 @@ class HttpSink:
 
     def _post(self, body: bytes, key: str) -> tuple[str, timedelta | None] | None:
         """None when the page is taken; else what was said, and after what time the server wants to be asked again."""
-        pinned, host, name = pin(self._address, allow_private=self._allow_private)
+        pinned, host, name = pin(self._address, allow_private=self._allow_private, permission=PERMISSION)
         headers = {**host, "Idempotency-Key": key}
         try:
             with self._client.stream(

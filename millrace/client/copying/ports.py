@@ -7,9 +7,12 @@ the last row that is there, and no row is there twice. A sink that cannot do tha
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
 from millrace.process.settings import KafkaSettings
+
+PERMISSION: Final = "--allow-private-hosts"
+"""What lets a copy reach private networks; a command's option."""
 
 Row: TypeAlias = Mapping[str, Any]
 

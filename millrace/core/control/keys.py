@@ -17,6 +17,9 @@ from millrace.core.errors import RequestError, TransientError
 KEY_CALLER: Final = "key/"
 """Before a key's name where the history names who did something."""
 
+TOKEN_CALLER: Final = "token/"  # noqa: S105 -- no secret
+"""The same before the name that an identity provider's token gives to its bearer."""
+
 _NAME: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 _NAMED: Final = re.compile(_NAME)
 _SHOWN: Final = re.compile(rf"mr_(?P<name>{_NAME})_[A-Za-z0-9_-]{{43}}")

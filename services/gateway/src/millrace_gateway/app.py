@@ -27,6 +27,7 @@ from millrace.process.admission import Doorkeeper
 from millrace.process.clock import SystemClock
 from millrace.process.deployment import Deployment, LogMode
 from millrace.process.lifecycle import ExitCode, Phase, Shutdown
+from millrace.process.oidc.opening import open_tokens
 from millrace.process.settings import KafkaSettings, Settings
 from millrace.process.tls import ServerTls
 from millrace.service import Surroundings, Watched, run_service, watched
@@ -156,7 +157,7 @@ class Gateway:
         async with AsyncExitStack() as stack:
             parts = await self._open(told, stack, shutdown)
             options = self.options
-            app = self._traced(
+            app, interceptors = self._traced(
                 Guard(application(parts.rest_doors()), parts.entrance, parts.observe(DoorName.REST)),
                 stack.enter_context(ExitStack()),
             )
@@ -166,7 +167,14 @@ class Gateway:
                 RestServer(app, parts.direct_inference(), rest_at, options.limits, patience=patience, tls=tls)
             )
             rpc = await stack.enter_async_context(
-                GrpcServer(parts.grpc_doors(), grpc_at, options.limits, patience=patience, tls=tls)
+                GrpcServer(
+                    parts.grpc_doors(),
+                    grpc_at,
+                    options.limits,
+                    patience=patience,
+                    tls=tls,
+                    interceptors=interceptors,
+                )
             )
             readiness = Readiness(told, rpc)
             end_streams = parts.streams.hub.close
@@ -182,14 +190,15 @@ class Gateway:
             await end_streams()  # they never end by themselves, and the servers would wait
         log.info("stopped", phase=shutdown.phase().value)
 
-    def _traced(self, app: ASGIApp, stack: ExitStack) -> ASGIApp:
-        """The application, with a span for each request of a recorded trace where traces are asked for."""
+    def _traced(self, app: ASGIApp, stack: ExitStack) -> tuple[ASGIApp, Sequence[grpc.aio.ServerInterceptor]]:
+        """The application, and what stands before calls: with spans of recorded traces, where traces are asked for."""
         tracing = open_tracing("gateway", self.settings.traces, stack)
         if tracing is None:
-            return app
-        from millrace_gateway.adapters.rest.tracing import Traced  # noqa: PLC0415 -- it needs OpenTelemetry
+            return app, ()
+        from millrace_gateway.adapters.grpc.tracing import TracedCalls  # noqa: PLC0415 -- both need OpenTelemetry
+        from millrace_gateway.adapters.rest.tracing import Traced  # noqa: PLC0415
 
-        return Traced(app, tracing)
+        return Traced(app, tracing), (TracedCalls(tracing),)
 
     def _addresses(self) -> tuple[Rest, Grpc, ServerTls | None, HaproxyPlace | None]:
         """Where to listen, with what certificate, and where HAProxy is told of it.
@@ -222,7 +231,8 @@ class Gateway:
     def _doorkeeper(self, stack: AsyncExitStack) -> Doorkeeper | None:
         if self.options.keys is KeyRule.NONE:
             return None
-        return Doorkeeper(stack.enter_context(KeyView(self.kafka)), clock=self.clock)
+        tokens = stack.enter_context(open_tokens(self.options.oidc, self.clock))
+        return Doorkeeper(stack.enter_context(KeyView(self.kafka)), clock=self.clock, tokens=tokens)
 
     async def _open_inference(
         self, told: Watched, online: SoughtOnlineStore, stack: AsyncExitStack, shutdown: Shutdown

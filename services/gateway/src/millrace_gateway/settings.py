@@ -4,9 +4,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from millrace.process.oidc.settings import OidcSettings
 from millrace.process.settings import FROZEN, read_environment
 from millrace.process.tls import ServerTls
 
@@ -24,7 +25,8 @@ class KeyRule(StrEnum):
     NONE = "none"
     """Whoever reaches the doors may use them."""
     REQUIRED = "required"
-    """Asking takes a key of the role viewer; sending events, labels and files, and loading models, one of operator."""
+    """Asking takes a key, or a token, of the role viewer; sending events, labels and files, and loading models, one of
+    operator."""
 
 
 class Rest(BaseModel):
@@ -143,6 +145,8 @@ class GatewaySettings(BaseSettings):
     keys: KeyRule = KeyRule.NONE
     """`required`: callers show a key of `millrace keys`, as `Authorization: Bearer KEY` or `X-API-Key: KEY`, over gRPC
     as metadata of these names. Without TLS keys travel in clear."""
+    oidc: OidcSettings | None = None
+    """An identity provider whose tokens are taken beside keys, in the same headers; takes `keys` to be `required`."""
     tls: ServerTls | None = None
     """The certificate that the doors show, over HTTP, WebSocket and gRPC alike; without one they speak in clear."""
     rest: Rest = Rest()
@@ -159,6 +163,12 @@ class GatewaySettings(BaseSettings):
     """Bounds of subscriptions to predictions."""
     uploads: UploadBounds = UploadBounds()
     """Bounds of uploads to the blob store."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.oidc is not None and self.keys is KeyRule.NONE:
+            raise ValueError("oidc is set, and callers need no token: set keys to required")
+        return self
 
     @classmethod
     def load(cls) -> Self:

@@ -1,4 +1,4 @@
-"""Who may do what: every operation of each door, with every kind of key.
+"""Who may do what: every operation of each door, with every kind of key and of token.
 
 The tables below are the declaration. They are compared with the OpenAPI document and the gRPC services, so that an
 operation that nobody declared a role for fails here.
@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Final
 
@@ -25,6 +26,16 @@ from millrace.process.clock import SystemClock
 from millrace.process.keys import KEYS
 from millrace.process.settings import Settings
 from millrace.testing.broker import Broker
+from millrace.testing.identity_provider import (
+    AUDIENCE,
+    ISSUER,
+    IdentityProvider,
+    identity_provider,
+    signed,
+    signing_key,
+    token_part,
+    with_public_key_as_secret,
+)
 from millrace.testing.waiting import eventually
 from millrace_gateway.adapters.grpc.generated import inference_pb2, predictions_pb2
 
@@ -123,12 +134,14 @@ class MinutesPass(SystemClock):
 
 @dataclass(frozen=True)
 class Guarded:
-    """A gateway that asks for keys, and keys of all kinds by their names."""
+    """A gateway that asks for keys or tokens, and those of all kinds by their names."""
 
     stage: GatewayStage
     clock: MinutesPass
     name: str
     keys: Mapping[str, str]
+    client: httpx.Client
+    channel: grpc.Channel
 
     def request(self, operation: str, key: str) -> int:
         """The status of an operation's answer."""
@@ -138,33 +151,71 @@ class Guarded:
         model = "nothing" if path.endswith("/unload") else self.name
         path = path.format(model=model, version=1, deployment="nobody", stream=self.name * 2, key="k", name="u" * 32)
         headers = {**(declared.headers or {}), **self.shown(key)}
-        with httpx.Client(base_url=self.stage.url, timeout=30) as client:
-            return client.request(method, path, content=declared.content, headers=headers).status_code
+        return self.client.request(method, path, content=declared.content, headers=headers).status_code
 
     def call(self, method: str, key: str) -> grpc.StatusCode:
         """How a call with an empty message ends."""
         self.clock.ahead_secs += 60
-        with grpc.insecure_channel(self.stage.target) as channel:
-            ask: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(method)
-            outcome = ask(iter([b""]), timeout=30, metadata=tuple(self.shown(key).items()))
-            with suppress(grpc.RpcError):  # the status is known once all answers are read
-                list(outcome)
-            return outcome.code()
+        ask: grpc.StreamStreamMultiCallable[bytes, bytes] = self.channel.stream_stream(method)
+        outcome = ask(iter([b""]), timeout=30, metadata=tuple(self.shown(key).items()))
+        with suppress(grpc.RpcError):  # the status is known once all answers are read
+            list(outcome)
+        return outcome.code()
 
     def shown(self, key: str) -> dict[str, str]:
         """The header that shows a key."""
         return {"authorization": f"Bearer {self.keys[key]}"} if self.keys[key] else {}
 
 
-ROLES: Final = {role.value: role for role in Role}
-WORTHLESS: Final = ("none", "wrong", "unknown", "expired", "revoked")
+ROLES: Final[Mapping[str, Role]] = {
+    **{role.value: role for role in Role},
+    **{f"{role.value} by token": role for role in Role},
+}
+WORTHLESS: Final = (
+    "none",
+    "wrong",
+    "unknown",
+    "expired",
+    "revoked",
+    "expired token",
+    "revoked token",
+    "token for another audience",
+    "token of another issuer",
+    "token of a wrong algorithm",
+    "token without an algorithm",
+)
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[IdentityProvider]:
+    with identity_provider({}) as running:
+        running.signing["retired"] = signing_key("retired", "ES256")
+        yield running
+
+
+def tokens(provider: IdentityProvider) -> Mapping[str, str]:
+    """Tokens by what they are; those that are worth nothing would open everything."""
+
+    def token(role: Role = Role.ADMIN, **claims: object) -> Mapping[str, object]:
+        return provider.claims("kay", **{"iss": provider.url, "roles": [f"the {role}s"], **claims})
+
+    first, retired = provider.signing["first"], provider.signing["retired"]
+    return {
+        **{f"{role} by token": signed(token(role), first) for role in Role},
+        "expired token": signed(token(exp=1), first),
+        "revoked token": signed(token(), retired),
+        "token for another audience": signed(token(aud="somebody"), first),
+        "token of another issuer": signed(token(iss=ISSUER), first),
+        "token of a wrong algorithm": with_public_key_as_secret(token(), first),
+        "token without an algorithm": f"{token_part({'alg': 'none', 'kid': 'first'})}.{token_part(token())}.",
+    }
 
 
 @pytest.fixture(scope="module")
 def keys(broker: Broker) -> Iterator[Mapping[str, str]]:
     """Texts of keys that lie on the log, by what they are; all are revoked at the end."""
     run = uuid.uuid4().hex[:8]
-    texts = {each: key_text(f"{each}-{run}", each[0] * 43) for each in (*ROLES, "expired", "revoked")}
+    texts = {each: key_text(f"{each}-{run}", each[0] * 43) for each in (*map(str, Role), "expired", "revoked")}
     found = {
         each: ApiKey(f"{each}-{run}", ROLES.get(each, Role.ADMIN), digest_of(text), 0, "test")
         for each, text in texts.items()
@@ -188,16 +239,43 @@ def write(broker: Broker, keys: Iterable[ApiKey]) -> None:
 
 
 @pytest.fixture(scope="module")
-def guarded(broker: Broker, keys: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    """A gateway that asks for keys and knows these."""
+def guarded(
+    broker: Broker, keys: Mapping[str, str], provider: IdentityProvider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Guarded]:
+    """A gateway that asks for keys or tokens, and knows these."""
     settings = Settings(home=tmp_path_factory.mktemp("home"))
     stream = Stream(broker, settings, f"g-{uuid.uuid4().hex[:10]}")
     stream.push(settings.home / "bundle")
     stage, clock = GatewayStage(broker, settings), MinutesPass()
-    with stage.running(stream.deployment(), options=stage.options(keys="required"), clock=clock):
-        found = Guarded(stage, clock, stream.name, keys)
+    options = stage.options(keys="required", oidc=oidc(provider))
+    shown = {**keys, **tokens(provider)}
+    with (
+        stage.running(stream.deployment(), options=options, clock=clock) as client,
+        grpc.insecure_channel(stage.target) as channel,
+    ):
+        found = Guarded(stage, clock, stream.name, shown, client, channel)
         eventually(lambda: found.request("GET /v2", "admin") == HTTPStatus.OK, what="the keys")
+        assert found.request("GET /v2", "revoked token") == HTTPStatus.OK, "before it is"
+        del provider.signing["retired"]
+        eventually(
+            lambda: found.request("GET /v2", "revoked token") == HTTPStatus.UNAUTHORIZED,
+            within=timedelta(seconds=60),
+            what="the provider's keys, anew",
+        )
         yield found
+
+
+def oidc(provider: IdentityProvider) -> Mapping[str, object]:
+    """Settings for the provider; its keys are asked for every second, and hold however the test's clock runs."""
+    return {
+        "issuer": provider.url,
+        "audience": AUDIENCE,
+        "allow_private_hosts": True,
+        "roles": {f"the {role}s": role for role in Role},
+        "refresh_secs": 1,
+        "retry_secs": 1,
+        "hold_secs": 604_800,
+    }
 
 
 def test_every_operation_of_the_document_is_declared(guarded: Guarded) -> None:

@@ -1,28 +1,36 @@
 """A trace from a request through a topic to a prediction, as a collector gets it over OTLP."""
 
+import queue
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import grpc
+import numpy as np
 import pytest
+import tritonclient.grpc as triton
 from gateway_stage import GatewayStage
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
 from scorer_stream import Stream
+from tritonclient.utils import InferenceServerException
 
+from millrace.codec.reading import read_prediction
 from millrace.core.errors import RequestError
 from millrace.process.settings import Settings, TraceSettings
 from millrace.telemetry.traces import TraceContext
 from millrace.testing.broker import Broker
 from millrace.testing.running import serving
+from millrace_gateway.adapters.grpc.generated import predictions_pb2
 
 MINE = TraceContext(0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331)
+NOT_RECORDED = MINE.header().decode()[:-1] + "0"
 ROW = {"inputs": [{"name": "features", "shape": [1, 3], "datatype": "FP32", "data": [0.5, -1.25, 3]}]}
 
 
@@ -102,6 +110,80 @@ def test_a_trace_leads_from_a_request_through_a_topic_to_its_prediction(
     assert [(link.trace_id, link.span_id) for link in batch.links] == [(door.trace_id, door.span_id)]
     named = [dict(each or ()).get("traceparent") for each in stream.records(f"{stream.name}.predictions").headers]
     assert context(batch).header() in named
+
+
+def test_calls_over_grpc_are_spans_and_their_answers_carry_them(
+    broker: Broker, tmp_path: Path, collector: Collector
+) -> None:
+    settings = Settings(home=tmp_path / "home", traces=TraceSettings(endpoint=collector.url))
+    stream = Stream(broker, settings, f"t-{uuid.uuid4().hex[:10]}")
+    stream.push(tmp_path / "bundle")
+    stage, said = GatewayStage(broker, settings), {"traceparent": MINE.header().decode()}
+    answers: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+    with stage.running(stream.deployment()) as http, triton.InferenceServerClient(stage.target) as client:
+        client.infer(stream.name, tensors(), request_id="recorded", headers=said)
+        client.infer(stream.name, tensors(), request_id="silent")
+        client.infer(stream.name, tensors(), request_id="not recorded", headers={"traceparent": NOT_RECORDED})
+        client.start_stream(lambda result, error: answers.put((result, error)), headers=said)
+        client.async_stream_infer(stream.name, tensors(), request_id="streamed")
+        assert answers.get(timeout=60)[1] is None
+        client.stop_stream()
+        with pytest.raises(InferenceServerException, match="NOT_FOUND"):
+            client.get_model_metadata("nothing", headers=said)
+        assert subscribed(stage.target, f"{stream.name}.none", said) is grpc.StatusCode.NOT_FOUND
+        assert http.post(f"/v2/models/{stream.name}/infer", json={**ROW, "id": "over http"}, headers=said).is_success
+        stream.wait_for(5)
+    spans = collector.spans()
+    service = "inference.GRPCInferenceService"
+    infer, converse, failed, feed = (
+        spans[f"{service}/ModelInfer"],
+        spans[f"{service}/ModelStreamInfer"],
+        spans[f"{service}/ModelMetadata"],
+        spans["millrace.v1.Predictions/Subscribe"],
+    )
+    assert len(spans) == 5, "a call that began no recorded trace has none"
+    for span in (infer, converse, failed, feed):
+        assert span.trace_id == MINE.trace_id.to_bytes(16, "big")
+        assert span.parent_span_id == MINE.span_id.to_bytes(8, "big")
+    attributes = {each.key: each.value for each in infer.attributes}
+    assert attributes["rpc.system"].string_value == "grpc"
+    assert (attributes["rpc.service"].string_value, attributes["rpc.method"].string_value) == (service, "ModelInfer")
+    codes = [
+        {each.key: each.value.int_value for each in span.attributes}["rpc.grpc.status_code"]
+        for span in (infer, converse, failed, feed)
+    ]
+    assert codes == [0, 0, 5, 5]
+    expected = {
+        "recorded": context(infer).header(),
+        "silent": None,
+        "not recorded": None,
+        "streamed": context(converse).header(),
+        "over http": context(spans["POST infer"]).header(),
+    }
+    answered = stream.records(f"{stream.name}.predictions")
+    told = zip(answered.values, answered.headers, strict=True)
+    assert {read_prediction(value)["event_id"]: dict(each or ()).get("traceparent") for value, each in told} == expected
+    asked = [dict(each or ()) for each in stream.records(f"{stream.name}.requests").headers]
+    assert {(each["id"] or b"").decode(): each.get("traceparent") for each in asked} == expected
+
+
+def tensors() -> list[triton.InferInput]:
+    tensor = triton.InferInput("features", [1, 3], "FP32")
+    tensor.set_data_from_numpy(np.array([[0.5, -1.25, 3]], np.float32))
+    return [tensor]
+
+
+def subscribed(target: str, deployment: str, metadata: Mapping[str, str]) -> grpc.StatusCode:
+    """How a subscription ends."""
+    with grpc.insecure_channel(target) as channel:
+        subscribe: grpc.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(
+            "/millrace.v1.Predictions/Subscribe"
+        )
+        asked = predictions_pb2.SubscribeRequest(deployment=deployment).SerializeToString()
+        call = subscribe(asked, timeout=60, metadata=tuple(metadata.items()))
+        with suppress(grpc.RpcError):
+            list(call)
+        return call.code()
 
 
 def context(span: Any) -> TraceContext:  # noqa: ANN401 -- of protobuf

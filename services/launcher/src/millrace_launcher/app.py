@@ -22,6 +22,7 @@ from millrace.process.admission import Doorkeeper
 from millrace.process.clock import SystemClock
 from millrace.process.health import Health
 from millrace.process.lifecycle import ExitCode, Phase, Shutdown
+from millrace.process.oidc.opening import open_tokens
 from millrace.process.settings import KafkaSettings, Settings
 from millrace.service import Surroundings, Watched, run_service, watched
 from millrace.telemetry import launcher as metrics
@@ -147,7 +148,8 @@ class Daemon:
                     take_stock=take_stock,
                 )
             )
-            doorkeeper = Doorkeeper(known, clock=self.clock, owner=token)
+            tokens = stack.enter_context(open_tokens(self.own.oidc, self.clock))
+            doorkeeper = Doorkeeper(known, clock=self.clock, owner=token, tokens=tokens)
             guard = Guard(doorkeeper, desk, self.clock, count=partial(_count_refusal, told.instruments))
             expositions = stack.enter_context(Expositions(trust))
             sampler = Sampler(runner, expositions, self.clock)
@@ -219,7 +221,7 @@ class Daemon:
         """
         now_ms = self.clock.wall_ms()
         has_key = any(key.state(now_ms) is KeyState.VALID for key in known.all())
-        if has_key or self.own.token or is_loopback(self.own.host):
+        if has_key or self.own.token or self.own.oidc or is_loopback(self.own.host):
             return
         raise RequestError(
             f"the REST API would be open to others on {self.own.host}, and there is no key for it",

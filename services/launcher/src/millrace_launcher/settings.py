@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from millrace.core.control.restarts import RestartPolicy
 from millrace.core.errors import RequestError
 from millrace.process.fleet import own_node_name
+from millrace.process.oidc.settings import OidcSettings
 from millrace.process.refusal import refusal
 from millrace.process.settings import variable_name
 from millrace.process.tls import ServerTls
@@ -37,8 +38,8 @@ class LauncherSettings(BaseSettings):
     )
     """Name of this node; the machine's where absent. A node that comes back comes back with the same name."""
     host: str = "127.0.0.1"
-    """Address of the REST API. Loopback by default; another one needs a key (`millrace keys create`). Without TLS keys
-    travel in clear."""
+    """Address of the REST API. Loopback by default; another one needs a key (`millrace keys create`), or `oidc`.
+    Without TLS keys travel in clear."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 9008
     """Port of the REST API; 0 takes a free one."""
     url: str = ""
@@ -46,6 +47,8 @@ class LauncherSettings(BaseSettings):
     tls: ServerTls | None = None
     """The certificate that the REST API and the web UI show; without one they speak in clear. Nodes that ask each other
     trust by `MILLRACE_TLS__*`."""
+    oidc: OidcSettings | None = None
+    """An identity provider whose tokens the REST API and the web UI take beside keys."""
     token: SecretStr | None = None
     """The owner's secret, which opens the whole REST API, the same on all nodes. Where absent, it is made up at the
     first start and kept in `<home>/launcher.token`, which its owner alone can read. Never shown."""

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from fastapi import FastAPI
 
+from millrace.core.clock import Clock
 from millrace.core.control.keys import Caller, Role
 from millrace.telemetry.launcher import Refusal
 from millrace.testing.clock import ManualClock
@@ -56,10 +57,12 @@ class Operation:
     form: str
 
 
-def guarded_api(desk: object, keys: object, admission: Admission, refusals: Refusals | None = None) -> FastAPI:
+def guarded_api(
+    desk: object, keys: object, admission: Admission, refusals: Refusals | None = None, clock: Clock | None = None
+) -> FastAPI:
     """The API before these desks and this admission."""
     noted = refusals or Refusals()
-    guard = Guard(admission, noted, ManualClock(), count=noted.count)
+    guard = Guard(admission, noted, clock or ManualClock(), count=noted.count)
     return make_api(
         cast("Desk", desk),
         keys=cast("KeyDesk", keys),

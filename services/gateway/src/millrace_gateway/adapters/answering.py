@@ -11,6 +11,7 @@ from millrace.core.clock import Clock
 from millrace.core.errors import MillraceError
 from millrace.kafka.connection import Link
 from millrace.process.deployment import LogMode
+from millrace.telemetry.traces import CURRENT
 from millrace_gateway.adapters.batching import Answered, Outcome, PendingRequest, ScoredRequests, answer
 from millrace_gateway.adapters.journal import Journal
 from millrace_gateway.adapters.models import Repository
@@ -107,7 +108,8 @@ class Answering:
             served.check_size(len(columns))
             if served.deployment.online.log is LogMode.REQUIRED:
                 self._check_log(len(columns))
-            request = PendingRequest(columns, ask.id or next(self.event_ids), ask.key, self.clock.wall_ms(), outcome)
+            event_id, now_ms = ask.id or next(self.event_ids), self.clock.wall_ms()
+            request = PendingRequest(columns, event_id, ask.key, now_ms, outcome, CURRENT.get())
             served.batcher.add(request, deadline=started + timeout, priority=ask.priority)
         except MillraceError:
             self._count(served.statistics.failed, started)

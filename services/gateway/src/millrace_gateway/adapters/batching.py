@@ -61,6 +61,7 @@ class PendingRequest:
         key: Key of its records; None for the event ids.
         asked_at_ms: When it arrived, milliseconds since 1970.
         outcome: Gets the answer to all of its rows.
+        traceparent: Of its span, for its records; None where it has none.
     """
 
     columns: FeatureColumns
@@ -68,6 +69,7 @@ class PendingRequest:
     key: str | None
     asked_at_ms: int
     outcome: Outcome
+    traceparent: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,12 @@ key, partition and timestamp, in the form in which a scorer writes it: what was 
 
 import queue
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from itertools import chain
+from itertools import chain, repeat
+from operator import add
 from typing import Final, Protocol, TypeAlias
 
 import numpy as np
@@ -22,7 +23,8 @@ from millrace.kafka.connection import Link
 from millrace.kafka.placing import Placed, PlacingWriter
 from millrace.kafka.writing import by_key
 from millrace.process.settings import KafkaSettings
-from millrace_gateway.adapters.batching import ScoredRequests
+from millrace.telemetry.traces import TRACEPARENT
+from millrace_gateway.adapters.batching import PendingRequest, ScoredRequests
 from millrace_gateway.adapters.pages import Pages
 from millrace_gateway.logic.asking import event_ids
 
@@ -30,6 +32,7 @@ _SHORTEST_TURN: Final = timedelta(milliseconds=1)
 _IDLE: Final = timedelta(milliseconds=100)
 _PROBE_EVERY: Final = timedelta(seconds=5)
 
+_Context: TypeAlias = tuple[tuple[str, bytes | None], ...]
 OnWritten: TypeAlias = Callable[[MillraceError | None], None]
 """Called once an entry, from the journal's thread: with nothing when all records of every row are acknowledged."""
 
@@ -44,6 +47,8 @@ class _Entry:
     event_ids: list[str]
     keys: list[bytes]
     asked_at_ms: NDArray[np.int64]
+    contexts: Sequence[_Context] | None
+    """What says to which trace a row belongs; None where none does."""
 
     @classmethod
     def of(cls, pages: Pages, scored: ScoredRequests, on_written: OnWritten) -> "_Entry":
@@ -57,7 +62,15 @@ class _Entry:
             if each.key is not None:
                 keys[start : start + count] = [each.key.encode()] * count
             start += count
-        return cls(pages, scored, on_written, ids, keys, asked_at_ms)
+        return cls(pages, scored, on_written, ids, keys, asked_at_ms, _contexts(asked, rows))
+
+
+def _contexts(asked: Sequence[PendingRequest], rows: Sequence[int]) -> Sequence[_Context] | None:
+    """A header for each row of a request with a span, and none for the others."""
+    if not any(each.traceparent for each in asked):
+        return None
+    own: list[_Context] = [((TRACEPARENT, each.traceparent),) if each.traceparent else () for each in asked]
+    return list(chain.from_iterable(map(repeat, own, rows)))
 
 
 class _Together:
@@ -183,6 +196,8 @@ class Journal:
 
     def _ask(self, entry: _Entry) -> None:
         headers = [(*entry.pages.headers, ("id", name.encode())) for name in entry.event_ids]
+        if entry.contexts is not None:
+            headers = list(map(add, headers, entry.contexts))
         batch = OutputBatch(
             entry.pages.requests_topic,
             by_key(len(entry.keys)),
@@ -204,7 +219,7 @@ class Journal:
         batches = entry.pages.answers(requests, scored.part, entry.event_ids, scored_at_ms=scored.scored_at_ms)
         written = _Together(len(batches), partial(self._settle, entry))
         for batch in batches:
-            self._writer.write(batch, written)
+            self._writer.write(replace(batch, headers=entry.contexts), written)
 
     def _settle(self, entry: _Entry, error: MillraceError | None) -> None:
         rows = len(entry.keys)

@@ -1,4 +1,7 @@
-"""The pages over HTTP: who looks is known by a cookie that holds his key, and nothing is kept here."""
+"""The pages over HTTP: who looks is known by a cookie that holds his key, or by what a proxy shows for him.
+
+Nothing of it is kept here.
+"""
 
 import asyncio
 import json
@@ -14,6 +17,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from millrace.core.clock import Clock
+from millrace.core.control.keys import shown_key
 from millrace.core.errors import MillraceError, RequestError
 from millrace_launcher.ui.acting import act
 from millrace_launcher.ui.asking import Asker, Asking
@@ -28,7 +32,8 @@ _WORKERS: Final = 4
 """Threads that write pages. Their own, because the REST API that they ask has the server's."""
 _LONGEST: Final = 1_100_000
 """Bytes of a form: a deployment document is no longer."""
-_LONGEST_KEY: Final = 500
+_LONGEST_KEY: Final = 3_800
+"""Characters of a key or a token: with its name, a cookie has 4,096 bytes."""
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _GUARDS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
@@ -94,7 +99,7 @@ class Site:
 
     def _page(self, template: str, content: Content) -> Callable[[Request], Awaitable[Response]]:
         def write(request: Request) -> Response:
-            key = request.cookies.get(self._cookie, "")
+            key = self._shown(request)
             if not key:
                 return RedirectResponse("/sign-in", 303)
             api = self._asking.of(key)
@@ -117,6 +122,10 @@ class Site:
 
         return serve
 
+    def _shown(self, request: Request) -> str:
+        """The token that a proxy before the pages has signed in with, or else the key of who signed in here."""
+        return shown_key(request.headers.get("authorization", "")) or request.cookies.get(self._cookie, "")
+
     async def _work(self, work: Callable[..., Response], *arguments: object) -> Response:
         return await asyncio.get_running_loop().run_in_executor(self._workers, work, *arguments)
 
@@ -124,10 +133,12 @@ class Site:
         return self._html("sign-in", {"error": None, "caller": None})
 
     async def _sign_in(self, request: Request) -> Response:
-        key = str((await _form(request)).get("key", "")).strip()[:_LONGEST_KEY]
+        key = str((await _form(request)).get("key", "")).strip()
 
         def check() -> Response:
             try:
+                if len(key) > _LONGEST_KEY:
+                    raise RequestError("no browser keeps a text of this length", remedy="let a proxy show the token")
                 self._asking.forget(key)
                 caller = self._asking.of(key).caller()
             except MillraceError as error:
@@ -151,7 +162,7 @@ class Site:
 
         def work() -> Response:
             try:
-                api = self._asking.of(request.cookies.get(self._cookie, ""))
+                api = self._asking.of(self._shown(request))
                 done = act(api.acting, request.path_params["what"], given)
                 api.changed()
             except MillraceError as error:

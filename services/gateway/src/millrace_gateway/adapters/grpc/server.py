@@ -28,6 +28,7 @@ class GrpcServer:
         limits: Bounds of a request.
         patience: Ends the wait for calls that are being answered.
         tls: The certificate to show; None speaks in clear.
+        interceptors: What stands before every call.
 
     Raises:
         RequestError: The address is in use by something else, or not this machine's; or the certificate is none. Raised
@@ -42,12 +43,14 @@ class GrpcServer:
         *,
         patience: Patience,
         tls: ServerTls | None = None,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     ) -> None:
         self._address = address
         self._tls = tls
         self._patience = patience
         self._handlers = handlers
         self._limits = limits
+        self._interceptors = interceptors
         self._port = 0
 
     @property
@@ -73,7 +76,9 @@ class GrpcServer:
             ("grpc.max_send_message_length", -1),
             ("grpc.absolute_max_metadata_size", self._limits.head_bytes),
         )
-        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=self._limits.connections)
+        self._server = grpc.aio.server(
+            options=options, maximum_concurrent_rpcs=self._limits.connections, interceptors=self._interceptors
+        )
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._server.add_generic_rpc_handlers(tuple(self._handlers))

@@ -13,6 +13,7 @@ from millrace.core.clock import Clock
 from millrace.core.control.allowance import Allowance
 from millrace.core.control.keys import (
     KEY_CALLER,
+    TOKEN_CALLER,
     Caller,
     ForbiddenError,
     Role,
@@ -102,7 +103,7 @@ class Guard:
         shown = shown_key(request.headers.get("authorization", ""), request.headers.get("x-api-key", ""))
         address = request.client.host if request.client else ""
         said = request.headers.get("millrace-user", "")[:_LONGEST_USER] or _OWNER
-        user = _OWNER if said.startswith(KEY_CALLER) else said  # Nobody passes for a key.
+        user = _OWNER if said.startswith((KEY_CALLER, TOKEN_CALLER)) else said  # Nobody passes for another.
         try:
             # Whoever is known is remembered first, so that the history can say who was refused.
             request.state.caller = self._admission.admit(shown, address=address, needs=Role.VIEWER, user=user)

@@ -11,8 +11,13 @@ from urllib.parse import urlsplit
 from millrace.core.errors import RequestError
 
 
-def pin(address: str, *, allow_private: bool) -> tuple[str, dict[str, str], str]:
+def pin(address: str, *, allow_private: bool, permission: str) -> tuple[str, dict[str, str], str]:
     """The address with its host's number, the Host header, and the host's name for TLS.
+
+    Args:
+        address: What somebody named.
+        allow_private: Whether it may lie in a private network.
+        permission: What allows that, as people write it.
 
     Raises:
         RequestError: It is no address of the web, its host is unknown, or it lies in a private network.
@@ -27,7 +32,7 @@ def pin(address: str, *, allow_private: bool) -> tuple[str, dict[str, str], str]
     numbers = [ipaddress.ip_address(str(each[4][0])) for each in found]
     if not allow_private and not all(number.is_global for number in numbers):
         raise RequestError(
-            f"{parts.hostname} lies in a private network", remedy="if that is meant, allow it: --allow-private-hosts"
+            f"{parts.hostname} lies in a private network", remedy=f"if that is meant, allow it: {permission}"
         )
     host = f"[{numbers[0]}]" if numbers[0].version == 6 else str(numbers[0])
     netloc = host if parts.port is None else f"{host}:{parts.port}"
