@@ -24,6 +24,14 @@ def test_its_document_is_a_page_that_needs_nothing_from_elsewhere(stage: Gateway
     assert {each for each in ("<script", "src=", "@import", 'href="http') if each in page.text} == set()
 
 
+def test_its_document_promises_the_errors_that_it_answers_with(stage: GatewayStage) -> None:
+    with stage.running() as client:
+        document = client.get("/openapi.json").json()
+    answers = [operation["responses"] for item in document["paths"].values() for operation in item.values()]
+    assert not [promised for promised in answers if "422" in promised]
+    assert all(any(status.startswith("4") for status in promised) for promised in answers)
+
+
 def test_every_error_has_one_shape(stage: GatewayStage) -> None:
     with stage.running() as client:
         unknown, method = client.get("/nothing"), client.post("/v2")

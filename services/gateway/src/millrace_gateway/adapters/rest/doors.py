@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from millrace import __version__
 from millrace.core.errors import MillraceError
+from millrace_gateway.adapters.rest.inference_schema import REFUSED
 from millrace_gateway.adapters.rest.reference import HEADERS, reference_page
 from millrace_gateway.adapters.rest.refusals import refuse, refuse_status
 
@@ -43,6 +44,7 @@ def application(doors: Sequence[RestDoor]) -> ASGIApp:
         version=__version__,
         description="Ask a model now, send events, subscribe to predictions.",
         exception_handlers=_HANDLERS,
+        responses={"4XX": REFUSED, "5XX": REFUSED},
         docs_url=None,  # Its pages load scripts from elsewhere.
         redoc_url=None,
     )

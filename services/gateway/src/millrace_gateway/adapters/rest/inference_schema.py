@@ -95,6 +95,10 @@ def _reference(name: str) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
 
 
+REFUSED: Final[dict[str, Any]] = {"description": "The request is refused.", "content": _reference("Refusal")}
+"""How any refusal looks."""
+
+
 def refusals() -> dict[str, Any]:
     """How every refusal looks, by status."""
     return {status: {"description": meaning, "content": _reference("Refusal")} for status, meaning in _REFUSALS.items()}

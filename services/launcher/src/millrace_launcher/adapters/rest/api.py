@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from fastapi import Body, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import StrictBool
+from pydantic import BaseModel, StrictBool
 
 from millrace import __version__
 from millrace.core.control.fleet import Slot
@@ -42,6 +42,14 @@ _STATUS: Final[tuple[tuple[type[MillraceError], int], ...]] = (
 
 Wanted = Annotated[dict[str, Any], Body(description="A deployment document.")]
 
+
+class Refused(BaseModel):
+    """Why not, and what helps."""
+
+    error: str
+    remedy: str
+
+
 LOOKING: Final = takes(Role.VIEWER)
 CHANGING: Final = takes(Role.OPERATOR)
 
@@ -73,6 +81,7 @@ def make_api(
         description="Show a key: `Authorization: Bearer KEY`. With the owner's token, `Millrace-User` is who you are.",
         docs_url=None,  # Its page loads scripts from elsewhere.
         redoc_url=None,
+        responses={"4XX": {"model": Refused}, "5XX": {"model": Refused}},
     )
     api.router.route_class = guard.routes()
     _add_reading(api, desk)
