@@ -5,4 +5,4 @@ cd "$(dirname "$0")"
 
 if cargo fmt --version >/dev/null 2>&1; then cargo fmt --all --check; fi
 if cargo clippy --version >/dev/null 2>&1; then cargo clippy -q --workspace --lib --release --locked -- -D warnings; fi
-cargo test -q -p millrace-avro -p millrace-json --release --locked
+cargo test -q -p millrace-arrow -p millrace-avro -p millrace-json --release --locked

@@ -13,7 +13,7 @@ from pyarrow import ipc
 from millrace.codec.arrow_columns import check_columns, is_id, read_ids, read_tensors, whole_column
 from millrace.codec.arrow_messages import FILE_MAGIC, read_claim
 from millrace.codec.limits import Limits
-from millrace.codec.rows import Rows, assemble
+from millrace.codec.rows import Rows, assemble, row_numbers
 from millrace.codec.screening import screen
 from millrace.core.columns import Decoded, Rejection
 from millrace.core.errors import InvalidRecordError, Reason
@@ -55,9 +55,7 @@ class ArrowDecoder:
             except InvalidRecordError as error:
                 rejections.append(Rejection(place, error))
         lengths = np.fromiter(map(len, pieces), np.intp, len(pieces))
-        source = np.repeat(np.array(places, np.intp), lengths)
-        firsts = np.repeat(np.cumsum(lengths) - lengths, lengths)
-        numbers = (np.arange(len(source)) - firsts).astype(np.int32)
+        source, numbers = row_numbers(np.array(places, np.intp), lengths)
         return assemble(self._signature, pieces, source, rejections, rows=numbers)
 
     def _read(self, value: bytes) -> Rows:

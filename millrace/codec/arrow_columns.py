@@ -21,7 +21,7 @@ def is_readable(kind: pa.DataType, feature: Feature) -> bool:
     values may share memory (views, runs) are not read: a small buffer could stand for any amount of text.
     """
     depth = 0
-    while _is_list(kind) and depth < len(feature.shape):
+    while is_list(kind) and depth < len(feature.shape):
         kind, depth = kind.value_type, depth + 1
     if depth not in {len(feature.shape), min(1, len(feature.shape))}:
         return False
@@ -36,6 +36,11 @@ def is_readable(kind: pa.DataType, feature: Feature) -> bool:
             return bool(pt.is_integer(kind))
         case _:
             return bool(pt.is_integer(kind) or pt.is_floating(kind))
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a column of this type is read as lists."""
+    return bool(pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind))
 
 
 def is_id(kind: pa.DataType) -> bool:
@@ -185,9 +190,5 @@ def _narrow(found: NDArray[Any], feature: Feature, not_finite: NotFinite) -> NDA
     return made
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind))
-
-
 def _depth(kind: pa.DataType) -> int:
-    return 1 + _depth(kind.value_type) if _is_list(kind) else 0
+    return 1 + _depth(kind.value_type) if is_list(kind) else 0

@@ -17,7 +17,8 @@ FILE_MAGIC: Final = b"ARROW1\x00\x00"
 
 _CONTINUATION: Final = 0xFFFFFFFF
 _PREFIX: Final = struct.Struct("<II")
-_SCHEMA, _DICTIONARY, _RECORDS = 1, 2, 3  # types of a message's header
+SCHEMA, DICTIONARY, RECORDS = 1, 2, 3
+"""Types of a message's header."""
 _BUFFER: Final = struct.Struct("<qq")
 _STORED: Final = -1  # in place of the unpacked size: this buffer is not compressed
 
@@ -46,9 +47,9 @@ def read_claim(value: bytes, start: int) -> Claim:
     rows = expanded = 0
     end = start
     try:
-        for metadata, body in _messages(value, start):
+        for metadata, body in messages(value, start):
             kind, message_rows, message_bytes = _describe(metadata, value, body)
-            rows += message_rows if kind == _RECORDS else 0
+            rows += message_rows if kind == RECORDS else 0
             expanded += message_bytes
             end = body.stop
     except (struct.error, OverflowError) as error:
@@ -56,8 +57,13 @@ def read_claim(value: bytes, start: int) -> Claim:
     return Claim(rows, expanded, end + _PREFIX.size)
 
 
-def _messages(value: bytes, start: int) -> Iterator[tuple[bytes, range]]:
-    """Metadata of each message, and where its body lies in the value, up to the mark of the stream's end."""
+def messages(value: bytes, start: int) -> Iterator[tuple[bytes, range]]:
+    """Metadata of each message, and where its body lies in the value, up to the mark of the stream's end.
+
+    Raises:
+        InvalidRecordError: As for `read_claim`.
+        struct.error: A message's metadata is broken.
+    """
     at = start
     while True:
         if at + _PREFIX.size > len(value):
@@ -71,7 +77,7 @@ def _messages(value: bytes, start: int) -> Iterator[tuple[bytes, range]]:
         if body_at > len(value):
             raise _truncated()
         metadata = value[at + _PREFIX.size : body_at]
-        body_size = _Table.root(metadata).number(3, "<q")
+        body_size = Table.root(metadata).number(3, "<q")
         if body_size < 0:
             raise InvalidRecordError(Reason.MALFORMED, f"the message at byte {at} has a body of {body_size} bytes")
         at = body_at + body_size
@@ -82,12 +88,12 @@ def _messages(value: bytes, start: int) -> Iterator[tuple[bytes, range]]:
 
 def _describe(metadata: bytes, value: bytes, body: range) -> tuple[int, int, int]:
     """Type, rows and unpacked bytes of a message."""
-    message = _Table.root(metadata)
+    message = Table.root(metadata)
     kind = message.number(1, "<B")
     header = message.table(2)
-    if kind == _DICTIONARY and header is not None:
+    if kind == DICTIONARY and header is not None:
         header = header.table(1)
-    if kind not in {_DICTIONARY, _RECORDS} or header is None:
+    if kind not in {DICTIONARY, RECORDS} or header is None:
         return kind, 0, 0
     rows = header.number(0, "<q")
     if rows < 0:
@@ -109,7 +115,7 @@ def _unpacked(value: bytes, body: range, offset: int, length: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Table:
+class Table:
     """A FlatBuffers table: fields by number, each absent or at an offset that the table's vtable gives.
 
     Every read is checked against the end of the data: struct.error for whatever lies outside.
@@ -119,33 +125,45 @@ class _Table:
     at: int
 
     @classmethod
-    def root(cls, data: bytes) -> "_Table":
+    def root(cls, data: bytes) -> "Table":
+        """The outermost table of a message's metadata."""
         return cls(data, _unpack(data, "<I", 0))
 
     def number(self, field: int, form: str) -> int:
         """A number; 0, its default, when it is absent."""
-        place = self._place(field)
+        place = self.place(field)
         return 0 if place is None else _unpack(self.data, form, place)
 
-    def table(self, field: int) -> "_Table | None":
-        place = self._place(field)
-        return None if place is None else _Table(self.data, place + _unpack(self.data, "<I", place))
+    def table(self, field: int) -> "Table | None":
+        """A table within; None when it is absent."""
+        place = self.place(field)
+        return None if place is None else Table(self.data, place + _unpack(self.data, "<I", place))
 
     def structs(self, field: int, layout: struct.Struct) -> Iterator[tuple[int, ...]]:
-        place = self._place(field)
-        if place is None:
-            return iter(())
-        vector = place + _unpack(self.data, "<I", place)
-        count = _unpack(self.data, "<I", vector)
-        content = self.data[vector + 4 : vector + 4 + count * layout.size]
-        return layout.iter_unpack(content)
+        """The structs of a vector, none when it is absent."""
+        start, count = self.vector(field)
+        return layout.iter_unpack(self.data[start : start + count * layout.size])
 
-    def _place(self, field: int) -> int | None:
-        vtable = self.at - _unpack(self.data, "<i", self.at)
-        if 4 + 2 * field + 2 > _unpack(self.data, "<H", vtable):
+    def vector(self, field: int) -> tuple[int, int]:
+        """Where the first element of a vector stands, and how many there are."""
+        place = self.place(field)
+        if place is None:
+            return 0, 0
+        vector = place + _unpack(self.data, "<I", place)
+        return vector + 4, _unpack(self.data, "<I", vector)
+
+    def place(self, field: int) -> int | None:
+        """Where a field stands; None when it is absent."""
+        start, size = self.vtable()
+        if 4 + 2 * field + 2 > size:
             return None
-        offset = _unpack(self.data, "<H", vtable + 4 + 2 * field)
+        offset = _unpack(self.data, "<H", start + 4 + 2 * field)
         return self.at + offset if offset else None
+
+    def vtable(self) -> tuple[int, int]:
+        """Where the table of its fields' places stands, and how many bytes it has."""
+        start = self.at - _unpack(self.data, "<i", self.at)
+        return start, _unpack(self.data, "<H", start)
 
 
 def _unpack(data: bytes, form: str, at: int) -> int:

@@ -14,9 +14,9 @@ from millrace.codec.avro import AvroDecoder
 from millrace.codec.headers import HeaderColumn, header_columns
 from millrace.codec.json import JsonDecoder
 from millrace.codec.limits import Limits
-from millrace.codec.rows import assemble, no_rows
+from millrace.codec.rows import assemble, id_column, merged, no_rows, renumbered
 from millrace.codec.schema_source import SchemaSource
-from millrace.core.columns import Decoded, Decoder, FeatureColumns, Rejection
+from millrace.core.columns import Decoded, Decoder, Rejection
 from millrace.core.errors import InvalidRecordError, Reason, RequestError
 from millrace.core.records import RecordBatch
 from millrace.core.signature import Signature
@@ -82,8 +82,8 @@ class StreamDecoder:
         parts = [_rejected(self._signature, {row: _unknown(content_types[row]) for row in unknown})]
         for kind in filter(None, kinds):
             rows = np.flatnonzero(of_record == kind)
-            parts.append(_moved(self._decode_as(kind, records.take(rows)), rows))
-        return _merged(self._signature, parts)
+            parts.append(renumbered(self._decode_as(kind, records.take(rows)), rows))
+        return merged(self._signature, parts)
 
     def _format(self, content_type: bytes | None) -> RecordFormat | None:
         if not content_type:
@@ -111,28 +111,6 @@ def _rejected(signature: Signature, errors: Mapping[int, InvalidRecordError]) ->
     return assemble(signature, [no_rows(signature)], np.empty(0, np.intp), rejections)
 
 
-def _moved(decoded: Decoded, rows: NDArray[np.intp]) -> Decoded:
-    """The same, with the records numbered as in the batch that `rows` were taken from."""
-    rejections = tuple(Rejection(int(rows[rejection.row]), rejection.error) for rejection in decoded.rejections)
-    return replace(decoded, source=rows[decoded.source], rejections=rejections)
-
-
-def _merged(signature: Signature, parts: list[Decoded]) -> Decoded:
-    source = np.concatenate([part.source for part in parts])
-    order = np.argsort(source, kind="stable")
-    tensors = zip(*(part.columns.tensors for part in parts), strict=True)
-    ids = None
-    if any(part.event_ids is not None for part in parts):
-        ids = np.concatenate([_id_column(part) for part in parts])[order].tolist()
-    return Decoded(
-        FeatureColumns(signature, tuple(np.concatenate(tensor)[order] for tensor in tensors)),
-        source[order],
-        np.concatenate([part.rows for part in parts])[order],
-        ids,
-        tuple(sorted((r for part in parts for r in part.rejections), key=lambda rejection: rejection.row)),
-    )
-
-
 def _named(decoded: Decoded, headers: HeaderColumn) -> Decoded:
     """The rows with the ids of the header; a record whose id is no text is rejected."""
     texts, errors = _texts(headers)
@@ -145,7 +123,7 @@ def _named(decoded: Decoded, headers: HeaderColumn) -> Decoded:
             decoded.columns.take(kept),
             decoded.source[kept],
             decoded.rows[kept],
-            None if decoded.event_ids is None else _id_column(decoded)[kept].tolist(),
+            None if decoded.event_ids is None else id_column(decoded)[kept].tolist(),
             tuple(sorted(rejections, key=lambda rejection: rejection.row)),
         )
     named = texts[decoded.source]
@@ -153,7 +131,7 @@ def _named(decoded: Decoded, headers: HeaderColumn) -> Decoded:
         later = np.flatnonzero((decoded.rows > 0) & ~_is_none(named))
         named[later] = list(map("{}.{}".format, named[later], decoded.rows[later].tolist()))
     if decoded.event_ids is not None:
-        named = np.where(_is_none(named), _id_column(decoded), named)
+        named = np.where(_is_none(named), id_column(decoded), named)
     return replace(decoded, event_ids=named.tolist())
 
 
@@ -180,11 +158,6 @@ def _texts_one_by_one(headers: HeaderColumn) -> tuple[HeaderColumn, dict[int, In
     return texts, errors
 
 
-def _id_column(decoded: Decoded) -> HeaderColumn:
-    ids = repeat(None) if decoded.event_ids is None else iter(decoded.event_ids)
-    return np.fromiter(ids, np.object_, len(decoded.source))
-
-
 def _is_none(column: NDArray[np.object_]) -> NDArray[np.bool_]:
     return np.fromiter(map(is_, column, repeat(None)), np.bool_, len(column))
 
@@ -202,6 +175,7 @@ def stream_decoder(
     schemas: SchemaSource | None = None,
     json: Callable[..., Decoder] = JsonDecoder,
     avro: Callable[..., Decoder] = AvroDecoder,
+    arrow: Callable[..., Decoder] = ArrowDecoder,
 ) -> StreamDecoder:
     """The decoder of a stream.
 
@@ -213,6 +187,7 @@ def stream_decoder(
         schemas: Knows the writers' schemas of Avro records; None for a stream that accepts none.
         json: Makes the decoder of JSON, with the arguments of `JsonDecoder`.
         avro: Makes the decoder of Avro, with the arguments of `AvroDecoder`.
+        arrow: Makes the decoder of Arrow IPC, with the arguments of `ArrowDecoder`.
 
     Raises:
         RequestError: The signature cannot be read from the stream's default format.
@@ -227,7 +202,7 @@ def stream_decoder(
                     raise RequestError("no Avro schemas are known", remedy="name source.registry or source.schemas")
                 return avro(signature, limits=limits, schemas=schemas, id_field=id_field)
             case RecordFormat.ARROW:
-                return ArrowDecoder(signature, limits=limits, id_field=id_field)
+                return arrow(signature, limits=limits, id_field=id_field)
         assert_never(kind)
 
     return StreamDecoder(signature, default, compiled)

@@ -1,15 +1,11 @@
-"""JSON by the native module: it reads records that are plainly good, and writes predictions."""
+"""JSON records, decoded by the native module where they are plainly good, and in Python where they are not."""
 
-from collections.abc import Sequence
 from importlib import import_module
 from typing import Final
-
-import numpy as np
 
 from millrace.codec.json import JsonDecoder
 from millrace.codec.limits import Limits
 from millrace.codec.native import MODULE, NativeReader, decode, input_sizes, is_read_natively, places
-from millrace.codec.templates import Choices, Column, JsonTexts, Template, rows_of
 from millrace.core.columns import Decoded, Decoder
 from millrace.core.records import RecordBatch
 from millrace.core.signature import ExtraFields, Signature
@@ -57,21 +53,3 @@ class NativeJsonDecoder:
     def decode(self, records: RecordBatch) -> Decoded:
         """Decode every record to one row, or reject it with its own reason."""
         return decode(self._signature, self._reader, self._careful, records)
-
-
-def native_fill(template: Template, columns: Sequence[Column]) -> Sequence[bytes]:
-    """Writes the text of each row as `templates.fill` does, without Python per row and into one buffer."""
-    texts: Sequence[bytes] = import_module(MODULE).fill(
-        list(template.pieces), list(map(_plain, columns)), rows_of(columns[0])
-    )
-    return texts
-
-
-def _plain(column: Column) -> object:
-    """A column as the native module takes it."""
-    match column:
-        case Choices(texts, of_row):
-            return list(texts), of_row.astype(np.int64, copy=False)
-        case JsonTexts(texts):
-            return list(texts)
-    return column

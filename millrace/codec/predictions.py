@@ -4,7 +4,7 @@ An encoder makes one template of everything that the rows share, and fills it in
 they do not.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from operator import is_
@@ -14,12 +14,25 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from millrace.codec.avro_binary import encode_doubles, encode_longs, encode_text
-from millrace.codec.templates import Choices, Column, Fill, JsonTexts, Template, fill, json_numbers
+from millrace.codec.avro_binary import encode_longs, encode_text
+from millrace.codec.templates import (
+    AvroDoubles,
+    AvroLongs,
+    AvroTexts,
+    Choices,
+    Column,
+    Fill,
+    JsonTexts,
+    Template,
+    fill,
+    json_numbers,
+)
 from millrace.core.columns import Decoded
 from millrace.core.outputs import Outputs
 from millrace.core.records import RecordBatch
 from millrace.core.signature import Signature
+
+_AS_IT_IS: Final = Template((b"", b""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +118,12 @@ class _Sources:
             *suffixes,
         ]
 
-    def names(self, ids: Sequence[str | None] | None) -> list[bytes]:
+    def named(self, ids: Sequence[str | None] | None) -> tuple[Template, list[Column]]:
+        """Each row's own id, or else its coordinates."""
+        return self.coordinates() if ids is None else (_AS_IT_IS, [self.names(ids)])
+
+    def names(self, ids: Sequence[str | None]) -> list[bytes]:
         """Each row's own id in UTF-8, or else its coordinates."""
-        if ids is None:
-            return fill(*self.coordinates())
         if None not in ids:
             return list(map(str.encode, ids))  # type: ignore[arg-type]
         absent = np.fromiter(map(is_, ids, repeat(None)), np.bool_, len(ids))
@@ -181,6 +196,22 @@ class JsonPredictionEncoder:
         """The value of each row's prediction."""
         if not len(outputs):
             return []
+        template, columns = self.compose(
+            records, decoded, outputs, bins=bins, scored_at_ms=scored_at_ms, degraded=degraded
+        )
+        return self._fill(template + Template.text(b"}"), columns)
+
+    def compose(
+        self,
+        records: RecordBatch,
+        decoded: Decoded,
+        outputs: Outputs,
+        *,
+        bins: Sequence[bytes] | None,
+        scored_at_ms: int,
+        degraded: bool = False,
+    ) -> tuple[Template, list[Column]]:
+        """What the objects are made of, without the brace at their end; see `encode`. There is at least one row."""
         sources = _Sources.of(records, decoded, scored_at_ms)
         template, columns = _json_source(sources, decoded.event_ids)
         template += self._model + self._outputs.template
@@ -198,7 +229,7 @@ class JsonPredictionEncoder:
             first, *others = (orjson.dumps(name) + b":" for name in self._enriched)
             template += Template((b',"enriched":{' + first, *(b"," + name for name in others), b"}"))
             columns += (_json_values(decoded.columns.column(name)) for name in self._enriched)
-        return self._fill(template + Template.text(b"}"), columns)
+        return template, columns
 
 
 def _json_source(sources: _Sources, ids: Sequence[str | None] | None) -> tuple[Template, list[Column]]:
@@ -223,11 +254,6 @@ def _json_values(column: NDArray[np.generic]) -> Column:
     return json_numbers(column)
 
 
-def _literal(text: bytes) -> bytes:
-    """The text as a template that gives it back."""
-    return text.replace(b"%", b"%%")
-
-
 _NULL: Final = b"\x00"
 _PRESENT: Final = b"\x02"
 _END_OF_BLOCKS: Final = b"\x00"
@@ -240,14 +266,16 @@ class AvroPredictionEncoder:
         identity: What makes the predictions.
         signature: The model's.
         schema_id: The id under which `PREDICTION_AVRO_SCHEMA` is registered.
+        fill: Writes the records.
     """
 
-    def __init__(self, identity: Identity, signature: Signature, *, schema_id: int) -> None:
-        self._frame: Final = _literal(b"\x00" + schema_id.to_bytes(4, "big"))
+    def __init__(self, identity: Identity, signature: Signature, *, schema_id: int, fill: Fill = fill) -> None:
+        self._fill: Final = fill
+        self._frame: Final = b"\x00" + schema_id.to_bytes(4, "big")
         static = map(encode_text, (identity.deployment, identity.model))
         version = encode_longs(np.array([identity.version]))[0]
         versioned = map(encode_text, (identity.digest, identity.transform))
-        self._model: Final = _literal(b"".join((*static, version, *versioned)))
+        self._model: Final = b"".join((*static, version, *versioned))
         self._classes: Final = list(map(encode_text, signature.classes))
         self._outputs: Final = self._outputs_template(len(signature.classes))
 
@@ -260,40 +288,36 @@ class AvroPredictionEncoder:
         bins: Sequence[bytes] | None,
         scored_at_ms: int,
         degraded: bool = False,
-    ) -> list[bytes]:
+    ) -> Sequence[bytes]:
         """The value of each row's prediction."""
         if not len(outputs):
             return []
         sources = _Sources.of(records, decoded, scored_at_ms)
-        names = sources.names(decoded.event_ids)
-        binned = list(repeat(b"", len(outputs))) if bins is None else bins
-        source = b"%b%b" + _literal(encode_text(records.topic)) + b"%b%b%b"
-        tail = _literal(encode_longs(np.array([scored_at_ms]))[0]) + (b"\x01" if degraded else b"\x00")
-        template = self._frame + source + self._model + self._outputs + b"%b%b%b" + tail
-        columns: list[Iterable[bytes]] = [
-            *(_lengths(names), names),
-            encode_longs(sources.partitions),
-            encode_longs(sources.offsets),
-            encode_longs(decoded.rows.astype(np.int64)),
+        tail = encode_longs(np.array([scored_at_ms]))[0] + (b"\x01" if degraded else b"\x00")
+        template = (
+            Template((self._frame, encode_text(records.topic), b"", b"", self._model))
+            + self._outputs
+            + Template((b"", b"", tail))
+        )
+        columns: list[Column] = [
+            AvroTexts(*sources.named(decoded.event_ids)),
+            AvroLongs(sources.partitions),
+            AvroLongs(sources.offsets),
+            AvroLongs(decoded.rows),
             *self._output_columns(outputs),
-            *(_lengths(binned), binned),
-            encode_longs(sources.event_times),
+            Choices([b"\x00"], np.zeros(len(outputs), np.intp)) if bins is None else AvroTexts(_AS_IT_IS, [bins]),
+            AvroLongs(sources.event_times),
         ]
-        return list(map(template.__mod__, zip(*columns, strict=True)))
+        return self._fill(template, columns)
 
-    def _outputs_template(self, classes: int) -> bytes:
+    def _outputs_template(self, classes: int) -> Template:
         if not classes:
-            return _NULL + _NULL + _PRESENT + b"%b"
-        scores = b"".join(_literal(name) + b"%b" for name in self._classes)
-        count = _literal(encode_longs(np.array([classes]))[0])
-        return _PRESENT + b"%b" + _PRESENT + count + scores + _END_OF_BLOCKS + _NULL
+            return Template((_NULL + _NULL + _PRESENT, b""))
+        first, *others = self._classes
+        count = encode_longs(np.array([classes]))[0]
+        return Template((_PRESENT, _PRESENT + count + first, *others, _END_OF_BLOCKS + _NULL))
 
-    def _output_columns(self, outputs: Outputs) -> list[Iterable[bytes]]:
+    def _output_columns(self, outputs: Outputs) -> list[Column]:
         if outputs.labels is None:
-            return [encode_doubles(outputs.scores)]
-        labels = map(self._classes.__getitem__, outputs.labels.tolist())
-        return [labels, *map(encode_doubles, outputs.scores.T)]
-
-
-def _lengths(texts: Sequence[bytes]) -> list[bytes]:
-    return encode_longs(np.fromiter(map(len, texts), np.int64, len(texts)))
+            return [AvroDoubles(outputs.scores)]
+        return [Choices(self._classes, outputs.labels), *map(AvroDoubles, outputs.scores.T)]

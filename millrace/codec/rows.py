@@ -89,6 +89,41 @@ def gather(
     return replace(joined, columns=joined.columns.take(order), source=joined.source[order], event_ids=ids)
 
 
+def row_numbers(records: NDArray[np.intp], lengths: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+    """The record of each row, and the row's number in it, where each of the records has so many rows."""
+    firsts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return np.repeat(records, lengths), (np.arange(len(firsts)) - firsts).astype(np.int32)
+
+
+def renumbered(decoded: Decoded, rows: NDArray[np.intp]) -> Decoded:
+    """The same, with the records numbered as in the batch that `rows` were taken from."""
+    rejections = tuple(Rejection(int(rows[rejection.row]), rejection.error) for rejection in decoded.rejections)
+    return replace(decoded, source=rows[decoded.source], rejections=rejections)
+
+
+def merged(signature: Signature, parts: Sequence[Decoded]) -> Decoded:
+    """One `Decoded` of several, each of other records of one batch."""
+    source = np.concatenate([part.source for part in parts])
+    order = np.argsort(source, kind="stable")
+    tensors = zip(*(part.columns.tensors for part in parts), strict=True)
+    ids = None
+    if any(part.event_ids is not None for part in parts):
+        ids = np.concatenate([id_column(part) for part in parts])[order].tolist()
+    return Decoded(
+        FeatureColumns(signature, tuple(np.concatenate(tensor)[order] for tensor in tensors)),
+        source[order],
+        np.concatenate([part.rows for part in parts])[order],
+        ids,
+        tuple(sorted(chain.from_iterable(part.rejections for part in parts), key=_row)),
+    )
+
+
+def id_column(decoded: Decoded) -> NDArray[np.object_]:
+    """The rows' own ids, None for none."""
+    ids = repeat(None) if decoded.event_ids is None else iter(decoded.event_ids)
+    return np.fromiter(ids, np.object_, len(decoded.source))
+
+
 def _join_ids(pieces: Sequence[Rows]) -> EventIds:
     if all(piece.event_ids is None for piece in pieces):
         return None

@@ -4,7 +4,6 @@ Both in one record, so that whoever compares versions joins each event with the 
 """
 
 from collections.abc import Sequence
-from operator import add, itemgetter
 from typing import Annotated, Final, TypedDict
 
 import msgspec
@@ -13,15 +12,13 @@ from msgspec import Meta
 
 from millrace.codec.predictions import Identity, JsonOutputs, JsonPredictionEncoder
 from millrace.codec.reading import OutputsDocument, PredictionDocument, read_prediction
-from millrace.codec.templates import Template, fill
+from millrace.codec.templates import Fill, Template, fill
 from millrace.core.columns import Decoded
 from millrace.core.errors import InvalidRecordError, Reason
 from millrace.core.outputs import Outputs
 from millrace.core.records import RecordBatch
 from millrace.core.rollout import RolloutMode
 from millrace.core.signature import Signature
-
-_WITHOUT_END: Final = itemgetter(slice(0, -1))
 
 
 class BesideDocument(TypedDict):
@@ -48,6 +45,7 @@ class ShadowEncoder:
         signature: Classes of both, or none for numbers.
         mode: The rollout's mode; it says which of both is the challenger.
         enriched: Features of the silent version that did not come from the record.
+        fill: Writes the records.
     """
 
     def __init__(
@@ -58,7 +56,9 @@ class ShadowEncoder:
         mode: RolloutMode,
         *,
         enriched: Sequence[str] = (),
+        fill: Fill = fill,
     ) -> None:
+        self._fill: Final = fill
         self._prediction: Final = JsonPredictionEncoder(silent, signature, enriched=enriched)
         self._outputs: Final = JsonOutputs(signature)
         digest = orjson.dumps(answering.digest)
@@ -74,13 +74,12 @@ class ShadowEncoder:
         *,
         bins: Sequence[bytes] | None,
         scored_at_ms: int,
-    ) -> list[bytes]:
+    ) -> Sequence[bytes]:
         """The value of each row's shadow record; see `millrace.codec.predictions.PredictionEncoder`."""
-        predictions = self._prediction.encode(records, decoded, silent, bins=bins, scored_at_ms=scored_at_ms)
-        if not predictions:
+        if not len(silent):
             return []
-        tails = fill(self._tail, self._outputs.columns(answered))
-        return list(map(add, map(_WITHOUT_END, predictions), tails))
+        template, columns = self._prediction.compose(records, decoded, silent, bins=bins, scored_at_ms=scored_at_ms)
+        return self._fill(template + self._tail, [*columns, *self._outputs.columns(answered)])
 
 
 def read_shadow(value: bytes | None) -> ShadowDocument:

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import add
 from typing import Any, Self, TypeAlias
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
+
+from millrace.codec.avro_binary import encode_doubles, encode_longs
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +32,45 @@ class JsonTexts:
     texts: Sequence[str]
 
 
-Column: TypeAlias = NDArray[np.int64] | NDArray[np.float32] | Choices | JsonTexts | Sequence[bytes]
+@dataclass(frozen=True, slots=True)
+class AvroLongs:
+    """An integer for each row, which is written as Avro's long."""
+
+    numbers: NDArray[np.signedinteger]
+
+
+@dataclass(frozen=True, slots=True)
+class AvroDoubles:
+    """A number for each row, which is written as Avro's double."""
+
+    numbers: NDArray[np.floating]
+
+
+@dataclass(frozen=True, slots=True)
+class AvroTexts:
+    """A text for each row, which is written as Avro's string.
+
+    Attributes:
+        template: What the texts are made of.
+        columns: What is put into it.
+    """
+
+    template: "Template"
+    columns: "Sequence[Column]"
+
+
+Column: TypeAlias = (
+    NDArray[np.int64]
+    | NDArray[np.float32]
+    | Choices
+    | JsonTexts
+    | AvroLongs
+    | AvroDoubles
+    | AvroTexts
+    | Sequence[bytes]
+)
 """Integers in decimal; floats as the shortest decimal that reads back as the same float, `null` for those that are not
-finite; texts; or bytes that stay what they are."""
+finite; texts; what Avro writes; or bytes that stay what they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +113,10 @@ def rows_of(column: Column) -> int:
             return len(of_row)
         case JsonTexts(texts):
             return len(texts)
+        case AvroLongs(numbers) | AvroDoubles(numbers):
+            return len(numbers)
+        case AvroTexts(_, columns):
+            return rows_of(columns[0])
     return len(column)
 
 
@@ -81,12 +124,19 @@ def _is_whole(column: Column) -> bool:
     return isinstance(column, np.ndarray) and column.dtype.kind == "i"
 
 
-def _written(column: Column) -> Iterable[Any]:
+def _written(column: Column) -> Iterable[Any]:  # noqa: PLR0911 - one per kind
     match column:
         case Choices(texts, of_row):
             return map(texts.__getitem__, of_row.tolist())
         case JsonTexts(texts):
             return map(orjson.dumps, texts)
+        case AvroLongs():
+            return encode_longs(column.numbers)
+        case AvroDoubles():
+            return encode_doubles(column.numbers)
+        case AvroTexts(template, columns):
+            filled = fill(template, columns)
+            return map(add, encode_longs(np.fromiter(map(len, filled), np.int64, len(filled))), filled)
         case np.ndarray():
             numbers: list[Any] = column.tolist() if _is_whole(column) else json_numbers(column)
             return numbers

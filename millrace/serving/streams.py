@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
-from millrace.codec.avro import AvroDecoder
 from millrace.codec.avro_framing import read_schemas
 from millrace.codec.dispatch import stream_decoder
-from millrace.codec.json import JsonDecoder
 from millrace.codec.limits import Limits
+from millrace.codec.native_arrow import native_arrow_decoder
 from millrace.codec.native_avro import native_avro_decoder
-from millrace.codec.native_json import native_fill, native_json_decoder
+from millrace.codec.native_fill import native_fill
+from millrace.codec.native_json import native_json_decoder
 from millrace.codec.predictions import AvroPredictionEncoder, Identity, JsonPredictionEncoder, PredictionEncoder
 from millrace.codec.schema_source import FirstOf, SchemaSource
 from millrace.codec.schemas import PREDICTION_AVRO_SCHEMA
 from millrace.codec.shadows import ShadowEncoder
-from millrace.codec.templates import fill
+from millrace.codec.templates import Fill, fill
 from millrace.core.clock import Clock
 from millrace.core.columns import Decoder
 from millrace.core.errors import RequestError
@@ -74,6 +74,7 @@ class StreamCodec:
         self._blobs: Final = Shelf.of(settings).blobs if blobs is None and settings else blobs
         wants_native = settings is not None and settings.lane is not LaneBody.PYTHON
         self._is_native: Final = wants_native and native_library() is not None
+        self._fill: Final[Fill] = native_fill if self._is_native else fill
         self._on_fetch: Final = on_fetch or _tell_nobody
         self._resources: Final = ExitStack()
         self._registry = self._connect(clock)
@@ -138,18 +139,18 @@ class StreamCodec:
                 identity,
                 signature,
                 enriched=self._enriched(signature) if self._online else (),
-                fill=native_fill if self._is_native else fill,
+                fill=self._fill,
             )
         subject = f"{self._deployment.predictions_topic}-value"
         schema_id = self._registry.register(subject, PREDICTION_AVRO_SCHEMA)
-        return AvroPredictionEncoder(identity, signature, schema_id=schema_id)
+        return AvroPredictionEncoder(identity, signature, schema_id=schema_id, fill=self._fill)
 
     def shadow_encoder(
         self, silent: Identity, answering: Identity, signature: Signature, mode: RolloutMode
     ) -> ShadowEncoder:
         """Writes what a version says that does not answer, and what was fetched for it; `signature` is its own."""
         enriched = self._enriched(signature) if self._online else ()
-        return ShadowEncoder(silent, answering, signature, mode, enriched=enriched)
+        return ShadowEncoder(silent, answering, signature, mode, enriched=enriched, fill=self._fill)
 
     def close(self) -> None:
         """Let go of the registry. May be called twice."""
@@ -196,10 +197,10 @@ class StreamCodec:
 
     def _decoder_of(self, signature: Signature, form: RecordFormat, id_field: str | None = None) -> Decoder:
         limits = Limits(**self._deployment.limits.model_dump())
-        json, avro = (native_json_decoder, native_avro_decoder) if self._is_native else (JsonDecoder, AvroDecoder)
-        return stream_decoder(
-            signature, form, limits=limits, id_field=id_field, schemas=self._schemas, json=json, avro=avro
-        )
+        decoders: dict[str, Callable[..., Decoder]] = {}
+        if self._is_native:
+            decoders = {"json": native_json_decoder, "avro": native_avro_decoder, "arrow": native_arrow_decoder}
+        return stream_decoder(signature, form, limits=limits, id_field=id_field, schemas=self._schemas, **decoders)
 
     def _online_features(self, signature: Signature) -> OnlineFeatures | None:
         if not self._enriched(signature):

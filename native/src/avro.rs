@@ -6,18 +6,15 @@ use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use millrace_avro::{Node, Place, Program, Reader, Step, Target};
+use millrace_avro::{Node, Program, Reader, Step, Target};
 use millrace_json::Input;
 
 use crate::column::Source;
-use crate::tensors::{Read, Rooms, inputs_of, told};
+use crate::tensors::{GivenPlace, Read, Rooms, inputs_of, misfit, place_of, told};
 
 /// A part of a schema: what it is, a size where it has one, and its own parts.
 #[derive(FromPyObject)]
 struct GivenNode(String, usize, Vec<GivenNode>);
-
-/// Input, place in its row, elements.
-type GivenPlace = (usize, usize, usize);
 
 /// A field: what it is, whether it is the record's id, and the feature that it is, if it is one.
 type GivenStep = (GivenNode, bool, Option<GivenPlace>);
@@ -67,10 +64,7 @@ impl AvroReader {
 }
 
 fn program_of((steps, absent): GivenProgram, inputs: &[Input]) -> PyResult<Program> {
-    let place = |(input, start, elements): GivenPlace| {
-        let fits = inputs.get(input).is_some_and(|input| start + elements <= input.width);
-        fits.then_some(Place { input, start, elements }).ok_or_else(misfit)
-    };
+    let place = |given| place_of(given, inputs);
     let step = |(node, is_id, feature): GivenStep| {
         let node = node_of(node)?;
         let target = match feature {
@@ -87,10 +81,6 @@ fn program_of((steps, absent): GivenProgram, inputs: &[Input]) -> PyResult<Progr
         steps: steps.into_iter().map(step).collect::<PyResult<_>>()?,
         absent: absent.into_iter().map(place).collect::<PyResult<_>>()?,
     })
-}
-
-fn misfit() -> PyErr {
-    PyValueError::new_err("a feature does not fit its input")
 }
 
 fn node_of(GivenNode(name, size, parts): GivenNode) -> PyResult<Node> {

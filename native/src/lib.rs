@@ -2,10 +2,11 @@
 //!
 //! Python keeps every decision, and speaks to `Consumer` and `Producer` as it does to confluent-kafka's, in its types and
 //! with its errors; only records go another way, as columns: `Consumer.poll_columns`, `Producer.enqueue_columns`, and
-//! `JsonReader`, `AvroReader` and `fill` in between.
+//! `JsonReader`, `AvroReader`, `ArrowReader` and `fill` in between.
 //! Whatever waits or works per record does so without the interpreter's lock.
 
 mod api;
+mod arrow;
 mod avro;
 mod client;
 mod column;
@@ -20,6 +21,8 @@ use pyo3::prelude::*;
 
 #[pymodule]
 mod millrace_native {
+    #[pymodule_export]
+    use super::arrow::ArrowReader;
     #[pymodule_export]
     use super::avro::AvroReader;
     #[pymodule_export]

@@ -5,7 +5,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use millrace_json::{Input, Kind};
+use millrace_json::{Input, Kind, Place};
 
 /// Rows that were taken, records that were left, both as native `uint32`, and ids by row.
 pub type Read<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>, Option<Bound<'py, PyList>>);
@@ -51,6 +51,19 @@ pub fn inputs_of(given: Vec<(String, usize)>) -> PyResult<Vec<Input>> {
     given.into_iter().map(|(name, width)| Ok(Input { kind: kind_of(&name)?, width })).collect()
 }
 
+/// Input, place in its row, elements.
+pub type GivenPlace = (usize, usize, usize);
+
+/// The place of a feature, which must lie in its input.
+pub fn place_of((input, start, elements): GivenPlace, inputs: &[Input]) -> PyResult<Place> {
+    let fits = inputs.get(input).is_some_and(|input| start + elements <= input.width);
+    fits.then_some(Place { input, start, elements }).ok_or_else(misfit)
+}
+
+pub fn misfit() -> PyErr {
+    PyValueError::new_err("a feature does not fit its input")
+}
+
 fn kind_of(name: &str) -> PyResult<Kind> {
     match name {
         "float32" => Ok(Kind::Float32),
@@ -69,8 +82,12 @@ pub fn told<'py, Id: AsRef<str>>(
     left: &[u32],
     ids: &[Option<Id>],
 ) -> PyResult<Read<'py>> {
-    let numbers = |rows: &[u32]| PyBytes::new(py, &rows.iter().flat_map(|row| row.to_ne_bytes()).collect::<Vec<_>>());
     let texts = ids.iter().map(|id| id.as_ref().map(AsRef::as_ref)).collect::<Vec<Option<&str>>>();
     let ids = texts.iter().any(Option::is_some).then(|| PyList::new(py, &texts)).transpose()?;
-    Ok((numbers(taken), numbers(left), ids))
+    Ok((numbers(py, taken), numbers(py, left), ids))
+}
+
+/// As native `uint32`.
+pub fn numbers<'py>(py: Python<'py>, rows: &[u32]) -> Bound<'py, PyBytes> {
+    PyBytes::new(py, &rows.iter().flat_map(|row| row.to_ne_bytes()).collect::<Vec<_>>())
 }

@@ -7,5 +7,5 @@ mod cursor;
 mod program;
 mod read;
 
-pub use program::{Node, Place, Program, Step, Target};
+pub use program::{Node, Program, Step, Target};
 pub use read::{Batch, Reader};

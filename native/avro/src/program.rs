@@ -1,5 +1,7 @@
 //! A writer's schema, compiled.
 
+use millrace_json::Place;
+
 /// One part of a schema.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Node {
@@ -49,15 +51,6 @@ impl Node {
             _ => 1,
         }
     }
-}
-
-/// Where the elements of a feature go.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Place {
-    /// Which tensor, and where in its row.
-    pub input: usize,
-    pub start: usize,
-    pub elements: usize,
 }
 
 /// What becomes of a field.

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use millrace_json::{Input, Kind, Tensor};
+use millrace_json::{Input, Place, Rows};
 
 use crate::cursor::Cursor;
-use crate::program::{Node, Place, Program, Target};
+use crate::program::{Node, Program, Target};
 
 /// What became of a batch.
 #[derive(Debug, Default, PartialEq)]
@@ -43,9 +43,7 @@ impl Reader {
         records: impl Iterator<Item = Option<&'a [u8]>>,
         tensors: impl IntoIterator<Item = &'t mut [u8]>,
     ) -> Batch<'a> {
-        let tensors = self.inputs.iter().zip(tensors).map(|(input, bytes)| Tensor::new(input.kind, bytes)).collect();
-        let widths = self.inputs.iter().map(|input| input.width).collect();
-        let mut rows = Rows { tensors, widths, row: 0, finite: self.finite };
+        let mut rows = Rows::new(&self.inputs, tensors, self.finite);
         let mut batch = Batch::default();
         for (number, record) in (0..).zip(records) {
             let record = record.filter(|record| record.len() <= self.record_bytes);
@@ -54,7 +52,7 @@ impl Reader {
                 Some(id) => {
                     batch.taken.push(number);
                     batch.ids.push(id);
-                    rows.row += 1;
+                    rows.go_to(batch.taken.len());
                 }
             }
         }
@@ -71,7 +69,7 @@ impl Reader {
             match step.target {
                 Target::Unwanted => pass(&step.node, &mut cursor)?,
                 Target::Id => id = read_id(&step.node, &mut cursor)?,
-                Target::Feature(place) => rows.read(&step.node, &mut cursor, place)?,
+                Target::Feature(place) => read(rows, &step.node, &mut cursor, place)?,
             }
         }
         cursor.0.is_empty().then_some(())?;
@@ -82,86 +80,29 @@ impl Reader {
     }
 }
 
-/// The tensors, and the row at hand.
-struct Rows<'t> {
-    tensors: Vec<Tensor<'t>>,
-    widths: Vec<usize>,
-    row: usize,
-    finite: bool,
-}
-
-impl Rows<'_> {
-    fn read(&mut self, node: &Node, cursor: &mut Cursor<'_>, place: Place) -> Option<()> {
-        match node {
-            Node::Null => self.fill_nan(place),
-            Node::Float => self.real(place, f32::from_le_bytes(cursor.array()?).into())?,
-            Node::Double => self.real(place, f64::from_le_bytes(cursor.array()?))?,
-            Node::Integer => self.whole(place, cursor.integer()?)?,
-            Node::Boolean => {
-                let [byte] = cursor.array()?;
-                (byte <= 1 && self.kind(place) == Kind::Bool).then_some(())?;
-                self.put(place, [byte]);
-            }
-            Node::Array(item, size) => {
-                (cursor.size()? == *size).then_some(())?;
-                let elements = item.width();
-                for index in 0..*size {
-                    self.read(item, cursor, Place { start: place.start + index * elements, elements, ..place })?;
-                }
-                (cursor.size()? == 0).then_some(())?;
-            }
-            Node::Union(branches) => self.read(branches.get(cursor.size()?)?, cursor, place)?,
-            Node::Text | Node::Fixed(_) | Node::Symbol(_) | Node::Empty | Node::Record(_) | Node::Foreign => None?,
+fn read(rows: &mut Rows<'_>, node: &Node, cursor: &mut Cursor<'_>, place: Place) -> Option<()> {
+    match node {
+        Node::Null => rows.fill_nan(place),
+        Node::Float => rows.real(place, f32::from_le_bytes(cursor.array()?).into())?,
+        Node::Double => rows.real(place, f64::from_le_bytes(cursor.array()?))?,
+        Node::Integer => rows.whole(place, cursor.integer()?)?,
+        Node::Boolean => {
+            let [byte] = cursor.array()?;
+            (byte <= 1).then_some(())?;
+            rows.truth(place, byte == 1)?;
         }
-        Some(())
-    }
-
-    /// Python makes a double of every number first, and so rounds integers twice.
-    fn real(&mut self, place: Place, number: f64) -> Option<()> {
-        // What becomes of the other NaNs is the processor's matter.
-        (!number.is_nan() || number.to_bits() == f64::NAN.to_bits()).then_some(())?;
-        match self.kind(place) {
-            Kind::Float32 => {
-                let number = number as f32;
-                (number.is_finite() || !self.finite).then_some(())?;
-                self.put(place, number.to_ne_bytes());
+        Node::Array(item, size) => {
+            (cursor.size()? == *size).then_some(())?;
+            let elements = item.width();
+            for index in 0..*size {
+                read(rows, item, cursor, Place { start: place.start + index * elements, elements, ..place })?;
             }
-            Kind::Float64 => {
-                (number.is_finite() || !self.finite).then_some(())?;
-                self.put(place, number.to_ne_bytes());
-            }
-            Kind::Int32 | Kind::Int64 | Kind::Bool => None?,
+            (cursor.size()? == 0).then_some(())?;
         }
-        Some(())
+        Node::Union(branches) => read(rows, branches.get(cursor.size()?)?, cursor, place)?,
+        Node::Text | Node::Fixed(_) | Node::Symbol(_) | Node::Empty | Node::Record(_) | Node::Foreign => None?,
     }
-
-    fn whole(&mut self, place: Place, number: i64) -> Option<()> {
-        match self.kind(place) {
-            Kind::Float32 | Kind::Float64 => self.real(place, number as f64)?,
-            Kind::Int32 => self.put(place, i32::try_from(number).ok()?.to_ne_bytes()),
-            Kind::Int64 => self.put(place, number.to_ne_bytes()),
-            Kind::Bool => None?,
-        }
-        Some(())
-    }
-
-    fn fill_nan(&mut self, place: Place) {
-        let start = self.index(place);
-        self.tensors[place.input].fill_nan(start, place.elements);
-    }
-
-    fn put<const SIZE: usize>(&mut self, place: Place, element: [u8; SIZE]) {
-        let index = self.index(place);
-        self.tensors[place.input].put(index, element);
-    }
-
-    fn index(&self, place: Place) -> usize {
-        self.row * self.widths[place.input] + place.start
-    }
-
-    fn kind(&self, place: Place) -> Kind {
-        self.tensors[place.input].kind()
-    }
+    Some(())
 }
 
 /// Passes what nobody wants.

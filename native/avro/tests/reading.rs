@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use millrace_avro::{Batch, Node, Place, Program, Reader, Step, Target};
-use millrace_json::{Input, Kind};
+use millrace_avro::{Batch, Node, Program, Reader, Step, Target};
+use millrace_json::{Input, Kind, Place};
 use proptest::prelude::*;
 
 fn place(input: usize, start: usize, elements: usize) -> Target {

@@ -9,8 +9,10 @@ mod cursor;
 mod number;
 mod plan;
 mod read;
+mod rows;
 mod write;
 
 pub use plan::{Field, Input, Kind, Plan};
 pub use read::{Batch, Tensor};
+pub use rows::{Place, Rows};
 pub use write::{Column, Texts, fill};

@@ -12,6 +12,12 @@ pub enum Column<'a, Text, Raw> {
     Texts(&'a [Text]),
     /// Bytes as they are.
     Bytes(&'a [Raw]),
+    /// As Avro writes an int or a long: zigzag, seven bits a byte, the lowest first.
+    Longs(&'a [i64]),
+    /// Eight bytes, the lowest first, as Avro writes doubles.
+    Doubles(&'a [f64]),
+    /// What these pieces and columns make, with its length before it, as Avro writes texts.
+    Sized(&'a [Raw], Vec<Self>),
 }
 
 /// Texts, one after the other.
@@ -58,17 +64,12 @@ pub fn fill<Text: AsRef<str>, Raw: AsRef<[u8]>>(
     columns: &[Column<'_, Text, Raw>],
     rows: usize,
 ) -> Option<Texts> {
-    let (first, others) = pieces.split_first()?;
-    if others.len() != columns.len() || columns.iter().any(|column| column.len() != rows) {
+    if !fits(pieces, columns, rows) {
         return None;
     }
     let mut texts = Texts { bytes: Vec::new(), ends: Vec::with_capacity(rows) };
     for row in 0..rows {
-        texts.bytes.extend_from_slice(first.as_ref());
-        for (column, piece) in columns.iter().zip(others) {
-            column.write(row, &mut texts.bytes)?;
-            texts.bytes.extend_from_slice(piece.as_ref());
-        }
+        write_row(pieces, columns, row, &mut texts.bytes)?;
         if row == 0 {
             // The other rows are probably about as long.
             texts.bytes.reserve(rows.saturating_mul(texts.bytes.len() + texts.bytes.len() / 16));
@@ -78,13 +79,34 @@ pub fn fill<Text: AsRef<str>, Raw: AsRef<[u8]>>(
     Some(texts)
 }
 
+fn fits<Text: AsRef<str>, Raw: AsRef<[u8]>>(pieces: &[Raw], columns: &[Column<'_, Text, Raw>], rows: usize) -> bool {
+    pieces.len() == columns.len() + 1 && columns.iter().all(|column| column.fits(rows))
+}
+
+fn write_row<Text: AsRef<str>, Raw: AsRef<[u8]>>(
+    pieces: &[Raw],
+    columns: &[Column<'_, Text, Raw>],
+    row: usize,
+    to: &mut Vec<u8>,
+) -> Option<()> {
+    let (first, others) = pieces.split_first()?;
+    to.extend_from_slice(first.as_ref());
+    for (column, piece) in columns.iter().zip(others) {
+        column.write(row, to)?;
+        to.extend_from_slice(piece.as_ref());
+    }
+    Some(())
+}
+
 impl<Text: AsRef<str>, Raw: AsRef<[u8]>> Column<'_, Text, Raw> {
-    fn len(&self) -> usize {
+    fn fits(&self, rows: usize) -> bool {
         match self {
-            Self::Integers(column) | Self::Choices(_, column) => column.len(),
-            Self::Floats(column) => column.len(),
-            Self::Texts(column) => column.len(),
-            Self::Bytes(column) => column.len(),
+            Self::Integers(column) | Self::Choices(_, column) | Self::Longs(column) => column.len() == rows,
+            Self::Floats(column) => column.len() == rows,
+            Self::Texts(column) => column.len() == rows,
+            Self::Bytes(column) => column.len() == rows,
+            Self::Doubles(column) => column.len() == rows,
+            Self::Sized(pieces, columns) => fits(pieces, columns, rows),
         }
     }
 
@@ -102,9 +124,27 @@ impl<Text: AsRef<str>, Raw: AsRef<[u8]>> Column<'_, Text, Raw> {
             }
             Self::Texts(column) => quote(column[row].as_ref(), to),
             Self::Bytes(column) => to.extend_from_slice(column[row].as_ref()),
+            Self::Longs(column) => write_long(column[row], to),
+            Self::Doubles(column) => to.extend_from_slice(&column[row].to_le_bytes()),
+            Self::Sized(pieces, columns) => {
+                let start = to.len();
+                write_row(pieces, columns, row, to)?;
+                let end = to.len();
+                write_long((end - start) as i64, to);
+                to[start..].rotate_left(end - start);
+            }
         }
         Some(())
     }
+}
+
+fn write_long(number: i64, to: &mut Vec<u8>) {
+    let mut left = (number << 1 ^ number >> 63) as u64;
+    while left > 0x7F {
+        to.push(left as u8 | 0x80);
+        left >>= 7;
+    }
+    to.push(left as u8);
 }
 
 fn quote(text: &str, to: &mut Vec<u8>) {

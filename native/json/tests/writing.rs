@@ -26,6 +26,24 @@ fn every_kind_of_column_is_written() {
 }
 
 #[test]
+fn every_kind_of_avro_column_is_written() {
+    let bytes = |column, rows| {
+        let texts = fill(&[b"<".to_vec(), b">".to_vec()], &[column], rows).expect("it fits");
+        (0..rows).map(|row| texts.text(row)[1..texts.text(row).len() - 1].to_vec()).collect::<Vec<_>>()
+    };
+    let longs: [&[u8]; 5] =
+        [&[0], &[1], &[0x7F], &[0x80, 1], &[0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1]];
+    assert_eq!(bytes(Columns::Longs(&[0, -1, -64, 64, i64::MIN]), 5), longs);
+    assert_eq!(bytes(Columns::Doubles(&[1.0]), 1), [1f64.to_le_bytes()]);
+    let long = vec![vec![b'x'; 70]];
+    let pieces = [b"a".to_vec(), b"b".to_vec(), vec![]];
+    let sized = Columns::Sized(&pieces, vec![Column::Integers(&[12]), Column::Bytes(&long)]);
+    assert_eq!(bytes(sized, 1), [[&[0x94, 1], &b"a12b"[..], &long[0]].concat()]);
+    assert_eq!(single(Columns::Sized(&pieces, vec![Column::Integers(&[12])]), 1), None);
+    assert_eq!(single(Columns::Sized(&pieces[..2], vec![Column::Integers(&[12])]), 2), None);
+}
+
+#[test]
 fn no_rows_are_no_texts() {
     assert!(single(Column::Integers(&[]), 0).expect("it fits").is_empty());
 }

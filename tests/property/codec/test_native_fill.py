@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.codec.native_json import native_fill
-from millrace.codec.predictions import Identity, JsonPredictionEncoder
-from millrace.codec.templates import Choices, Column, JsonTexts, Template, fill
+from millrace.codec.native_fill import native_fill
+from millrace.codec.predictions import AvroPredictionEncoder, Identity, JsonPredictionEncoder
+from millrace.codec.shadows import ShadowEncoder
+from millrace.codec.templates import AvroDoubles, AvroLongs, AvroTexts, Choices, Column, JsonTexts, Template, fill
 from millrace.core.columns import Decoded, FeatureColumns
 from millrace.core.outputs import Outputs
+from millrace.core.rollout import RolloutMode
 from millrace.core.signature import Feature, ModelInput, Signature, Task
 from millrace.testing.records import record_batch
 
@@ -23,13 +25,13 @@ TEXTS: Final = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 
 @st.composite
-def columns(draw: st.DrawFn, rows: int) -> Column:
+def columns(draw: st.DrawFn, rows: int) -> Column:  # noqa: PLR0911 - one per kind
     """A column of this many rows."""
 
     def of(values: st.SearchStrategy[Any]) -> list[Any]:
         return draw(st.lists(values, min_size=rows, max_size=rows))
 
-    match draw(st.integers(0, 4)):
+    match draw(st.integers(0, 7)):
         case 0:
             return np.array(of(st.sampled_from(WHOLE) | st.integers(-(2**63), 2**63 - 1)), np.int64)
         case 1:
@@ -39,6 +41,13 @@ def columns(draw: st.DrawFn, rows: int) -> Column:
             return Choices(texts, np.array(of(st.integers(0, len(texts) - 1)), np.intp))
         case 3:
             return JsonTexts(of(TEXTS))
+        case 4:
+            return AvroLongs(np.array(of(st.sampled_from(WHOLE) | st.integers(-(2**63), 2**63 - 1)), np.int64))
+        case 5:
+            return AvroDoubles(np.array(of(st.floats()), np.float64))
+        case 6:
+            texts = of(st.binary(max_size=3) | st.integers(60, 140).map(bytes))
+            return AvroTexts(Template((b"", draw(PIECES), b"")), [np.arange(rows), texts])
     return of(PIECES)
 
 
@@ -107,15 +116,23 @@ def test_predictions_are_the_same_to_the_byte(
     signature, decoded, outputs, bins = case
     identity = Identity("50 %d", 'a "model"', 3, "sha256:00ff")
     batch = record_batch([b""] * 4, topic="weather.features", partition=7, first_offset=2**40)
+    enriched = ["a"] if is_enriched else []
+    told: dict[str, Any] = {"bins": bins, "scored_at_ms": 1_700_000_000_000}
     written = [
-        list(
-            JsonPredictionEncoder(identity, signature, enriched=["a"] if is_enriched else [], fill=each).encode(
-                batch, decoded, outputs, bins=bins, scored_at_ms=1_700_000_000_000, degraded=is_degraded
-            )
+        (
+            JsonPredictionEncoder(identity, signature, enriched=enriched, fill=each).encode(
+                batch, decoded, outputs, **told, degraded=is_degraded
+            ),
+            AvroPredictionEncoder(identity, signature, schema_id=7, fill=each).encode(
+                batch, decoded, outputs, **told, degraded=is_degraded
+            ),
+            ShadowEncoder(identity, identity, signature, RolloutMode.SHADOW, enriched=enriched, fill=each).encode(
+                batch, decoded, outputs, outputs, **told
+            ),
         )
         for each in (fill, native_fill)
     ]
-    assert written[0] == written[1]
+    assert list(map(list, written[0])) == list(map(list, written[1]))
 
 
 def test_texts_are_a_sequence() -> None:
