@@ -39,8 +39,8 @@ test: lint native-where-possible ## Lint, type-check and run every test on a rea
 test-fast: $(READY) ## Only the tests that need no broker (seconds)
 	$(BIN)/python -m pytest -m "unit or property or contract or simulation"
 
-test-integration: $(READY) ## Only the tests that need a real broker
-	$(BIN)/python -m pytest -m "integration or e2e"
+test-integration: $(READY) ## Only the tests that need a real broker (BROKER=container, or the address of one)
+	$(BIN)/python -m pytest -m "integration or e2e" $(if $(BROKER),--broker $(BROKER))
 
 test-frameworks: ## Export from PyTorch, Keras and XGBoost, in an environment of their own
 	bash tests/frameworks/run.sh
@@ -132,7 +132,7 @@ bench: $(READY) ## Measure the scorer beside other loops, the gateway beside MLS
 
 bench-peers: $(READY) ## Measure the scorer beside Java, Kafka Streams, Quix, Bytewax, Faust and MLServer on one topic
 	$(BIN)/python -m tests.perf.peers --minutes 6
-	$(BIN)/python -m tests.perf.peers --model trees --repetitions 1 --minutes 2 --who relay native scorer java
+	$(BIN)/python -m tests.perf.peers --cells trees-30 --repetitions 1 --minutes 2 --who relay native scorer java
 
 proto: $(READY) ## Make Python of the gateway's gRPC messages
 	$(BIN)/python services/gateway/proto/generate.py

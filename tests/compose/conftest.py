@@ -2,7 +2,8 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield made
     finally:
         made.compose("down", "--volumes")
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Prints figures and how many seconds they took, whatever pytest captures."""
+    begun = time.monotonic()
+
+    def said(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n  {line}, {time.monotonic() - begun:.0f} s", end="")  # noqa: T201 -- figures are for people
+
+    return said

@@ -129,6 +129,13 @@ class Stack:
             return all(each["state"] == "ready" and each["assignment"]["node"] in nodes for each in slots)
         return False
 
+    def is_left_to_containers(self) -> bool:
+        """Whether no node runs a process of the deployment."""
+        with suppress(MillraceError), self.control() as control:
+            processes = [each["process"] for each in control.deployment("rain")["slots"]]
+            return all(each is None or each["state"] == "ended" for each in processes)
+        return False
+
     def has_all_replicas(self) -> bool:
         """Whether every partition is on all brokers that shall have it, so that one more may go."""
         tool = ("/opt/kafka/bin/kafka-topics.sh", "--describe", "--under-replicated-partitions")

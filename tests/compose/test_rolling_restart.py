@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from threading import Event
@@ -49,7 +50,7 @@ def are_all_asked() -> bool:
     return set(UP.findall(metrics)) >= {(door, name) for door in ("rest", "grpc") for name in GATEWAYS}
 
 
-def test_replacing_everything_loses_no_record_and_refuses_no_caller(stack: Stack) -> None:
+def test_replacing_everything_loses_no_record_and_refuses_no_caller(stack: Stack, say: Callable[[str], None]) -> None:
     with stack.control() as control:
         caller = Caller(control.create_key("rolling-test")["key"])
     eventually(are_all_asked, within=PATIENCE, what="both gateways behind HAProxy")
@@ -69,7 +70,11 @@ def test_replacing_everything_loses_no_record_and_refuses_no_caller(stack: Stack
             stack.await_more_predictions(f"predictions after {node}")
         caller.await_more_answers()
     assert caller.refusals == []
-    verdict(stack.broker, FEATURES, "rain")
+    total = verdict(stack.broker, FEATURES, "rain")
+    say(
+        f"all replaced: {total} records, 0 lost, 0 duplicated, 0 out of order; "
+        f"{caller.statuses.total()} requests, 0 refused"
+    )
 
 
 def test_who_has_no_key_is_refused(stack: Stack) -> None:
