@@ -138,8 +138,9 @@ def is_commit_due(*, written: int, age: timedelta, backlog: int, policy: BatchPo
     """
     if not written:
         return False
-    return (
-        written + policy.max_records > policy.transaction_records
-        or age >= policy.transaction_age
-        or backlog < policy.max_records
-    )
+    return is_transaction_full(written=written, age=age, policy=policy) or backlog < policy.max_records
+
+
+def is_transaction_full(*, written: int, age: timedelta, policy: BatchPolicy) -> bool:
+    """Whether a transaction may take no further micro-batch, even while the one before it is not settled."""
+    return written + policy.max_records > policy.transaction_records or age >= policy.transaction_age

@@ -9,6 +9,14 @@ The caller's turn::
     polled = lane.poll(limit, timeout, linger)  # 1. drop what polled.discard names, keep polled.records
     lane.write(outputs, next_offsets)           # 2. as often as wanted
     outcome = lane.commit()                     # 3. everything written since the last commit, or nothing
+
+A caller who has better to do than to wait for the third begins it, goes on with the first two, and hears of it later::
+
+    lane.begin_commit()                         # 3a. everything written since the last one was begun
+    ...                                         #     1 and 2, for the transaction after it
+    settled = lane.poll_commit()                # 3b. None as long as nobody knows
+
+One commit at a time is on its way, and what is written meanwhile stands on it: where it fails, both are taken back.
 """
 
 from collections.abc import Sequence
@@ -42,13 +50,27 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of a commit that was begun.
+
+    Attributes:
+        outcome: How it ended.
+        took: From its beginning to the broker's answer, however much later somebody asked.
+    """
+
+    outcome: Outcome
+    took: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
 class Discard:
     """Records that the caller must forget because the lane will deliver them again, or to somebody else.
 
     Attributes:
         everything: The lane went back to the committed offsets: forget every record not yet committed.
         partitions: These partitions belong to another worker now: forget their records that are not yet written.
-            (What was written is settled: the lane committed or aborted it before giving the partition away.)
+            (What was written is settled: the lane committed or aborted it before giving the partition away. So is a
+            commit that was begun: `Lane.poll_commit` tells its outcome at once.)
     """
 
     everything: bool = False
@@ -103,8 +125,9 @@ class Lane(Protocol):
     def write(self, outputs: Sequence[OutputBatch], next_offsets: NextOffsets) -> None:
         """Write outputs, and remember that they complete the inputs up to `next_offsets`.
 
-        Takes as long as the producer's queue needs to have room. A normal return does not prove that anything reached
-        the broker; only `commit` does. If writing fails in a way that aborts, the failure is kept for `commit`.
+        Takes as long as the producer's queue needs to have room, and as the outputs of a commit on its way need to
+        reach the broker, which keeps their order. A normal return does not prove that anything written now reached it;
+        only a commit does. If writing fails in a way that aborts, the failure is kept for the commit.
 
         Raises:
             RequestError: The caller completes records of a partition that it was told to forget.
@@ -117,18 +140,50 @@ class Lane(Protocol):
     def commit(self) -> Outcome:
         """Make everything written since the last commit visible and final, or nothing of it.
 
-        Blocks until the broker has answered. With nothing written it returns COMMITTED at once.
+        `begin_commit` and `await_commit` in one. Blocks until the broker has answered. With nothing written it returns
+        COMMITTED at once.
 
         Raises:
-            TransientError: The broker cannot be reached; nothing is visible, and the next poll says what to discard.
+            RequestError: The outcome of a commit that was begun before has not been asked for.
+            FatalError: As for `poll`.
+        """
+        ...
+
+    def begin_commit(self) -> None:
+        """Begin to make everything written since the last commit visible and final, or nothing of it.
+
+        Polling and writing may go on at once; a lane that cannot do both has committed when this returns. Where this
+        commit fails, what was written since is taken back with it, and the next poll says `Discard(everything=True)`.
+
+        Raises:
+            RequestError: The outcome of the last one has not been asked for.
+            FatalError: As for `poll`.
+        """
+        ...
+
+    def poll_commit(self) -> Settled | None:
+        """What became of the commit that was begun, once; None as long as that is not known, and where none was begun.
+
+        After ABORTED nothing that was polled so far may be written. Does not block, but for taking back what failed.
+
+        Raises:
+            FatalError: As for `poll`.
+        """
+        ...
+
+    def await_commit(self) -> Settled:
+        """As `poll_commit`, but waits for it; COMMITTED where none was begun.
+
+        Raises:
             FatalError: As for `poll`.
         """
         ...
 
     def abort(self) -> None:
-        """Forget everything written since the last commit and go back to the committed offsets.
+        """Forget everything written since the last commit was begun and go back to the committed offsets.
 
-        The next poll says so with `Discard(everything=True)`.
+        Waits for a commit on its way, whose outcome `poll_commit` tells afterwards. The next poll says
+        `Discard(everything=True)`.
         """
         ...
 
@@ -145,5 +200,8 @@ class Lane(Protocol):
         ...
 
     def close(self) -> None:
-        """Abort what is open, leave the group at once, release everything. May be called twice."""
+        """Wait for a commit on its way, as long as a transaction may take; abort what is open; leave the group.
+
+        Releases everything. May be called twice.
+        """
         ...

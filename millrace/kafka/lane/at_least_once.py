@@ -1,8 +1,9 @@
 """The writer of the lanes without transactions: outputs first, then whatever says that their inputs are done."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -55,17 +56,8 @@ class AtLeastOnceWriter:
         except (KafkaException, SystemError) as exception:
             raise self._failed(kafka_error(exception)) from exception
 
-    def settle(self, next_offsets: NextOffsets, reader: Reader) -> None:
-        """See `ports.Writer`."""
-        self.flush()
-        reader.commit(next_offsets)
-
     def flush(self) -> None:
-        """Wait until the broker has acknowledged everything that was sent since `begin`.
-
-        Raises:
-            StepError: Something was not acknowledged.
-        """
+        """See `ports.Writer`."""
         try:
             left = self._client.flush(PATIENCE.total_seconds())
         except (KafkaException, SystemError) as exception:
@@ -74,6 +66,10 @@ class AtLeastOnceWriter:
             raise self._failed(failures[0])
         if left:
             raise StepError(Recovery.REBUILD, TransientError(f"{self._name}: {left} outputs are not acknowledged"))
+
+    def prepare(self, next_offsets: NextOffsets, reader: Reader) -> Callable[[], None]:
+        """See `ports.Writer`."""
+        return partial(reader.commit, next_offsets)
 
     def abort(self) -> None:
         """See `ports.Writer`."""

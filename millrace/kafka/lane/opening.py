@@ -12,8 +12,10 @@ from millrace.kafka.connection import QUIET, ConnectionNotes, partitions_of
 from millrace.kafka.lane.bodies import body_of
 from millrace.kafka.lane.group import GroupLane
 from millrace.kafka.lane.ports import OpenWriter
+from millrace.kafka.lane.settling import Here, beside
 from millrace.kafka.lane.shared import SharedLane
 from millrace.kafka.lane.spec import LaneSpec
+from millrace.process.clock import SystemClock
 from millrace.process.deployment import GroupProtocol
 from millrace.process.settings import KafkaSettings
 
@@ -37,7 +39,8 @@ def open_lane(kafka: KafkaSettings, spec: LaneSpec) -> Lane:
     match spec.delivery:
         case Delivery.AT_LEAST_ONCE:
             body = body_of(spec.body)
-            return GroupLane(spec.topic, body.reader(kafka, spec), [lambda: body.at_least_once(kafka, spec)])
+            writers: list[OpenWriter] = [lambda: body.at_least_once(kafka, spec)]
+            return GroupLane(spec.topic, body.reader(kafka, spec), writers, Here(), SystemClock())
         case Delivery.SHARED:
             return SharedLane(kafka, spec)
         case _:
@@ -47,7 +50,8 @@ def open_lane(kafka: KafkaSettings, spec: LaneSpec) -> Lane:
 def open_exactly_once(kafka: KafkaSettings, spec: LaneSpec) -> GroupLane:
     """Open a lane that also says which partitions are its own: what a worker with state needs. See `open_lane`."""
     _prepare(kafka, spec)
-    return GroupLane(spec.topic, body_of(spec.body).reader(kafka, spec), transactional_writers(kafka, spec))
+    reader, writers = body_of(spec.body).reader(kafka, spec), transactional_writers(kafka, spec)
+    return GroupLane(spec.topic, reader, writers, beside() if spec.alternate else Here(), SystemClock())
 
 
 def transactional_writers(kafka: KafkaSettings, spec: LaneSpec) -> list[OpenWriter]:

@@ -4,7 +4,7 @@ The lane's rules (`group`) are written against these, so that the very same rule
 simulation, over the in-memory log.
 """
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from datetime import timedelta
 from typing import Protocol
 
@@ -87,7 +87,8 @@ class Reader(Protocol):
 class Writer(Protocol):
     """Writes outputs, and settles them together with the offsets of their inputs.
 
-    `begin`, `send`, `settle` and `abort` may raise StepError; after one with recovery REBUILD only `close` is left.
+    All but `prepare` and `close` may raise StepError; after one with recovery REBUILD only `close` is left. One thread
+    at a time: `flush`, and the step that `prepare` returns, may be taken on another than the rest, which waits for it.
     """
 
     def begin(self) -> None:
@@ -98,8 +99,16 @@ class Writer(Protocol):
         """Hand outputs to the client, waiting while its queue is full."""
         ...
 
-    def settle(self, next_offsets: NextOffsets, reader: Reader) -> None:
-        """Make all outputs sent since `begin`, and the offsets, final."""
+    def flush(self) -> None:
+        """Wait until the broker has every output sent since `begin`: what others send now comes after them."""
+        ...
+
+    def prepare(self, next_offsets: NextOffsets, reader: Reader) -> Callable[[], None]:
+        """The step that makes all outputs sent since `begin`, and the offsets, final. It follows `flush`.
+
+        Called on the reader's thread, and asks the reader here for whatever the step needs: a client that is asked for
+        its membership on another thread, while its own tells of lost partitions, never answers.
+        """
         ...
 
     def abort(self) -> None:

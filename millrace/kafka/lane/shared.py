@@ -18,7 +18,7 @@ from confluent_kafka import AcknowledgeType, KafkaError, KafkaException, Message
 from numpy.typing import NDArray
 
 from millrace.core.errors import MillraceError, RequestError, TransientError
-from millrace.core.lane import Discard, LaneStats, Outcome, Polled
+from millrace.core.lane import Discard, LaneStats, Outcome, Polled, Settled
 from millrace.core.records import NextOffsets, OutputBatch, RecordBatch
 from millrace.kafka.errors import from_kafka
 from millrace.kafka.lane.at_least_once import AtLeastOnceWriter
@@ -53,6 +53,7 @@ class SharedLane:
         self._written: NDArray[np.bool_] = np.empty(0, np.bool_)
         self._delivered = 0  # rows of the haul given to the caller
         self._has_failed = False
+        self._settled: Settled | None = None  # the outcome of a commit, until the caller takes it
         self._is_paused = False
         self._is_closed = False
         self._discard = Discard()
@@ -103,6 +104,30 @@ class SharedLane:
 
     def commit(self) -> Outcome:
         """See `Lane.commit`."""
+        self.begin_commit()
+        return self.await_commit().outcome
+
+    def begin_commit(self) -> None:
+        """See `Lane.begin_commit`. It has ended when this returns: what is unsettled keeps further hauls away."""
+        if self._settled is not None:
+            raise RequestError(
+                f"a commit for {self._spec.topic} was begun before the outcome of the last one was asked for",
+                remedy="call await_commit first",
+            )
+        begun = time.monotonic()
+        outcome = self._settle()
+        self._settled = Settled(outcome, timedelta(seconds=time.monotonic() - begun))
+
+    def poll_commit(self) -> Settled | None:
+        """See `Lane.poll_commit`."""
+        settled, self._settled = self._settled, None
+        return settled
+
+    def await_commit(self) -> Settled:
+        """See `Lane.await_commit`."""
+        return self.poll_commit() or Settled(Outcome.COMMITTED)
+
+    def _settle(self) -> Outcome:
         if self._has_failed:
             self._has_failed = False
             return Outcome.ABORTED

@@ -26,8 +26,8 @@ class LaneSpec:
             for share groups this belongs to the group and is set there, which needs the right to alter its configs.
         transaction_timeout: How long a transaction may stay open before the broker aborts it. Readers of the output
             wait up to this long (and the broker's clean-up interval) for a worker that dies and is not restarted.
-        alternate: Whether two transactional producers take turns, so that a transaction need not wait for the markers
-            of the one before it.
+        alternate: Whether two transactional producers take turns, so that a transaction is written while the one before
+            it settles. With one producer every commit is waited for.
         compression: Of the outputs; a librdkafka codec name.
         body: What moves the records. A shared lane has only the Python body.
     """

@@ -54,6 +54,7 @@ class TransactionalWriter:
     def __init__(self, kafka: KafkaSettings, spec: LaneSpec, transactional_id: str) -> None:
         self._id = transactional_id
         self._bound = spec.transaction_timeout
+        self._settled_by = 0.0  # until when a flush, and the step after it, may go on
         config: ClientConfig = {
             **producer_config(kafka, spec),
             "transactional.id": transactional_id,
@@ -92,15 +93,21 @@ class TransactionalWriter:
 
         self._step(Step.SEND, queue_rest)
 
-    def settle(self, next_offsets: NextOffsets, reader: Reader) -> None:
+    def flush(self) -> None:
+        """See `ports.Writer`. An output that fails ends the transaction before the group is asked."""
+        self._settled_by = time.monotonic() + self._bound.total_seconds()
+        self._step(Step.FLUSH, self._flush, self._settled_by)
+
+    def prepare(self, next_offsets: NextOffsets, reader: Reader) -> Callable[[], None]:
         """See `ports.Writer`. The broker checks that the reader is still a member of its group."""
-        give_up = time.monotonic() + self._bound.total_seconds()
-        # Outputs first: one that fails ends the transaction before the group is asked.
-        self._step(Step.FLUSH, self._flush, give_up)
         offsets, membership = positions(next_offsets), reader.membership()
         send = self._client.send_offsets_to_transaction
-        self._step(Step.SEND_OFFSETS, lambda patience: send(offsets, membership, patience), give_up)
-        self._step(Step.COMMIT, self._client.commit_transaction, give_up)
+
+        def settle() -> None:
+            self._step(Step.SEND_OFFSETS, lambda patience: send(offsets, membership, patience), self._settled_by)
+            self._step(Step.COMMIT, self._client.commit_transaction, self._settled_by)
+
+        return settle
 
     def abort(self) -> None:
         """See `ports.Writer`."""

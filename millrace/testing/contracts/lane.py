@@ -1,8 +1,9 @@
 """What every lane does, whatever it is connected to.
 
-Subclass `LaneContract`, or `GroupLaneContract` where workers own partitions, with a fixture `world`::
+Subclass `LaneContract`, `GroupLaneContract` where workers own partitions, or `TransactionalLaneContract` where they
+deliver exactly once, with a fixture `world`::
 
-    class TestMemoryLane(GroupLaneContract):
+    class TestMemoryLane(TransactionalLaneContract):
         @pytest.fixture
         def world(self) -> LaneWorld: ...
 """
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 
 from millrace.core.errors import RequestError
-from millrace.core.lane import Delivery, Discard, Lane, Outcome, Polled
+from millrace.core.lane import Delivery, Discard, Lane, Outcome, Polled, Settled
 from millrace.core.records import Headers, OutputBatch, RecordBatch
 from millrace.testing.waiting import eventually
 
@@ -295,6 +296,30 @@ class LaneContract:
         eventually(lambda: first.turn(limit=20), within=LIMIT)
         finish(world, 400, first, Worker(world, 1))
 
+    def test_what_became_of_a_commit_is_told_once_and_before_the_next_one_begins(self, world: LaneWorld) -> None:
+        world.produce(numbered(5))
+        worker = Worker(world)
+        assert worker.lane.poll_commit() is None
+        assert worker.lane.await_commit().outcome is Outcome.COMMITTED, "none was begun"
+        worker.hold(5)
+        worker.write()
+        worker.lane.begin_commit()
+        with pytest.raises(RequestError, match="await_commit"):
+            worker.lane.begin_commit()
+        with pytest.raises(RequestError, match="await_commit"):
+            worker.lane.commit()
+
+        def ask() -> Settled | None:
+            worker.poll()
+            return worker.lane.poll_commit()
+
+        settled = eventually(ask, within=LIMIT, what="the outcome")
+        assert settled is not None
+        assert settled.outcome is Outcome.COMMITTED or world.delivery is Delivery.SHARED
+        assert timedelta(0) <= settled.took <= LIMIT
+        assert worker.lane.poll_commit() is None
+        finish(world, 5, worker)
+
     def test_counts_what_it_does(self, world: LaneWorld) -> None:
         world.produce(numbered(20))
         worker = Worker(world)
@@ -362,3 +387,71 @@ class GroupLaneContract(LaneContract):
             return first.lane.stats().assigned == second.lane.stats().assigned == PARTITIONS // 2
 
         eventually(shared, within=LIMIT, what="half of the partitions for each")
+
+
+class TransactionalLaneContract(GroupLaneContract):
+    """What lanes do whose outputs and offsets are one transaction; with two producers, beside the next one."""
+
+    def test_polling_and_writing_go_on_while_a_commit_is_on_its_way(self, world: LaneWorld) -> None:
+        world.produce(numbered(200, partitions=PARTITIONS))
+        worker = Worker(world)
+
+        def turn() -> int:
+            worker.poll(limit=30)
+            count = sum(map(len, worker.held))
+            worker.write()  # those before may be on their way, and are not overtaken
+            assert worker.lane.await_commit().outcome is Outcome.COMMITTED
+            worker.lane.begin_commit()
+            return count
+
+        eventually(lambda: turn() == 0 and len(world.outputs()) == 200, within=LIMIT)
+        assert values_of(world.outputs()) == values_of(numbered(200))
+        by_partition: dict[int, list[int]] = defaultdict(list)
+        for record in world.outputs():
+            by_partition[record.partition].append(record.timestamp_ms)
+        assert all(before < after for stamps in by_partition.values() for before, after in pairwise(stamps))
+
+    def test_an_abort_leaves_alone_the_commit_on_its_way(self, world: LaneWorld) -> None:
+        world.produce(numbered(40))
+        worker = Worker(world)
+        begun = worker.hold(limit=5)
+        worker.write()
+        worker.lane.begin_commit()
+        worker.hold(limit=5)
+        worker.write()
+        worker.lane.abort()
+        settled = worker.lane.poll_commit()
+        assert settled is not None, "an abort waits for the commit on its way"
+        assert settled.outcome is Outcome.COMMITTED
+        assert not set(worker.hold(limit=5)) & set(begun)
+        assert worker.discards == [Discard(everything=True)]
+        finish(world, 40, worker)
+
+    def test_what_is_on_its_way_when_a_lane_is_closed_is_there_once_in_the_end(self, world: LaneWorld) -> None:
+        world.produce(numbered(40))
+        first = Worker(world)
+        first.hold(limit=5)
+        first.write()
+        first.lane.begin_commit()
+        first.hold(limit=5)
+        first.write()
+        first.lane.close()
+        finish(world, 40, Worker(world))
+
+    def test_a_commit_on_its_way_ends_before_a_partition_is_given_away(self, world: LaneWorld) -> None:
+        world.produce(numbered(40, partitions=PARTITIONS))
+        first = Worker(world, 0)
+        first.hold(40)
+        first.write()
+        first.lane.begin_commit()
+        world.produce(numbered(40, start=40, partitions=PARTITIONS))
+        first.hold(40)
+        first.write()  # stands on the commit that is on its way
+        second = Worker(world, 1)
+        self.share(first, second)
+        settled = first.lane.poll_commit()
+        assert settled is not None, "partitions were given away, and nobody knows what became of the commit"
+        if settled.outcome is Outcome.COMMITTED and first.lane.stats().aborts == 0:
+            assert second.values == [], "what the first worker wrote came again"
+        world.produce(numbered(40, start=80, partitions=PARTITIONS))
+        finish(world, 120, first, second)

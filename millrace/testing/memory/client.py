@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+from functools import partial
 from itertools import islice
 from typing import assert_never
 
@@ -14,11 +15,13 @@ from millrace.core.lane import Delivery, Lane
 from millrace.core.records import NextOffset, NextOffsets, OutputBatch, RecordBatch, TopicPartition
 from millrace.kafka.lane.group import GroupLane
 from millrace.kafka.lane.ports import Listener, OpenWriter, Reader
+from millrace.kafka.lane.settling import Here
 from millrace.kafka.lane.spec import LaneSpec
 from millrace.kafka.lane.triage import StepError
 from millrace.process.deployment import Start
 from millrace.testing.clock import ManualClock
 from millrace.testing.memory.log import MemoryLog, StoredRecord
+from millrace.testing.memory.settling import Settler
 
 
 class Point(Enum):
@@ -29,6 +32,7 @@ class Point(Enum):
     READ = "read"
     BEGIN = "begin"
     SEND = "send"
+    FLUSH = "flush"
     SEND_OFFSETS = "send_offsets"
     COMMIT = "commit"
     REPLY = "reply"
@@ -53,18 +57,23 @@ class MemoryClient:
         interrupt: Called at every point where a process can be stopped. It may raise CrashedError; or what a broker
             causes there, which is TransientError at INIT and READ and StepError elsewhere; or let others run and
             time pass, which is what a frozen process sees when it wakes up.
+        pace: How many points the process comes to between two steps of a commit that it has begun; 0 settles at once.
     """
 
-    def __init__(self, log: MemoryLog, clock: ManualClock, interrupt: Callable[[Point], None] = _go_on) -> None:
+    def __init__(
+        self, log: MemoryLog, clock: ManualClock, interrupt: Callable[[Point], None] = _go_on, *, pace: int = 0
+    ) -> None:
         self.log = log
         self.clock = clock
         self.is_frozen = False
         """Whether it sends no heartbeats: stopped, or dead and not yet missed."""
+        self.settler = Settler(pace)
         self._interrupt = interrupt
 
     def at(self, point: Point) -> None:
         """The process has come to this point."""
         self._interrupt(point)
+        self.settler.passed()
 
 
 def memory_lane(client: MemoryClient, spec: LaneSpec) -> Lane:
@@ -74,7 +83,8 @@ def memory_lane(client: MemoryClient, spec: LaneSpec) -> Lane:
         client: The process that runs it.
         spec: What the lane is to be; exactly once or at least once.
     """
-    return GroupLane(spec.topic, _Reader(client, spec), _writers(client, spec))
+    settler = client.settler if spec.alternate and spec.delivery is Delivery.EXACTLY_ONCE else Here()
+    return GroupLane(spec.topic, _Reader(client, spec), _writers(client, spec), settler, client.clock)
 
 
 def _writers(client: MemoryClient, spec: LaneSpec) -> list[OpenWriter]:
@@ -199,12 +209,16 @@ class _Reader:
 
 
 class _TransactionalWriter:
-    """A transactional producer of the in-memory log. See `ports.Writer`."""
+    """A transactional producer of the in-memory log. See `ports.Writer`.
+
+    What is sent reaches the log with the next send or the flush: later than others may think.
+    """
 
     def __init__(self, client: MemoryClient, transactional_id: str) -> None:
         self._client = client
         client.at(Point.INIT)
         self._identity = client.log.take_identity(transactional_id)
+        self._queued: list[OutputBatch] = []
 
     def begin(self) -> None:
         self._client.at(Point.BEGIN)
@@ -212,24 +226,37 @@ class _TransactionalWriter:
 
     def send(self, outputs: OutputBatch) -> None:
         self._client.at(Point.SEND)
-        self._client.log.write(self._identity, outputs)
+        self._write()
+        self._queued.append(outputs)
 
-    def settle(self, next_offsets: NextOffsets, reader: Reader) -> None:
-        self._client.at(Point.SEND_OFFSETS)
+    def flush(self) -> None:
+        self._client.at(Point.FLUSH)
+        self._write()
+
+    def prepare(self, next_offsets: NextOffsets, reader: Reader) -> Callable[[], None]:
         membership = reader.membership()
         if not isinstance(membership, _Membership):
             raise TypeError(f"{membership!r} is not of the in-memory log")
+        return partial(self._settle, membership, next_offsets)
+
+    def abort(self) -> None:
+        self._client.at(Point.ABORT)
+        self._queued.clear()
+        self._client.log.abort(self._identity)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _settle(self, membership: _Membership, next_offsets: NextOffsets) -> None:
+        self._client.at(Point.SEND_OFFSETS)
         self._client.log.add_offsets(self._identity, membership.group, membership.member, next_offsets)
         self._client.at(Point.COMMIT)
         self._client.log.commit(self._identity)
         self._client.at(Point.REPLY)
 
-    def abort(self) -> None:
-        self._client.at(Point.ABORT)
-        self._client.log.abort(self._identity)
-
-    def close(self) -> None:
-        """Nothing is held."""
+    def _write(self) -> None:
+        while self._queued:
+            self._client.log.write(self._identity, self._queued.pop(0))
 
 
 class _PlainWriter:
@@ -245,8 +272,11 @@ class _PlainWriter:
         self._client.at(Point.SEND)
         self._client.log.append(outputs)
 
-    def settle(self, next_offsets: NextOffsets, reader: Reader) -> None:
-        reader.commit(next_offsets)
+    def flush(self) -> None:
+        self._client.at(Point.FLUSH)
+
+    def prepare(self, next_offsets: NextOffsets, reader: Reader) -> Callable[[], None]:
+        return partial(reader.commit, next_offsets)
 
     def abort(self) -> None:
         self._client.at(Point.ABORT)

@@ -6,10 +6,10 @@ from millrace.core.lane import Delivery
 from millrace.process.deployment import GroupProtocol
 from millrace.process.settings import LaneBody
 from millrace.testing.contracts.kafka_world import MakeWorld
-from millrace.testing.contracts.lane import GroupLaneContract, LaneContract, LaneWorld
+from millrace.testing.contracts.lane import GroupLaneContract, LaneContract, LaneWorld, TransactionalLaneContract
 
 
-class TestExactlyOnce(GroupLaneContract):
+class TestExactlyOnce(TransactionalLaneContract):
     @pytest.fixture(params=[GroupProtocol.CONSUMER, GroupProtocol.CLASSIC])
     def world(self, make_world: MakeWorld, request: pytest.FixtureRequest) -> LaneWorld:
         # One producer under the one protocol and two under the other: nothing about them depends on it.

@@ -158,6 +158,73 @@ class TestWorkers:
             eventually(one_gives_up, within=timedelta(seconds=60))
 
 
+class TestACommitOnItsWay:
+    """With a transaction written that stands on it."""
+
+    def test_of_a_fenced_producer_takes_the_next_one_with_it(self, make_world: MakeWorld) -> None:
+        world = make_world()
+        world.produce(numbered(40))
+        worker = Worker(world)
+        worker.hold(limit=10)
+        worker.write()
+        TransactionalWriter(world.kafka, world.spec, world.spec.transactional_ids[0]).close()
+        worker.lane.begin_commit()
+        worker.hold(limit=10)
+        worker.write()
+        assert worker.lane.await_commit().outcome is Outcome.ABORTED
+        finish(world, 40, worker)
+        assert worker.lane.stats().producers_rebuilt == 1, "the other producer could go on"
+
+    def test_stays_when_the_next_producer_is_fenced(self, make_world: MakeWorld) -> None:
+        world = make_world()
+        world.produce(numbered(40))
+        worker = Worker(world)
+        first = worker.hold(limit=10)
+        worker.write()
+        worker.lane.begin_commit()
+        worker.hold(limit=10)
+        worker.write()
+        TransactionalWriter(world.kafka, world.spec, world.spec.transactional_ids[1]).close()
+        assert worker.lane.await_commit().outcome is Outcome.COMMITTED
+        worker.lane.begin_commit()
+        assert worker.lane.await_commit().outcome is Outcome.ABORTED
+        assert not set(worker.hold()) & set(first)
+        finish(world, 40, worker)
+
+    def test_of_a_transaction_that_took_too_long_takes_the_next_one_with_it(self, make_world: MakeWorld) -> None:
+        world = make_world(transaction_timeout=timedelta(seconds=1))
+        world.produce(numbered(40))
+        worker = Worker(world)
+        worker.hold(limit=10)
+        worker.write()
+        eventually(world.open_transactions, within=LIMIT, what="records of the transaction")
+        eventually(lambda: not world.open_transactions(), within=LIMIT, what="the broker's abort")
+        worker.lane.begin_commit()
+        worker.hold(limit=10)
+        worker.write()
+        assert worker.lane.await_commit().outcome is Outcome.ABORTED
+        assert world.outputs() == []
+        finish(world, 40, worker)
+
+    def test_of_a_stale_member_is_refused(self, make_world: MakeWorld) -> None:
+        world = make_world(transaction_timeout=LONG)
+        world.produce(numbered(40, partitions=PARTITIONS))
+        with WorkerProcess(world, slot=0) as stale:
+            assert stale.ask("hold 40") == "held"
+            assert stale.ask("write") == "written"
+            stale.signal(signal.SIGSTOP)
+            successor = Worker(world, slot=1)
+            successor.hold(40)
+            successor.write()
+            assert successor.lane.commit() is Outcome.COMMITTED
+            stale.signal(signal.SIGCONT)
+            # It polls while it commits, and so learns in the middle of it that its partitions are lost.
+            assert stale.ask("begin") == "begun"
+            assert stale.ask("poll") == "polled"
+            assert stale.ask("await") == "aborted"
+        finish(world, 40, successor)
+
+
 class TestTransactions:
     def test_one_that_takes_too_long_is_never_seen(self, make_world: MakeWorld) -> None:
         world = make_world(transaction_timeout=timedelta(seconds=1))
@@ -228,6 +295,26 @@ class TestBroker:
 
             eventually(through, within=timedelta(seconds=60))
             assert values_of(world.outputs()) == values_of(numbered(40))
+
+    def test_killed_and_restarted_while_a_commit_is_on_its_way(self, own_broker: LocalBroker) -> None:
+        with world_on(own_broker) as world:
+            world.produce(numbered(80, partitions=PARTITIONS))
+            worker = Worker(world)
+            worker.hold(20, limit=20)
+            worker.write()
+            worker.lane.begin_commit()
+            own_broker.kill()
+            own_broker.start()
+            worker.lane.await_commit()  # either outcome is right, as long as the records agree with it
+
+            def through() -> bool:
+                try:
+                    return worker.turn() == 0 and len(values_of(world.outputs())) >= 80
+                except TransientError:
+                    return False
+
+            eventually(through, within=timedelta(seconds=60))
+            assert values_of(world.outputs()) == values_of(numbered(80))
 
 
 class TestOpening:

@@ -5,6 +5,9 @@ Each line on standard input is a command; each line on standard output says that
     hold N      poll until N records are held
     write       write what is held
     commit      commit; answers with the outcome
+    begin       begin a commit
+    poll        poll once
+    await       wait for the commit that was begun; answers with the outcome
 """
 
 import json
@@ -41,6 +44,14 @@ def main() -> None:
                 answer = "written"
             case ["commit"]:
                 answer = worker.lane.commit().value
+            case ["begin"]:
+                worker.lane.begin_commit()
+                answer = "begun"
+            case ["poll"]:
+                worker.poll()
+                answer = "polled"
+            case ["await"]:
+                answer = worker.lane.await_commit().outcome.value
             case _:
                 raise ValueError(line)
         print(answer, flush=True)  # noqa: T201

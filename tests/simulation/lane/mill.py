@@ -34,6 +34,7 @@ from tests.simulation.lane.schedule import (
     NoScore,
     Pass,
     Roll,
+    Settle,
     SlowModel,
     Start,
     Strike,
@@ -50,6 +51,9 @@ POLICY = BatchPolicy(
     transaction_records=12,
     transaction_age=timedelta(milliseconds=500),
 )
+PACE = 2
+"""Points between two steps of a commit, until an event says otherwise."""
+
 FROZEN_ROUNDS = 13
 """Seconds for which a frozen worker stays so: longer than its session and its transaction."""
 
@@ -146,21 +150,36 @@ class LateCommitter:
     def turn(self) -> None:
         self._turns += 1
         with suppress(TransientError):
-            polled = self._lane.poll(5, timedelta(milliseconds=100))
-            if len(polled.records):
-                self._write(polled.records)
+            self._write(self._lane.poll(5, timedelta(milliseconds=100)).records)
         if self._turns % 4 == 0:
-            self.finish()
+            self.commit()
+
+    def commit(self) -> None:
+        self._lane.commit()
 
     def finish(self) -> None:
         self._lane.commit()
 
     def _write(self, records: RecordBatch) -> None:
+        if not len(records):
+            return
         try:
             scored = self._model.score(records, wall_ms=self._clock.wall_ms())
             self._lane.write(scored.outputs, records.next_offsets())
         except TransientError:
             self._lane.abort()  # or else a later record's offset would pass these records by
+
+
+class EagerCommitter(LateCommitter):
+    """Begins a commit whenever none is on its way, and hears of it as late as a lane allows."""
+
+    def commit(self) -> None:
+        self._lane.await_commit()
+        self._lane.begin_commit()
+
+    def finish(self) -> None:
+        self.commit()
+        self._lane.await_commit()
 
 
 @dataclass(frozen=True)
@@ -197,6 +216,7 @@ class Mill:
             self._log.create_topic(topic, PARTITIONS)
         self._workers: dict[int, WorkerProcess] = {}
         self._clients: dict[int, MemoryClient] = {}
+        self._paces = dict.fromkeys(range(SLOTS), PACE)
         self._struck: dict[tuple[int, Point], Fate] = {}
         self._busy: list[int] = []  # slots in the middle of something, the innermost last
         self._arrived = 0
@@ -238,6 +258,8 @@ class Mill:
                 self._start_or_end(slot)
             case SlowModel() | NoScore():
                 self._disturb(event)
+            case Settle(slot, pace):
+                self._pace(slot, pace)
             case Markers():
                 self._log.delays_markers = not self._log.delays_markers
                 self._log.write_markers()
@@ -256,6 +278,11 @@ class Mill:
             worker.model.extra = event.span
         else:
             worker.model.fails = True
+
+    def _pace(self, slot: int, pace: int) -> None:
+        self._paces[slot] = pace
+        if slot in self._clients:
+            self._clients[slot].settler.pace = pace
 
     def _arrive(self, records: int) -> None:
         numbers = range(self._arrived, self._arrived + records)
@@ -280,7 +307,8 @@ class Mill:
             self._alive(slot, lambda: self._start(slot))
 
     def _start(self, slot: int) -> None:
-        client = MemoryClient(self._log, self._clock, lambda point: self._interrupt(slot, point))
+        pace = self._paces[slot]
+        client = MemoryClient(self._log, self._clock, lambda point: self._interrupt(slot, point), pace=pace)
         self._clients[slot] = client
         spec = LaneSpec("sim", slot, INPUT, delivery=self._promise.lanes, alternate=self._promise.alternate)
         lane = memory_lane(client, spec)

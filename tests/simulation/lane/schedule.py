@@ -31,6 +31,7 @@ POSSIBLE = {
     Point.READ: (Fate.CRASH, Fate.FREEZE, Fate.AWAY),
     Point.BEGIN: (Fate.CRASH, Fate.FREEZE, Fate.LOSE),
     Point.SEND: (Fate.CRASH, Fate.FREEZE, Fate.REFUSE, Fate.LOSE),
+    Point.FLUSH: (Fate.CRASH, Fate.FREEZE, Fate.REFUSE, Fate.LOSE),
     Point.SEND_OFFSETS: (Fate.CRASH, Fate.FREEZE, Fate.REFUSE, Fate.LOSE),
     Point.COMMIT: (Fate.CRASH, Fate.FREEZE, Fate.REFUSE, Fate.LOSE),
     Point.REPLY: (Fate.CRASH, Fate.FREEZE, Fate.LOSE),
@@ -85,6 +86,14 @@ class NoScore:
 
 
 @dataclass(frozen=True, slots=True)
+class Settle:
+    """The worker's commits take a step whenever it has come to so many points, from now on; 0 is at once."""
+
+    slot: int
+    pace: int
+
+
+@dataclass(frozen=True, slots=True)
 class Markers:
     """Commits are answered before their markers are written, from now on until this happens again."""
 
@@ -101,7 +110,7 @@ class Roll:
     """The aliases move: a rollout begins or ends. Every worker knows it at its next turn."""
 
 
-Event: TypeAlias = Arrive | Turns | Strike | Start | SlowModel | NoScore | Markers | Pass | Roll
+Event: TypeAlias = Arrive | Turns | Strike | Start | SlowModel | NoScore | Settle | Markers | Pass | Roll
 
 
 def draw(random: Random, events: int = 120) -> list[Event]:
@@ -130,8 +139,9 @@ def _event(random: Random) -> Event:
         Pass(timedelta(seconds=random.choice((0.1, 1, 7)))),
         SlowModel(slot, timedelta(seconds=random.choice((1, 9, 12)))),
         NoScore(slot),
+        Settle(slot, random.choice((0, 1, 3, 9))),
     ]
-    return random.choices(possible, weights=(50, 20, 15, 6, 6, 4, 3, 2))[0]
+    return random.choices(possible, weights=(50, 20, 15, 6, 6, 4, 3, 2, 6))[0]
 
 
 def shrink(schedule: Sequence[Event], fails: Callable[[Sequence[Event]], bool]) -> list[Event]:

@@ -5,15 +5,25 @@ Again with `pytest tests/simulation --seed SEED`; more of them with `make simula
 
 from collections.abc import Iterable, Sequence, Set
 from random import Random
+from typing import Any
 
 import pytest
 
 from millrace.core.lane import Delivery, Discard
 from millrace.core.records import TopicPartition
 from millrace.kafka.lane.group import GroupLane
+from millrace.kafka.lane.triage import Recovery, StepError
 from millrace.testing.memory import MemoryLog
 from millrace_scorer.logic.handovers import Handovers
-from tests.simulation.lane.mill import BrokenPromiseError, LateCommitter, Mill, OpenLoop, Promise, scoring_loop
+from tests.simulation.lane.mill import (
+    BrokenPromiseError,
+    EagerCommitter,
+    LateCommitter,
+    Mill,
+    OpenLoop,
+    Promise,
+    scoring_loop,
+)
 from tests.simulation.lane.rollout import RollingMill
 from tests.simulation.lane.schedule import Event, draw, shrink, with_rolls
 
@@ -38,7 +48,7 @@ def first_failure(seeds: Iterable[int], promise: Promise, open_loop: OpenLoop) -
     return ""
 
 
-@pytest.mark.parametrize("open_loop", [scoring_loop, LateCommitter])
+@pytest.mark.parametrize("open_loop", [scoring_loop, LateCommitter, EagerCommitter])
 @pytest.mark.parametrize(
     "promise",
     [Promise(), Promise(alternate=False), Promise(Delivery.AT_LEAST_ONCE, Delivery.AT_LEAST_ONCE)],
@@ -66,12 +76,32 @@ def test_no_version_answers_but_those_that_the_handovers_name(seeds: range) -> N
 class TestTheSimulationFinds:
     """Every rule of the lane, left out, breaks the promise within a few schedules."""
 
-    def test_a_transaction_that_crosses_a_revoke(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("open_loop", [LateCommitter, EagerCommitter], ids=["open", "on its way"])
+    def test_a_transaction_that_crosses_a_revoke(self, monkeypatch: pytest.MonkeyPatch, open_loop: OpenLoop) -> None:
         def carry_on(lane: GroupLane, partitions: Set[TopicPartition]) -> None:
             lane._forget(partitions)
 
         monkeypatch.setattr(GroupLane, "on_revoke", carry_on)
-        assert "doubled" in first_failure(range(100), Promise(), LateCommitter)
+        assert "doubled" in first_failure(range(100), Promise(), open_loop)
+
+    def test_a_transaction_that_outlives_the_one_it_stands_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def only_that_one(lane: GroupLane, error: StepError, seat: Any) -> None:  # noqa: ANN401  # of the lane's own
+            seat.clear() if error.recovery is Recovery.REBUILD else seat.abort()
+
+        monkeypatch.setattr(GroupLane, "_take_back_after", only_that_one)
+        assert "lost" in first_failure(range(100), Promise(), EagerCommitter)
+
+    def test_going_back_while_a_commit_is_on_its_way(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def at_once(lane: GroupLane) -> None:
+            lane._take_back()
+            lane._go_back()
+
+        monkeypatch.setattr(GroupLane, "abort", at_once)
+        assert "doubled" in first_failure(range(100), Promise(), EagerCommitter)
+
+    def test_outputs_that_overtake_those_of_the_commit_on_its_way(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(GroupLane, "_await_flush", lambda lane: None)
+        assert "out of order" in first_failure(range(100), Promise(), EagerCommitter)
 
     def test_an_abort_without_going_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def stay(lane: GroupLane) -> None:

@@ -7,16 +7,17 @@ from millrace.core.lane import Delivery, Lane
 from millrace.core.records import OutputBatch
 from millrace.kafka.lane import LaneSpec
 from millrace.testing.clock import ManualClock
-from millrace.testing.contracts.lane import PARTITIONS, GroupLaneContract, LaneWorld, Written
+from millrace.testing.contracts.lane import PARTITIONS, GroupLaneContract, LaneWorld, TransactionalLaneContract, Written
 from millrace.testing.memory import MemoryClient, MemoryLog, memory_lane
 
 
 class MemoryWorld:
     output_topic = "test.predictions"
 
-    def __init__(self, delivery: Delivery, *, alternate: bool = True) -> None:
+    def __init__(self, delivery: Delivery, *, alternate: bool = True, pace: int = 0) -> None:
         self.delivery = delivery
         self._alternate = alternate
+        self._pace = pace
         self._clock = ManualClock()
         self._log = MemoryLog(self._clock)
         self._log.create_topic("test.features", PARTITIONS)
@@ -24,7 +25,7 @@ class MemoryWorld:
 
     def open(self, slot: int = 0) -> Lane:
         spec = LaneSpec("test", slot, "test.features", delivery=self.delivery, alternate=self._alternate)
-        return memory_lane(MemoryClient(self._log, self._clock), spec)
+        return memory_lane(MemoryClient(self._log, self._clock, pace=self._pace), spec)
 
     def produce(self, records: Sequence[Written]) -> None:
         self._log.append(
@@ -45,10 +46,16 @@ class MemoryWorld:
         ]
 
 
-class TestExactlyOnce(GroupLaneContract):
-    @pytest.fixture(params=[True, False], ids=["two writers", "one writer"])
+class TestExactlyOnce(TransactionalLaneContract):
+    @pytest.fixture(params=[0, 1, 9], ids=["at once", "a step a point", "slowly"])
     def world(self, request: pytest.FixtureRequest) -> LaneWorld:
-        return MemoryWorld(Delivery.EXACTLY_ONCE, alternate=request.param)
+        return MemoryWorld(Delivery.EXACTLY_ONCE, pace=request.param)
+
+
+class TestExactlyOnceWithOneWriter(TransactionalLaneContract):
+    @pytest.fixture
+    def world(self) -> LaneWorld:
+        return MemoryWorld(Delivery.EXACTLY_ONCE, alternate=False)
 
 
 class TestAtLeastOnce(GroupLaneContract):

@@ -76,6 +76,7 @@ class Notes:
 
     said: list[str] = field(default_factory=list)
     readable: int = 0
+    slowest: float = 0.0
     longest_backlog: int = 0
 
     def polled(self, records: int, *, backlog: int) -> None:
@@ -88,6 +89,7 @@ class Notes:
         self.said.append(outcome.value)
         assert len(latency_seconds) == (tally.consumed if outcome is Outcome.COMMITTED else 0)
         self.readable += tally.predicted if outcome is Outcome.COMMITTED else 0
+        self.slowest = max([self.slowest, *latency_seconds.tolist()])
 
     def unreachable(self, reason: str) -> None:
         self.said.append("unreachable")
@@ -103,6 +105,7 @@ class Notes:
 class World:
     clock: ManualClock
     log: MemoryLog
+    client: MemoryClient
     lane: Lane
     echo: Echo
     notes: Notes
@@ -125,7 +128,7 @@ class World:
 
 
 @contextmanager
-def a_world(*, backlog_bytes: int = 64 * 1024 * 1024) -> Iterator[World]:
+def a_world(*, backlog_bytes: int = 64 * 1024 * 1024, pace: int = 0) -> Iterator[World]:
     clock = ManualClock()
     log = MemoryLog(clock)
     log.create_topic("in", 1)
@@ -137,12 +140,13 @@ def a_world(*, backlog_bytes: int = 64 * 1024 * 1024) -> Iterator[World]:
         if point in trouble:
             raise trouble.pop(point)
 
-    lane = memory_lane(MemoryClient(log, clock, interrupt), SPEC)
+    client = MemoryClient(log, clock, interrupt, pace=pace)
+    lane = memory_lane(client, SPEC)
     echo, notes = Echo(clock), Notes()
     settings = LoopSettings(late_topic="late", backlog_bytes=backlog_bytes, retry_for=timedelta(seconds=30))
     handovers = Handovers(MemoryHandovers(log, HANDOVERS), topic=HANDOVERS, deployment="d")
     loop = ScoringLoop(lane, OneModel(echo), handovers, policy=POLICY, settings=settings, clock=clock, observer=notes)
-    made = World(clock, log, lane, echo, notes, loop, trouble)
+    made = World(clock, log, client, lane, echo, notes, loop, trouble)
     yield made
     lane.close()
 
@@ -210,7 +214,7 @@ def test_a_transient_failure_that_lasts_too_long_is_fatal_and_loses_nothing(worl
     assert world.log.committed(SPEC.group, next(iter(world.log.partitions("in")))) is None
 
 
-@pytest.mark.parametrize("point", [Point.SEND, Point.SEND_OFFSETS, Point.COMMIT])
+@pytest.mark.parametrize("point", [Point.SEND, Point.FLUSH, Point.SEND_OFFSETS, Point.COMMIT])
 @pytest.mark.parametrize("recovery", [Recovery.ABORT, Recovery.REBUILD])
 def test_a_refused_transaction_is_scored_again_and_read_once(world: World, point: Point, recovery: Recovery) -> None:
     world.send(25)
@@ -244,6 +248,86 @@ def test_large_records_are_polled_in_smaller_numbers() -> None:
         world.turns(200)
         assert world.notes.readable == 200
         assert world.notes.longest_backlog <= 15
+
+
+class TestACommitOnItsWay:
+    """Commits take no step by themselves here: they end when somebody waits for them, or where a test says so."""
+
+    @pytest.fixture
+    def world(self) -> Iterator[World]:
+        with a_world(pace=1_000_000) as made:
+            yield made
+
+    def test_scoring_goes_on_meanwhile(self, world: World) -> None:
+        world.send(60)
+        world.turns(7)
+        assert sum(world.echo.sizes) == 50, "a full transaction, and a part of the next one"
+        assert world.notes.said == []
+
+    def test_a_full_transaction_waits_for_it(self, world: World) -> None:
+        world.send(80)
+        world.turns(9)
+        assert (sum(world.echo.sizes), world.notes.said) == (70, [])
+        world.turns(1)
+        assert (sum(world.echo.sizes), world.notes.said) == (80, ["committed"])
+        assert world.written == list(range(40))
+
+    def test_what_is_written_has_its_turn_before_a_wait_for_more_records(self, world: World) -> None:
+        world.send(5)
+        world.turns(2)
+        world.send(5)
+        world.turns(2)
+        assert (world.echo.sizes, world.notes.said) == ([5, 5], [])
+        world.turns(1)
+        assert world.notes.said == ["committed"]
+        assert world.written == list(range(5))
+
+    @pytest.mark.parametrize("point", [Point.SEND_OFFSETS, Point.COMMIT])
+    @pytest.mark.parametrize("recovery", [Recovery.ABORT, Recovery.REBUILD])
+    def test_a_refused_one_takes_what_stands_on_it_with_it(
+        self, world: World, point: Point, recovery: Recovery
+    ) -> None:
+        world.send(60)
+        world.turns(7)
+        world.trouble[point] = StepError(recovery, TransientError("refused"))
+        world.turns(30)
+        world.loop.finish()
+        assert world.notes.said[:2] == ["aborted", "aborted"]
+        assert world.written == list(range(60))
+        assert world.notes.readable == 60
+
+    def test_finishing_waits_for_it_and_for_what_stands_on_it(self, world: World) -> None:
+        world.send(60)
+        world.turns(7)
+        world.loop.finish()
+        assert world.written == list(range(50))
+        assert world.notes.said == ["committed", "committed"]
+
+    def test_a_transient_failure_settles_both(self, world: World) -> None:
+        world.send(60)
+        world.turns(7)
+        world.echo.failures = [TransientError("registry away")]
+        world.turns(1)
+        assert world.notes.said == ["committed", "committed", "suspended 1"]
+        assert world.written == list(range(50))
+
+    def test_latency_ends_with_the_answer_and_not_when_it_is_heard(self, world: World) -> None:
+        world.send(5)
+        world.turns(2)
+        world.client.settler.take()
+        world.client.settler.take()
+        world.clock.advance(timedelta(seconds=5))
+        world.turns(1)
+        assert world.notes.said == ["committed"]
+        assert world.notes.slowest < 1
+
+    def test_its_records_count_as_held(self) -> None:
+        with a_world(pace=1_000_000, backlog_bytes=1_000_000) as world:
+            stamps = np.full(200, world.clock.wall_ms(), np.int64)
+            world.log.append(OutputBatch("in", np.zeros(200, np.int32), stamps, [None] * 200, [b"x" * 100_000] * 200))
+            world.turns(200)
+            assert world.notes.readable + world.notes.longest_backlog >= 190
+            assert world.notes.longest_backlog <= 15
 
 
 class TestHandovers:

@@ -1,5 +1,8 @@
 """The loop: poll, decide, score, write, commit.
 
+A commit is begun and heard of later: while one transaction settles, the next one is polled, scored and written. One
+that is due before the last has settled goes on with whole micro-batches until it is full, and waits then.
+
 Everything it decides is decided by `millrace.core.batching`; everything it does is done by its ports. It knows no
 Kafka, no model and no clock of its own, so that the same loop runs on a broker and in a simulation.
 """
@@ -11,11 +14,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from millrace.core.batching import BatchPolicy, Mode, Send, Wait, decide, is_commit_due
+from millrace.core.batching import BatchPolicy, Mode, Send, Wait, decide, is_commit_due, is_transaction_full
 from millrace.core.clock import Clock
 from millrace.core.cost import backoff
 from millrace.core.errors import FatalError, TransientError
-from millrace.core.lane import Discard, Lane, Outcome
+from millrace.core.lane import Discard, Lane, Outcome, Settled
 from millrace.core.records import OutputBatch, RecordBatch
 from millrace_scorer.logic.handovers import Handovers
 from millrace_scorer.logic.pending import Pending, surviving
@@ -41,7 +44,7 @@ class LoopSettings:
 
     Attributes:
         late_topic: Where shed records go.
-        backlog_bytes: About how many bytes of records may be polled and not yet scored.
+        backlog_bytes: About how many bytes of records may be polled and not yet settled.
         idle: Longest poll while nothing arrives; how soon a stop or a new model is noticed.
         first_retry: Wait before a transient failure is tried again; doubles each time.
         longest_retry: Longest such wait.
@@ -58,11 +61,12 @@ class LoopSettings:
 
 @dataclass(slots=True)
 class _Transaction:
-    """What has been written since the last commit."""
+    """What has been written since the last commit was begun, or what that commit is about."""
 
     since: float
     tally: Tally
     timestamps_ms: list[NDArray[np.int64]]
+    committing_since: float = 0.0
 
     @property
     def records(self) -> int:
@@ -103,19 +107,27 @@ class ScoringLoop:
         self._pending = Pending()
         self._record_bytes = _SIZE_AT_FIRST
         self._transaction: _Transaction | None = None
+        self._settling: _Transaction | None = None
         self._suspension: _Suspension | None = None
 
     def turn(self) -> None:
         """One decision and its execution. Blocks at most about `idle`, or for as long as one batch or commit takes.
 
+        What became of a commit is heard first.
+
         Raises:
             FatalError: The loop cannot go on. Nothing that was committed is affected; close the lane.
         """
+        self._listen()
         if self._suspension is not None:
             self._wait_or_retry(self._suspension)
             return
         backlog = self._pending.backlog(wall_ms=self._clock.wall_ms(), monotonic=self._clock.monotonic())
         match decide(backlog, self._policy, self._models.current().costs):
+            case Wait(_) if self._transaction is not None:
+                # The last commit is on its way, and there is nothing better to do than to wait for it.
+                self._await_settled()
+                self._begin()
             case Wait(linger):
                 self._poll(linger)
             case Send(records, mode):
@@ -133,7 +145,8 @@ class ScoringLoop:
         return variant or self._models.current()
 
     def _poll(self, linger: timedelta) -> None:
-        affordable = int(self._settings.backlog_bytes / self._record_bytes)
+        held = self._settling.records if self._settling is not None else 0
+        affordable = int(self._settings.backlog_bytes / self._record_bytes) - held
         room = max(min(self._policy.transaction_records, affordable) - len(self._pending), 1)
         # With records at hand the linger is all the time there is; without any, it starts at the first one.
         timeout = linger if len(self._pending) else self._settings.idle
@@ -153,10 +166,9 @@ class ScoringLoop:
         self._observer.polled(len(polled.records), backlog=len(self._pending))
 
     def _forget(self, discard: Discard) -> None:
-        """Obey a lane that went back or gave partitions away; it has settled what was written by then."""
-        self._pending.discard(discard)
-        self._handovers.forget(discard)
-        self._settle(Outcome.ABORTED if discard.everything else Outcome.COMMITTED, seconds=0)
+        """Obey a lane that went back or gave partitions away; a commit on its way has ended by then."""
+        self._await_settled()
+        self._lose(discard)
         if self._suspension is not None:
             self._suspension.records = surviving(self._suspension.records, discard)
 
@@ -168,18 +180,15 @@ class ScoringLoop:
         except TransientError as error:
             self._suspend(records, error)
             return
+        # Without the writing, which may wait for the commit on its way.
+        scoring.costs.score.observe(len(records), timedelta(seconds=self._clock.monotonic() - started))
         self._lane.write((*scored.outputs, *changes), records.next_offsets())
-        now = self._clock.monotonic()
-        scoring.costs.score.observe(len(records), timedelta(seconds=now - started))
         self._observer.scored(scored, queued_seconds=queued_seconds)
         transaction = self._transaction or _Transaction(started, Tally(), [])
         transaction.tally += scored.tally
         transaction.timestamps_ms.append(records.timestamps_ms)
         self._transaction = transaction
-        age = timedelta(seconds=now - transaction.since)
-        backlog = len(self._pending)
-        if is_commit_due(written=transaction.records, age=age, backlog=backlog, policy=self._policy):
-            self._commit()
+        self._listen()
 
     def _score(self, records: RecordBatch, scoring: Scoring) -> Scored:
         wall_ms = self._clock.wall_ms()
@@ -193,33 +202,74 @@ class ScoringLoop:
         tally = scored.tally + Tally(consumed=len(late), shed=len(late))
         return Scored(outputs, tally, scored.seconds, scored.bisected)
 
+    def _listen(self) -> None:
+        """Take in what became of the commit on its way, if that is known; begin the next one when it is due."""
+        self._take_note()
+        if self._transaction is None or not self._may_begin(self._transaction):
+            return
+        self._await_settled()
+        self._begin()
+        self._take_note()  # a lane that cannot do both at once has settled it by now
+
+    def _may_begin(self, transaction: _Transaction) -> bool:
+        """Whether its commit is due; while another one is on its way, whether there is nothing left but to wait."""
+        written, age = transaction.records, timedelta(seconds=self._clock.monotonic() - transaction.since)
+        if self._settling is not None:
+            return is_transaction_full(written=written, age=age, policy=self._policy)
+        return is_commit_due(written=written, age=age, backlog=len(self._pending), policy=self._policy)
+
     def _commit(self) -> Outcome:
+        """Settle everything that is written and wait for it; COMMITTED if all of it is readable now."""
+        if self._await_settled() is Outcome.ABORTED:
+            return Outcome.ABORTED
+        self._begin()
+        return self._await_settled()
+
+    def _begin(self) -> None:
+        """Begin to commit what is written. The commit before it has ended, and may have taken this with it."""
         if self._transaction is None:
+            return
+        self._settling, self._transaction = self._transaction, None
+        self._settling.committing_since = self._clock.monotonic()
+        self._lane.begin_commit()
+
+    def _take_note(self) -> None:
+        if self._settling is not None and (settled := self._lane.poll_commit()) is not None:
+            self._conclude(self._settling, settled)
+
+    def _await_settled(self) -> Outcome:
+        """Wait for the commit on its way; COMMITTED where there is none."""
+        if self._settling is None:
             return Outcome.COMMITTED
-        started = self._clock.monotonic()
-        try:
-            outcome = self._lane.commit()
-        except TransientError as error:
-            self._observer.unreachable(str(error))
-            outcome = Outcome.ABORTED
-        seconds = self._clock.monotonic() - started
-        if outcome is Outcome.COMMITTED:
-            commit = self._models.current().costs.commit
-            commit.observe(self._transaction.records, timedelta(seconds=seconds))
+        settled = self._lane.await_commit()
+        self._conclude(self._settling, settled)
+        return settled.outcome
+
+    def _conclude(self, transaction: _Transaction, settled: Settled) -> None:
+        """A commit has ended."""
+        self._settling = None
+        ago = timedelta(seconds=self._clock.monotonic() - transaction.committing_since) - settled.took
+        self._tell(transaction, settled, ago=max(ago, _NO_TIME))
+        if settled.outcome is Outcome.COMMITTED:
+            self._models.current().costs.commit.observe(transaction.records, settled.took)
         else:
             # The lane went back: everything polled so far will come again, so none of it may be scored now.
-            self._pending.discard(_EVERYTHING)
-            self._handovers.forget(_EVERYTHING)
-        self._settle(outcome, seconds=seconds)
-        return outcome
+            self._lose(_EVERYTHING)
 
-    def _settle(self, outcome: Outcome, *, seconds: float) -> None:
+    def _lose(self, discard: Discard) -> None:
+        """Forget what the lane names. It has settled by then what was written for it."""
+        self._pending.discard(discard)
+        self._handovers.forget(discard)
         transaction, self._transaction = self._transaction, None
-        if transaction is None:
-            return
-        stamped = transaction.timestamps_ms if outcome is Outcome.COMMITTED else []
-        latency = _latency_seconds(stamped, self._clock.wall_ms())
-        self._observer.settled(outcome, transaction.tally, seconds=seconds, latency_seconds=latency)
+        if transaction is not None:
+            self._tell(transaction, Settled(Outcome.ABORTED if discard.everything else Outcome.COMMITTED))
+
+    def _tell(self, transaction: _Transaction, settled: Settled, *, ago: timedelta = _NO_TIME) -> None:
+        """The broker answered so long ago."""
+        stamped = transaction.timestamps_ms if settled.outcome is Outcome.COMMITTED else []
+        latency = _latency_seconds(stamped, self._clock.wall_ms() - round(ago / timedelta(milliseconds=1)))
+        took = settled.took.total_seconds()
+        self._observer.settled(settled.outcome, transaction.tally, seconds=took, latency_seconds=latency)
 
     def _suspend(self, records: RecordBatch, error: TransientError) -> None:
         now = self._clock.monotonic()
