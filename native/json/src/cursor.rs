@@ -38,13 +38,32 @@ impl<'a> Cursor<'a> {
 
     /// Passes a byte that must come next, after any white space.
     pub fn expect(&mut self, byte: u8) -> Option<()> {
-        self.look();
+        if self.peek() != Some(byte) {
+            self.look();
+        }
         self.next_if(|next| next == byte).map(drop)
     }
 
     /// Passes a byte if it comes next, after any white space.
     pub fn passes(&mut self, byte: u8) -> bool {
         self.expect(byte).is_some()
+    }
+
+    /// The next eight bytes, if there are so many.
+    pub fn next_eight(&self) -> Option<[u8; 8]> {
+        self.bytes()[self.at..].first_chunk().copied()
+    }
+
+    /// Passes so many of the bytes that were looked at.
+    pub fn pass(&mut self, count: usize) {
+        self.at += count;
+    }
+
+    /// Passes a byte if it comes next: how many were passed. Without a branch, for what is often there and often not.
+    pub fn passes_here(&mut self, byte: u8) -> usize {
+        let count = usize::from(self.peek() == Some(byte));
+        self.at += count;
+        count
     }
 
     /// Passes a word that must come next.

@@ -29,6 +29,8 @@ const POWERS: [f64; 23] = [
     1e21, 1e22,
 ];
 
+const TENS: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+
 /// Decimal digits read so far, as a number.
 #[derive(Default)]
 struct Digits {
@@ -38,6 +40,19 @@ struct Digits {
 
 impl Digits {
     /// Reads digits as long as there are any. Beyond `WHOLE_DIGITS` the number is wrong, and `count` tells.
+    fn read_many(&mut self, cursor: &mut Cursor<'_>) {
+        while let Some(bytes) = cursor.next_eight() {
+            let (number, count) = leading(bytes);
+            self.number = self.number.wrapping_mul(TENS[count]).wrapping_add(number);
+            self.count += count;
+            cursor.pass(count);
+            if count < 8 {
+                return;
+            }
+        }
+        self.read(cursor);
+    }
+
     fn read(&mut self, cursor: &mut Cursor<'_>) {
         while let Some(digit) = cursor.next_if(|byte| byte.is_ascii_digit()) {
             self.number = self.number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
@@ -46,11 +61,24 @@ impl Digits {
     }
 }
 
+/// The digits with which eight bytes begin, as a number, and how many they are: all at once, without a branch for each.
+fn leading(bytes: [u8; 8]) -> (u64, usize) {
+    let digits = u64::from_le_bytes(bytes) ^ 0x3030_3030_3030_3030;
+    // The first byte that is no digit is found, whatever carries into those behind it.
+    let others = (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & 0x8080_8080_8080_8080;
+    let count = others.trailing_zeros() / 8;
+    let digits = digits.checked_shl(64 - 8 * count).unwrap_or(0);
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+    let upper = (pairs & 0xFF_0000_00FF).wrapping_mul(100 + (1_000_000 << 32));
+    let lower = (pairs >> 16 & 0xFF_0000_00FF).wrapping_mul(1 + (10_000 << 32));
+    (upper.wrapping_add(lower) >> 32, count as usize)
+}
+
 impl Cursor<'_> {
     /// The number here; None for what is none, or is beyond a double.
     pub fn number(&mut self) -> Option<Number> {
         let start = self.at();
-        let is_negative = self.next_if(|byte| byte == b'-').is_some();
+        let is_negative = self.passes_here(b'-') == 1;
         let mut digits = Digits::default();
         let first = self.peek();
         digits.read(self);
@@ -59,7 +87,7 @@ impl Cursor<'_> {
         }
         let whole = digits.count;
         if self.next_if(|byte| byte == b'.').is_some() {
-            digits.read(self);
+            digits.read_many(self);
             if digits.count == whole {
                 return None;
             }
@@ -73,8 +101,7 @@ impl Cursor<'_> {
         let power = exponent.unwrap_or(0) - fraction as i64;
         let size = if digits.count <= WHOLE_DIGITS { exactly(digits.number, power) } else { None };
         let real = match size {
-            Some(size) if is_negative => -size,
-            Some(size) => size,
+            Some(size) => size * [1.0, -1.0][usize::from(is_negative)],
             None => std::str::from_utf8(self.since(start)).ok()?.parse().ok()?,
         };
         real.is_finite().then_some(Number::Real(real))
@@ -100,4 +127,21 @@ impl Cursor<'_> {
 fn exactly(digits: u64, power: i64) -> Option<f64> {
     let factor = *POWERS.get(usize::try_from(power.unsigned_abs()).ok()?)?;
     (digits <= EXACT).then(|| if power < 0 { digits as f64 / factor } else { digits as f64 * factor })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::leading;
+
+    proptest! {
+        #[test]
+        fn leading_digits_are_read_whatever_follows(count in 0..=8usize, mut bytes in any::<[u8; 8]>()) {
+            bytes[..count].iter_mut().for_each(|byte| *byte = b'0' + *byte % 10);
+            let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit());
+            let expected = digits.fold((0, 0), |(number, count), byte| (10 * number + u64::from(byte - b'0'), count + 1));
+            prop_assert_eq!(leading(bytes), expected);
+        }
+    }
 }

@@ -54,7 +54,7 @@ impl Field {
 pub struct Plan {
     pub(crate) fields: Vec<Field>,
     pub(crate) inputs: Vec<Input>,
-    /// Of the fields, and of the id after them.
+    /// The names of the fields, and of the id after them, as most records have them: with quotes and a colon.
     pub(crate) names: Vec<String>,
     pub(crate) id: Option<usize>,
     pub(crate) index: HashMap<String, usize>,
@@ -70,6 +70,7 @@ impl Plan {
         let id = id_field.as_ref().map(|_| fields.len());
         let names: Vec<_> = fields.iter().map(|field| field.name.clone()).chain(id_field).collect();
         let index = names.iter().cloned().zip(0..).collect();
+        let names = names.iter().map(|name| format!("\"{name}\":")).collect();
         let required = fields.iter().filter(|field| !field.nullable).count();
         Self { fields, inputs, names, id, index, required, refuses_others: false, depth: 64, record_bytes: usize::MAX }
     }

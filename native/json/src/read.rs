@@ -80,9 +80,7 @@ impl Plan {
         cursor.expect(b'{')?;
         if !cursor.passes(b'}') {
             loop {
-                let name = cursor.plain_text()?;
-                cursor.expect(b':')?;
-                match self.find(name, member, progress) {
+                match self.name(&mut cursor, member, progress)? {
                     None if self.refuses_others => return None,
                     None => cursor.skip(self.depth.checked_sub(1)?)?,
                     Some(found) if progress.seen[found] == mark => return None,
@@ -111,19 +109,20 @@ impl Plan {
         Some(id)
     }
 
-    /// The field of this name, looked for first where the last record had it.
-    fn find(&self, name: &str, member: usize, progress: &mut Progress) -> Option<usize> {
+    /// Reads a name and the colon behind it; the field of this name, looked for first where the last record had it.
+    fn name(&self, cursor: &mut Cursor<'_>, member: usize, progress: &mut Progress) -> Option<Option<usize>> {
         let guess = progress.order.get(member).copied().unwrap_or(UNKNOWN);
-        if self.names.get(guess).is_some_and(|known| known == name) {
-            return Some(guess);
+        if self.names.get(guess).is_some_and(|name| cursor.word(name).is_some()) {
+            return Some(Some(guess));
         }
-        let found = self.index.get(name).copied();
+        let found = self.index.get(cursor.plain_text()?).copied();
+        cursor.expect(b':')?;
         // Beyond this place there are more fields than anybody asked for; what is unknown is not guessed.
         if member < 2 * self.names.len() {
             progress.order.resize(progress.order.len().max(member + 1), UNKNOWN);
             progress.order[member] = found.unwrap_or(UNKNOWN);
         }
-        found
+        Some(found)
     }
 
     fn field(&self, cursor: &mut Cursor<'_>, field: &Field, row: usize, tensors: &mut [Tensor<'_>]) -> Option<()> {
