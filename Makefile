@@ -132,7 +132,7 @@ bench: $(READY) ## Measure the scorer beside other loops, the gateway beside MLS
 
 bench-peers: $(READY) ## Measure the scorer beside Java, Kafka Streams, Quix, Bytewax, Faust and MLServer on one topic
 	$(BIN)/python -m tests.perf.peers --minutes 6
-	$(BIN)/python -m tests.perf.peers --model trees --repetitions 1 --minutes 2 --who relay native scorer java
+	$(BIN)/python -m tests.perf.peers --cells trees-30 --repetitions 1 --minutes 2 --who relay native scorer java
 
 proto: $(READY) ## Make Python of the gateway's gRPC messages
 	$(BIN)/python services/gateway/proto/generate.py

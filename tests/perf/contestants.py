@@ -6,11 +6,11 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import psutil
 
@@ -32,6 +32,10 @@ class Contestant(StrEnum):
 
 
 _SCORERS: Final = {Contestant.SCORER, Contestant.NATIVE, Contestant.SHADOW}
+
+
+Start: TypeAlias = tuple[Sequence[str], Mapping[str, str]]
+"""The command line of a process, and its environment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,30 +62,42 @@ class Running:
     """A contestant at work.
 
     Attributes:
-        process: Its process.
+        processes: Its processes, most often one.
         group: Its consumer group, whose committed offsets show how far it is.
         output: Where it writes.
         log: What it said.
     """
 
-    process: psutil.Process
+    processes: Sequence[psutil.Process]
     group: str
     output: str
     log: Path
 
     def cpu_seconds(self) -> float:
-        """User and system time that the process has used so far."""
-        times = self.process.cpu_times()
-        return times.user + times.system
+        """User and system time that its processes have used so far."""
+        times = [process.cpu_times() for process in self.processes]
+        return sum(time.user + time.system for time in times)
+
+    def suspend(self) -> None:
+        """Stop it until it may resume."""
+        for process in self.processes:
+            process.suspend()
+
+    def resume(self) -> None:
+        """Let it go on."""
+        for process in self.processes:
+            process.resume()
 
     def check(self) -> None:
         """Raise FatalError when the contestant has given up."""
-        if not self.process.is_running() or self.process.status() == psutil.STATUS_ZOMBIE:
+        if not all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in self.processes):
             raise FatalError(f"{self.group} has ended: {self.log.read_text()[-2000:]}")
 
 
 @contextmanager
-def running(stage: Stage, who: Contestant, topic: str, *, transaction_records: int | None = None) -> Iterator[Running]:
+def running(
+    stage: Stage, who: Contestant, topic: str, *, transaction_records: int | None = None, workers: int = 1
+) -> Iterator[Running]:
     """Run a contestant on a topic, from its beginning, until the block ends; then its output topics go.
 
     Args:
@@ -89,6 +105,7 @@ def running(stage: Stage, who: Contestant, topic: str, *, transaction_records: i
         who: Which of them.
         topic: What to read.
         transaction_records: Records of a transaction; None leaves it to the scorer's own policy.
+        workers: Processes, which only scorers can have several of.
     """
     name = f"perf-{who}-{uuid.uuid4().hex[:8]}"
     output = f"{name}.predictions"
@@ -96,30 +113,30 @@ def running(stage: Stage, who: Contestant, topic: str, *, transaction_records: i
     outputs = [output]
     if who in _SCORERS:
         command, group = _scorer(stage, who, name, topic, transaction_records), f"scorer-{name}"
+        commands = [[*command, "--slot", str(slot)] for slot in range(workers)]
         outputs += [f"{name}.dlq", f"{name}.handovers", f"{name}.shadows"]
     else:
         command, group = _loop(stage, who, topic, output, name), name
-        command += ["--transaction-records", str(transaction_records)]
+        commands = [[*command, "--transaction-records", str(transaction_records)]]
         admin.ensure_topics([TopicSpec(output)])
-    with at_work(stage, command, _environment(stage, who), group=group, output=output) as contestant:
+    starts = [(command, _environment(stage, who)) for command in commands]
+    with at_work(stage, starts, group=group, output=output) as contestant:
         yield contestant
     admin.delete_topics([topic for topic in outputs if topic in admin.topic_names()])
 
 
 @contextmanager
-def at_work(
-    stage: Stage, command: Sequence[str], environment: Mapping[str, str], *, group: str, output: str
-) -> Iterator[Running]:
-    """Run a program until the block ends; it is killed, then."""
+def at_work(stage: Stage, starts: Sequence[Start], *, group: str, output: str) -> Iterator[Running]:
+    """Run programs until the block ends; they are killed, then."""
     log = stage.folder / f"{group}.log"
-    with (
-        log.open("wb") as file,
-        subprocess.Popen(command, env=environment, stdout=file, stderr=file) as child,
-    ):
-        try:
-            yield Running(psutil.Process(child.pid), group, output, log)
-        finally:
-            child.kill()  # What is open is aborted by the broker; the topic goes anyway.
+    with ExitStack() as stack:
+        file = stack.enter_context(log.open("wb"))
+        children = []
+        for command, environment in starts:
+            child = stack.enter_context(subprocess.Popen(command, env=environment, stdout=file, stderr=file))
+            stack.callback(child.kill)  # What is open is aborted by the broker; the topic goes anyway.
+            children.append(psutil.Process(child.pid))
+        yield Running(children, group, output, log)
 
 
 @contextmanager
@@ -148,7 +165,7 @@ def _scorer(stage: Stage, who: Contestant, name: str, topic: str, transaction_re
         document["slo"] = {"latency_ms": 86_400_000}
     path = stage.folder / f"{name}.json"
     path.write_text(json.dumps(document), encoding="utf-8")
-    return [sys.executable, "-m", "millrace_scorer", "--file", str(path), "--slot", "0"]
+    return [sys.executable, "-m", "millrace_scorer", "--file", str(path)]
 
 
 def _loop(stage: Stage, who: Contestant, topic: str, output: str, group: str) -> list[str]:

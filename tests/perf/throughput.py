@@ -54,10 +54,10 @@ def measure(stage: Stage, who: Contestant, records: int, *, transaction_records:
         warm_up = _WARM_UP_TRANSACTIONS * transaction_records
         workload.fill(stage.kafka, topic, warm_up)
         _wait_for(admin, contestant, topic, warm_up)
-        contestant.process.suspend()
+        contestant.suspend()
         workload.fill(stage.kafka, topic, records)
         start = _Sample(time.perf_counter(), warm_up, contestant.cpu_seconds())
-        contestant.process.resume()
+        contestant.resume()
         end = _wait_for(admin, contestant, topic, warm_up + records - records // _TAIL)
     admin.delete_topics([topic])
     done = end.records - start.records

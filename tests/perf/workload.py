@@ -19,10 +19,15 @@ _DISTINCT: Final = 5_000
 _AT_ONCE: Final = 50_000
 
 
-def bundle(folder: Path, name: str, *, seed: int = 7) -> Bundle:
-    """A logistic regression on 30 numbers, with a reference profile."""
-    weights = np.random.default_rng(seed).normal(size=len(FEATURES)).tolist()
-    return linear_bundle(folder, name=name, features=FEATURES, weights=weights, rows=5_000)
+def feature_names(count: int) -> tuple[str, ...]:
+    """Names of so many features."""
+    return tuple(f"f{index:02d}" for index in range(count))
+
+
+def bundle(folder: Path, name: str, *, seed: int = 7, features: int = len(FEATURES)) -> Bundle:
+    """A logistic regression on so many numbers, with a reference profile."""
+    weights = np.random.default_rng(seed).normal(size=features).tolist()
+    return linear_bundle(folder, name=name, features=feature_names(features), weights=weights, rows=5_000)
 
 
 def values(count: int = _DISTINCT) -> Sequence[bytes]:

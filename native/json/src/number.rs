@@ -39,7 +39,7 @@ struct Digits {
 }
 
 impl Digits {
-    /// Reads digits as long as there are any. Beyond `WHOLE_DIGITS` the number is wrong, and `count` tells.
+    /// As `read`, eight at once, which pays where there are several.
     fn read_many(&mut self, cursor: &mut Cursor<'_>) {
         while let Some(bytes) = cursor.next_eight() {
             let (number, count) = leading(bytes);
@@ -53,6 +53,7 @@ impl Digits {
         self.read(cursor);
     }
 
+    /// Reads digits as long as there are any. Beyond `WHOLE_DIGITS` the number is wrong, and `count` tells.
     fn read(&mut self, cursor: &mut Cursor<'_>) {
         while let Some(digit) = cursor.next_if(|byte| byte.is_ascii_digit()) {
             self.number = self.number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));

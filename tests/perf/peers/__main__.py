@@ -26,18 +26,14 @@ from millrace.core.errors import FatalError, RequestError
 from millrace.kafka.broker import LocalBroker
 from millrace.kafka.lane import native_library
 from millrace.process.settings import KafkaSettings, Settings
-from millrace.serving.bundle import Bundle
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
 from millrace.testing.broker import temporary_broker
-from tests.perf import workload
-from tests.perf.batch import make_trees
 from tests.perf.contestants import Stage
-from tests.perf.peers.peers import PEERS, Command, Who, ready
+from tests.perf.peers.cells import MATRIX, Cell
+from tests.perf.peers.peers import OWN, PEERS, Command, Who, may_score, ready
 from tests.perf.peers.race import Race, Run
 from tests.perf.throughput import Throughput
-
-_OWN: Final = {Who.NATIVE, Who.SCORER, Who.PLAIN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +51,12 @@ class Aim:
     cpu: float | None = None
 
 
-AIMS: Final = (Aim(Who.RELAY, 0.75, 1.8), Aim(Who.JAVA, 1.6, 0.6), Aim(Who.QUIX, 12))
+AIMS: Final = (
+    Aim(Who.RELAY, 0.75, 1.8),
+    Aim(Who.JAVA, 1.6, 0.6),
+    Aim(Who.JAVA_WHOLE, 1.6, 0.6),
+    Aim(Who.QUIX, 12),
+)
 
 console = Console(stderr=True)
 
@@ -68,36 +69,53 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = Path(name)
         commands = _ready(options.who, folder)
         with _kafka(folder) as kafka:
-            race = Race(_stage(kafka, folder, options.model), commands, transaction_records=options.transaction)
-            present = [who for who in options.who if who in _OWN or who in commands]
-            runs, failed = _runs(race, present, options)
-    _tell(options.model, runs)
-    if failed:
+            end = time.monotonic() + options.minutes * 60
+            failed = [_measure(cell, commands, options, kafka=kafka, folder=folder, end=end) for cell in options.cells]
+    if any(failed):
         sys.exit(1)
 
 
+def _measure(
+    cell: Cell,
+    commands: Mapping[Who, Command],
+    options: argparse.Namespace,
+    *,
+    kafka: KafkaSettings,
+    folder: Path,
+    end: float,
+) -> bool:
+    """Measure those who know such records; whether one failed."""
+    if time.monotonic() > end:
+        console.print(f"the time is over before {cell}", style="yellow")
+        return False
+    present = [who for who in options.who if (who in OWN or who in commands) and may_score(who, cell)]
+    race = Race(_stage(kafka, folder, cell), commands, cell, transaction_records=options.transaction)
+    runs, failed = _runs(race, present, cell, end, options.repetitions)
+    _tell(cell, runs)
+    return bool(failed)
+
+
 def _runs(
-    race: Race, present: Sequence[Who], options: argparse.Namespace
+    race: Race, present: Sequence[Who], cell: Cell, end: float, repetitions: int
 ) -> tuple[dict[Who, list[Run]], frozenset[Who]]:
     """The runs of those who came through all of theirs, and who did not. Interleaved: a busy minute falls on everybody.
 
-    None begins after the minutes that there are.
+    None begins after the end of the time that there is.
     """
     runs: dict[Who, list[Run]] = {who: [] for who in present}
-    end = time.monotonic() + options.minutes * 60
-    for repetition in range(options.repetitions):
+    for repetition in range(repetitions):
         for who in list(runs):
             if time.monotonic() > end:
                 console.print(f"the time is over before repetition {repetition + 1} of {who}", style="yellow")
                 break
-            console.print(f"{who}, {repetition + 1} of {options.repetitions}", style="dim")
+            console.print(f"{cell}: {who}, {repetition + 1} of {repetitions}", style="dim")
             try:
                 runs[who].append(race.run(who))
             except FatalError as error:
                 del runs[who]
-                _emit("failed", who=who, why=str(error))
+                _emit("failed", who=who, cell=str(cell), why=str(error))
             else:
-                _emit("run", who=who, model=options.model, **asdict(runs[who][-1]))
+                _emit("run", who=who, cell=str(cell), **asdict(runs[who][-1]))
     failed = frozenset(present) - set(runs)
     return {who: found for who, found in runs.items() if found}, failed
 
@@ -105,7 +123,7 @@ def _runs(
 def _ready(wanted: Sequence[Who], folder: Path) -> dict[Who, Command]:
     commands = {}
     for who in wanted:
-        if who in _OWN:
+        if who in OWN:
             continue
         try:
             commands[who] = ready(who, folder)
@@ -114,8 +132,8 @@ def _ready(wanted: Sequence[Who], folder: Path) -> dict[Who, Command]:
     return commands
 
 
-def _tell(model: str, runs: Mapping[Who, Sequence[Run]]) -> None:
-    table = Table("who", "delivery", "pass", "records/s", "CPU s / million", title=f"Peers, {model}, medians")
+def _tell(cell: Cell, runs: Mapping[Who, Sequence[Run]]) -> None:
+    table = Table("who", "delivery", "pass", "records/s", "CPU s / million", title=f"Peers, {cell}, medians")
     warm: dict[Who, Throughput] = {}
     for who, found in runs.items():
         passes = [_median(each) for each in zip(*(run.passes for run in found), strict=True)]
@@ -123,20 +141,22 @@ def _tell(model: str, runs: Mapping[Who, Sequence[Run]]) -> None:
         told = {"cold": passes[0], "warm": passes[-1]} if len(passes) > 1 else {"warm": passes[0]}
         worst = max((run.difference for run in found if run.difference is not None), default=None)
         for heat, result in told.items():
-            _emit("peer", who=who, model=model, heat=heat, runs=len(found), largest_difference=worst, **asdict(result))
+            _emit(
+                "peer", who=who, cell=str(cell), heat=heat, runs=len(found), largest_difference=worst, **asdict(result)
+            )
             rate, cpu = f"{result.records_per_sec:,.0f}", f"{result.cpu_secs_per_million:.2f}"
             table.add_row(PEERS[who].title, PEERS[who].delivery, heat, rate, cpu)
     console.print(table)
     for aim in AIMS:
         if Who.NATIVE in warm and aim.beside in warm:
-            _tell_aim(aim, warm[Who.NATIVE], warm[aim.beside], model)
+            _tell_aim(aim, warm[Who.NATIVE], warm[aim.beside], cell)
 
 
-def _tell_aim(aim: Aim, ours: Throughput, theirs: Throughput, model: str) -> None:
+def _tell_aim(aim: Aim, ours: Throughput, theirs: Throughput, cell: Cell) -> None:
     rate = ours.records_per_sec / theirs.records_per_sec
     cpu = ours.cpu_secs_per_million / theirs.cpu_secs_per_million
     met = rate >= aim.rate and (aim.cpu is None or cpu <= aim.cpu)
-    _emit("aim", **asdict(aim), model=model, found_rate=round(rate, 2), found_cpu=round(cpu, 2), met=met)
+    _emit("aim", **asdict(aim), cell=str(cell), found_rate=round(rate, 2), found_cpu=round(cpu, 2), met=met)
 
 
 def _median(values: Sequence[Throughput]) -> Throughput:
@@ -155,16 +175,12 @@ def _kafka(folder: Path) -> Iterator[KafkaSettings]:
         yield broker.kafka
 
 
-def _stage(kafka: KafkaSettings, folder: Path, model: str) -> Stage:
+def _stage(kafka: KafkaSettings, folder: Path, cell: Cell) -> Stage:
     name, home = f"perf-{uuid.uuid4().hex[:8]}", folder / "home"
-    bundle = _bundle(folder / "bundle", model, name)
+    bundle = cell.bundle(folder / name, name)
     with Registry(kafka, Shelf.of(Settings(home=home)), who="perf") as registry:
         registry.push(bundle.directory)
     return Stage(kafka, home, folder, bundle.manifest.name, bundle.directory / "model.onnx")
-
-
-def _bundle(folder: Path, model: str, name: str) -> Bundle:
-    return workload.bundle(folder, name) if model == "linear" else make_trees(folder)
 
 
 def _emit(figure: str, **fields: object) -> None:
@@ -172,11 +188,28 @@ def _emit(figure: str, **fields: object) -> None:
     sys.stdout.flush()
 
 
+def _cell(name: str) -> Cell:
+    try:
+        return Cell.named(name)
+    except RequestError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.perf.peers", description=__doc__)
     present = [who for who in Who if who is not Who.NATIVE or native_library() is not None]
     parser.add_argument("--who", type=Who, nargs="+", default=present, help="who takes part (default everybody)")
-    parser.add_argument("--model", choices=("linear", "trees"), default="linear", help="what they score with")
+    parser.add_argument(
+        "--cells",
+        type=_cell,
+        nargs="+",
+        default=[Cell.named("linear-30")],
+        metavar="CELL",
+        help=f"what is scored (default linear-30): {', '.join(MATRIX)}",
+    )
+    parser.add_argument(
+        "--matrix", dest="cells", action="store_const", const=list(map(Cell.named, MATRIX)), help="all of these cells"
+    )
     parser.add_argument("--repetitions", type=int, default=2, help="interleaved runs of each (default 2)")
     parser.add_argument("--minutes", type=float, default=8, help="no run begins later than this (default 8)")
     parser.add_argument("--transaction", type=int, default=20_000, metavar="RECORDS", help="of a transaction")

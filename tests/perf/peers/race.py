@@ -15,9 +15,9 @@ from millrace.core.errors import FatalError
 from millrace.core.records import OutputBatch, TopicPartition
 from millrace.kafka.admin import Admin, TopicSpec
 from millrace.kafka.writing import Writer
-from tests.perf import workload
 from tests.perf.contestants import Contestant, Running, Stage, at_work, running
 from tests.perf.peers import predictions
+from tests.perf.peers.cells import Cell
 from tests.perf.peers.peers import PEERS, Command, Place, Progress, Who
 from tests.perf.throughput import Throughput
 
@@ -55,15 +55,17 @@ class Race:
     Args:
         stage: Where.
         commands: How those are started who are not millrace's.
-        transaction_records: Records of a transaction.
+        cell: What they score.
+        transaction_records: Records of a transaction of the plain cell.
     """
 
-    def __init__(self, stage: Stage, commands: Mapping[Who, Command], *, transaction_records: int) -> None:
+    def __init__(self, stage: Stage, commands: Mapping[Who, Command], cell: Cell, *, transaction_records: int) -> None:
         self._stage = stage
         self._commands = commands
-        self._transaction_records = transaction_records
+        self._cell = cell
+        self._transaction_records = cell.records(transaction_records)
         self._admin = Admin(stage.kafka)
-        self._expected = predictions.expected(stage.model_file)
+        self._expected = predictions.expected(stage.model_file, cell.rows)
 
     def run(self, who: Who) -> Run:
         """One run.
@@ -72,7 +74,7 @@ class Race:
             FatalError: It ended early, takes too long, or predicts something else.
         """
         peer, topic = PEERS[who], f"perf-{uuid.uuid4().hex[:8]}.features"
-        self._admin.ensure_topics([TopicSpec(topic)])
+        self._admin.ensure_topics([TopicSpec(topic, self._cell.partitions)])
         with self._at_work(who, topic) as contestant:
             self._warm_up(who, contestant, topic)
             passes = list(self._passes(who, contestant, topic))
@@ -88,16 +90,17 @@ class Race:
             while not self._done(who, contestant, topic) and time.monotonic() < deadline:
                 self._fill(who, topic, 1)
                 contestant.check()
-        self._fill(who, topic, PEERS[who].warm_up)
-        self._wait_for(who, contestant, topic, PEERS[who].warm_up)
+        records = self._cell.records(PEERS[who].warm_up)
+        self._fill(who, topic, records)
+        self._wait_for(who, contestant, topic, records)
 
     def _passes(self, who: Who, contestant: Running, topic: str) -> Iterator[Throughput]:
-        records = PEERS[who].records
+        records = self._cell.records(PEERS[who].records)
         for _ in range(PEERS[who].passes):
-            contestant.process.suspend()
+            contestant.suspend()
             self._fill(who, topic, records)
             start = self._sample(who, contestant, topic)
-            contestant.process.resume()
+            contestant.resume()
             end = self._wait_for(who, contestant, topic, start.records + records - records // _TAIL)
             done = end.records - start.records
             yield Throughput(done / (end.at - start.at), (end.cpu - start.cpu) / done * 1e6)
@@ -120,42 +123,51 @@ class Race:
 
     def _done(self, who: Who, contestant: Running, topic: str) -> int:
         if PEERS[who].progress is Progress.WRITTEN:
-            return self._admin.high_watermarks([contestant.output])[contestant.output][0]
-        return self._admin.committed(contestant.group).get(TopicPartition(topic, 0), 0)
+            return sum(self._admin.high_watermarks([contestant.output])[contestant.output].values())
+        committed = self._admin.committed(contestant.group)
+        return sum(committed.get(TopicPartition(topic, partition), 0) for partition in range(self._cell.partitions))
 
     def _fill(self, who: Who, topic: str, records: int) -> None:
         if who is Who.MLSERVER:
-            _fill_with_requests(self._stage, topic, records)
+            _fill_with_requests(self._stage, topic, self._cell, records)
         else:
-            workload.fill(self._stage.kafka, topic, records)
+            self._cell.fill(self._stage.kafka, topic, records)
 
     @contextmanager
     def _at_work(self, who: Who, topic: str) -> Iterator[Running]:
+        workers, records = self._cell.workers, self._transaction_records
         if who in _OURS:
-            with running(self._stage, _OURS[who], topic, transaction_records=self._transaction_records) as contestant:
+            with running(self._stage, _OURS[who], topic, transaction_records=records, workers=workers) as contestant:
                 yield contestant
             return
         name = f"perf-{who}-{uuid.uuid4().hex[:8]}"
-        place = Place(
-            bootstrap=self._stage.kafka.bootstrap,
-            topic=topic,
-            output=f"{name}.predictions",
-            group=name,
-            model=self._stage.model_file,
-            data=self._stage.folder / name,
-            transaction_records=self._transaction_records,
-        )
-        place.data.mkdir()
-        self._admin.ensure_topics([TopicSpec(place.output)])
-        command = self._commands[who](place)
-        with at_work(self._stage, command, place.environment(), group=name, output=place.output) as contestant:
+        output = f"{name}.predictions"
+        places = [
+            Place(
+                bootstrap=self._stage.kafka.bootstrap,
+                topic=topic,
+                output=output,
+                group=name,
+                member=f"{name}-{worker}",
+                model=self._stage.model_file,
+                features=self._cell.features,
+                data=self._stage.folder / f"{name}-{worker}",
+                transaction_records=records,
+            )
+            for worker in range(workers)
+        ]
+        self._admin.ensure_topics([TopicSpec(output, self._cell.partitions)])
+        for place in places:
+            place.data.mkdir()
+        starts = [(self._commands[who](place), place.environment()) for place in places]
+        with at_work(self._stage, starts, group=name, output=output) as contestant:
             yield contestant
-        self._admin.delete_topics([place.output])
+        self._admin.delete_topics([output])
 
 
-def _fill_with_requests(stage: Stage, topic: str, records: int) -> None:
+def _fill_with_requests(stage: Stage, topic: str, cell: Cell, records: int) -> None:
     """The same records as MLServer's Kafka mode takes them: a request of one row each, with the model in a header."""
-    rows = [list(json.loads(value).values()) for value in workload.values()]
+    rows = cell.rows.tolist()
     headers = [[("mlserver-model", b"perf")]] * records
     with Writer(stage.kafka) as writer:
         values = [_request(rows[index % len(rows)]) for index in range(records)]

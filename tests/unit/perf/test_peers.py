@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from millrace.core.errors import FatalError
+from millrace.core.errors import FatalError, RequestError
 from tests.perf.peers import peers
-from tests.perf.peers.peers import PEERS, Who
+from tests.perf.peers.cells import MATRIX, MODELS, Cell
+from tests.perf.peers.peers import PEERS, Who, may_score
 from tests.perf.peers.predictions import largest_difference, score_of
 
 SCORES = np.array([0.25, 0.75], np.float32)
@@ -54,3 +55,30 @@ def test_another_prediction_is_refused(score: float) -> None:
 def test_no_prediction_at_all_is_refused() -> None:
     with pytest.raises(FatalError, match="predictions of t differ"):
         largest_difference([], SCORES, topic="t")
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_a_cell_is_called_what_it_is_asked_for(name: str) -> None:
+    assert str(Cell.named(name)) == name
+
+
+@pytest.mark.parametrize("name", ["forest-30", "linear", "ffnn-30", ""])
+def test_a_cell_that_there_is_not_is_refused(name: str) -> None:
+    with pytest.raises(RequestError, match="there is no cell"):
+        Cell.named(name)
+
+
+@pytest.mark.parametrize("name", ["linear-4", "mlp-300", "ffnn"])
+def test_records_are_what_the_models_read(name: str, tmp_path: Path) -> None:
+    cell = Cell.named(name)
+    features = cell.bundle(tmp_path / "bundle", "perf").signature.features
+    document = json.loads(cell.values[-1])
+    assert list(document) == [feature.name for feature in features]
+    assert [np.shape(value) for value in document.values()] == [feature.shape for feature in features]
+    assert len(cell.values) == len(cell.rows) == MODELS[cell.model].distinct
+
+
+def test_who_knows_only_thirty_numbers_is_not_asked_for_others() -> None:
+    assert [who for who in Who if not may_score(who, Cell.named("linear-30"))] == []
+    assert {Who.NATIVE, Who.JAVA_WHOLE} <= {who for who in Who if may_score(who, Cell.named("linear-300/8"))}
+    assert {who for who in Who if may_score(who, Cell.named("resnet50"))} == {Who.RELAY, Who.NATIVE, Who.SCORER}

@@ -9,9 +9,9 @@ import java.nio.charset.StandardCharsets;
 import java.util.Map;
 import java.util.Set;
 
-/** A model of thirty numbers on one thread of ONNX Runtime, and the JSON on both of its sides. */
+/** A model of some numbers on one thread of ONNX Runtime, and the JSON on both of its sides. */
 final class Model {
-    static final int FEATURES = 30;
+    private static final String DIGEST = "0".repeat(64);
 
     private static final double[] POWERS_OF_TEN = new double[23];
 
@@ -26,6 +26,7 @@ final class Model {
     private final OrtSession session;
     private final String input;
     private final String output;
+    private final int features;
     private final FloatBuffer rows;
     private byte[] json;
     private int at;
@@ -37,27 +38,31 @@ final class Model {
         session = environment.createSession(path, options);
         input = session.getInputNames().iterator().next();
         output = session.getOutputNames().stream().reduce((first, second) -> second).orElseThrow();
-        rows = ByteBuffer.allocateDirect(mostRows * FEATURES * Float.BYTES).order(ByteOrder.nativeOrder()).asFloatBuffer();
+        features = Integer.parseInt(System.getenv("PEER_FEATURES"));
+        rows = ByteBuffer.allocateDirect(mostRows * features * Float.BYTES).order(ByteOrder.nativeOrder()).asFloatBuffer();
     }
 
     /** Reads a record into a row. By hand: no reader of a library is as quick for an object of known numbers. */
     void read(int row, byte[] record) {
         json = record;
         at = 1;
-        for (int field = 0; field < FEATURES; field++) {
+        for (int field = 0; field < features; field++) {
             while (json[at] != 'f') {
                 at++;
             }
-            int feature = (json[at + 1] - '0') * 10 + json[at + 2] - '0';
-            at += 5;
-            rows.put(row * FEATURES + feature, number());
+            int feature = 0;
+            for (at++; json[at] != '"'; at++) {
+                feature = feature * 10 + json[at] - '0';
+            }
+            at += 2;
+            rows.put(row * features + feature, number());
         }
     }
 
     /** The scores of the rows that were read. */
     float[] score(int count) throws OrtException {
-        var view = rows.duplicate().limit(count * FEATURES);
-        try (var tensor = OnnxTensor.createTensor(environment, view, new long[] {count, FEATURES});
+        var view = rows.duplicate().limit(count * features);
+        try (var tensor = OnnxTensor.createTensor(environment, view, new long[] {count, features});
                 var result = session.run(Map.of(input, tensor), Set.of(output))) {
             FloatBuffer found = ((OnnxTensor) result.get(0)).getFloatBuffer();
             int width = found.remaining() / count;
@@ -69,9 +74,20 @@ final class Model {
         }
     }
 
-    /** A prediction as JSON. */
+    /** A score as JSON. */
     static byte[] write(float score) {
         return ("{\"score\":" + score + "}").getBytes(StandardCharsets.ISO_8859_1);
+    }
+
+    /** What millrace writes of a score, but for the bins: where it comes from, and everything that it was made with. */
+    static byte[] writeWhole(float score, String topic, int partition, long offset, long timestamp) {
+        String text = "{\"event_id\":\"" + topic + '-' + partition + '-' + offset
+                + "\",\"source\":{\"topic\":\"" + topic + "\",\"partition\":" + partition + ",\"offset\":" + offset
+                + "},\"deployment\":\"java\",\"model\":\"perf\",\"version\":1,\"digest\":\"sha256:" + DIGEST
+                + "\",\"transform\":\"identity\",\"outputs\":{\"label\":\"" + (score > 0.5f ? "yes" : "no")
+                + "\",\"scores\":{\"no\":" + (1 - score) + ",\"yes\":" + score
+                + "}},\"event_time\":" + timestamp + ",\"scored_at\":" + System.currentTimeMillis() + '}';
+        return text.getBytes(StandardCharsets.ISO_8859_1);
     }
 
     private float number() {

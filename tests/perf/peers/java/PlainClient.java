@@ -1,33 +1,32 @@
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
-import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.ConsumerRecords;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
-import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
-import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
-/** Consume, score, produce, exactly once: each poll is one call of the model and one transaction. */
+/**
+ * Consume, score, produce, exactly once: each poll is one call of the model and one transaction. With the argument `whole`
+ * it writes as much of a prediction as millrace does.
+ */
 final class PlainClient {
     public static void main(String[] arguments) throws Exception {
         var settings = System.getenv();
-        String topic = settings.get("PEER_TOPIC");
+        boolean whole = List.of(arguments).contains("whole");
         int most = Integer.parseInt(settings.get("PEER_TRANSACTION_RECORDS"));
         var model = new Model(settings.get("PEER_MODEL"), most);
         try (var consumer = consumer(settings, most); var producer = producer(settings)) {
             producer.initTransactions();
-            consumer.subscribe(List.of(topic));
+            consumer.subscribe(List.of(settings.get("PEER_TOPIC")));
             while (true) {
-                var polled = consumer.poll(Duration.ofSeconds(1)).records(new TopicPartition(topic, 0));
+                var polled = consumer.poll(Duration.ofSeconds(1));
                 if (!polled.isEmpty()) {
                     producer.beginTransaction();
-                    score(model, polled, producer, settings.get("PEER_OUTPUT"));
-                    var next = new OffsetAndMetadata(polled.get(polled.size() - 1).offset() + 1);
-                    var offsets = Map.of(new TopicPartition(topic, 0), next);
-                    producer.sendOffsetsToTransaction(offsets, consumer.groupMetadata());
+                    score(model, polled, producer, settings.get("PEER_OUTPUT"), whole);
+                    producer.sendOffsetsToTransaction(polled.nextOffsets(), consumer.groupMetadata());
                     producer.commitTransaction();
                 }
             }
@@ -36,16 +35,23 @@ final class PlainClient {
 
     private static void score(
             Model model,
-            List<ConsumerRecord<byte[], byte[]>> records,
+            ConsumerRecords<byte[], byte[]> records,
             KafkaProducer<byte[], byte[]> producer,
-            String output)
+            String output,
+            boolean whole)
             throws Exception {
-        for (int row = 0; row < records.size(); row++) {
-            model.read(row, records.get(row).value());
+        int row = 0;
+        for (var record : records) {
+            model.read(row++, record.value());
         }
-        float[] scores = model.score(records.size());
-        for (int row = 0; row < scores.length; row++) {
-            producer.send(new ProducerRecord<>(output, records.get(row).key(), Model.write(scores[row])));
+        float[] scores = model.score(row);
+        row = 0;
+        for (var record : records) {
+            float score = scores[row++];
+            byte[] value = whole
+                    ? Model.writeWhole(score, record.topic(), record.partition(), record.offset(), record.timestamp())
+                    : Model.write(score);
+            producer.send(new ProducerRecord<>(output, record.partition(), record.key(), value));
         }
     }
 
@@ -65,7 +71,7 @@ final class PlainClient {
     private static KafkaProducer<byte[], byte[]> producer(Map<String, String> settings) {
         Map<String, Object> config = Map.of(
                 "bootstrap.servers", settings.get("PEER_BOOTSTRAP"),
-                "transactional.id", settings.get("PEER_GROUP"),
+                "transactional.id", settings.get("PEER_MEMBER"),
                 "batch.size", 256 << 10);
         return new KafkaProducer<>(config, new ByteArraySerializer(), new ByteArraySerializer());
     }

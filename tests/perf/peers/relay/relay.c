@@ -35,6 +35,8 @@ client *rd_kafka_new(int, conf *, char *, size_t);
 topic *rd_kafka_topic_new(client *, const char *, void *);
 partitions *rd_kafka_topic_partition_list_new(int);
 struct partition *rd_kafka_topic_partition_list_add(partitions *, const char *, int32_t);
+struct partition *rd_kafka_topic_partition_list_find(partitions *, const char *, int32_t);
+void rd_kafka_topic_partition_list_destroy(partitions *);
 int rd_kafka_topic_partition_list_set_offset(partitions *, const char *, int32_t, int64_t);
 int rd_kafka_subscribe(client *, const partitions *);
 int rd_kafka_poll_set_consumer(client *);
@@ -52,6 +54,7 @@ const char *rd_kafka_error_string(const error *);
 int rd_kafka_flush(client *, int);
 
 enum { PRODUCER, CONSUMER, COPY = 2, WAIT_MS = 100, LIMIT_MS = 60000 };
+enum { AS_CONSUMED = 8 }; /* each record has its partition */
 
 static void fail(const char *what) {
     fprintf(stderr, "%s\n", what);
@@ -90,7 +93,7 @@ static void delivered(client *producer, const message *record, void *opaque) {
 static client *open_producer(int number) {
     char id[256];
     conf *config = rd_kafka_conf_new();
-    snprintf(id, sizeof id, "%s-%d", setting("PEER_GROUP"), number);
+    snprintf(id, sizeof id, "%s-%d", setting("PEER_MEMBER"), number);
     set(config, "transactional.id", id);
     set(config, "linger.ms", "5");
     set(config, "retry.backoff.ms", "2");
@@ -117,6 +120,13 @@ static client *open_consumer(void) {
     return consumer;
 }
 
+/* The partition goes on after this record. */
+static void note(partitions *done, const char *source, const message *record) {
+    if (rd_kafka_topic_partition_list_find(done, source, record->partition) == NULL)
+        rd_kafka_topic_partition_list_add(done, source, record->partition);
+    rd_kafka_topic_partition_list_set_offset(done, source, record->partition, record->offset + 1);
+}
+
 int main(void) {
     const char *source = setting("PEER_TOPIC");
     const int most = atoi(setting("PEER_TRANSACTION_RECORDS"));
@@ -125,29 +135,28 @@ int main(void) {
     for (int i = 0; i < 2; i++) outputs[i] = rd_kafka_topic_new(producers[i], setting("PEER_OUTPUT"), NULL);
     queue *records = rd_kafka_queue_get_consumer(consumer);
     message **batch = calloc(most, sizeof *batch), *copies = calloc(most, sizeof *copies);
-    partitions *done = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(done, source, 0);
     for (int turn = 0;;) {
         ssize_t found = rd_kafka_consume_batch_queue(records, WAIT_MS, batch, most);
         int count = 0;
-        int64_t next = 0;
+        partitions *done = rd_kafka_topic_partition_list_new(1);
         for (ssize_t i = 0; i < found; i++) {
             if (batch[i]->err != 0) continue;
             copies[count++] = *batch[i];
-            next = batch[i]->offset + 1;
+            const message *next = i + 1 < found ? batch[i + 1] : NULL;
+            if (next == NULL || next->err != 0 || next->partition != batch[i]->partition) note(done, source, batch[i]);
         }
         if (count > 0) {
             client *producer = producers[turn];
             check(rd_kafka_begin_transaction(producer));
-            if (rd_kafka_produce_batch(outputs[turn], 0, COPY, copies, count) != count) fail("the queue is full");
+            if (rd_kafka_produce_batch(outputs[turn], -1, COPY | AS_CONSUMED, copies, count) != count) fail("the queue is full");
             if (rd_kafka_flush(producer, LIMIT_MS) != 0) fail("records were not delivered in time");
-            rd_kafka_topic_partition_list_set_offset(done, source, 0, next);
             group *member = rd_kafka_consumer_group_metadata(consumer);
             check(rd_kafka_send_offsets_to_transaction(producer, done, member, LIMIT_MS));
             check(rd_kafka_commit_transaction(producer, LIMIT_MS));
             rd_kafka_consumer_group_metadata_destroy(member);
             turn ^= 1;
         }
+        rd_kafka_topic_partition_list_destroy(done);
         for (ssize_t i = 0; i < found; i++) rd_kafka_message_destroy(batch[i]);
     }
 }
