@@ -224,9 +224,10 @@ def _launcher(deployment: Deployment) -> Iterator[Right]:
     yield from _producer("millrace-controller")
     yield from _producer("millrace-control-", Pattern.PREFIXED)
     # What it shows of the deployment: its lag, its answers, its audits.
-    yield Right(Resource.TOPIC, f"{deployment.deployment}.", _READ, Pattern.PREFIXED)
+    own = f"{deployment.deployment}."
+    yield Right(Resource.TOPIC, own, _READ, Pattern.PREFIXED)
     for name in (deployment.source.topic, deployment.predictions_topic, deployment.labels_topic, "millrace.alerts"):
-        yield from _topic(name, _READ, _CONFIGS)
+        yield from _topic(name, _CONFIGS, *(() if name.startswith(own) else (_READ,)))
     yield from _group(deployment.group_id, _DESCRIBE)
 
 

@@ -1,6 +1,8 @@
 """The least sets: what must be in them, and what must not."""
 
 import re
+from collections.abc import Mapping
+from typing import Final
 
 import pytest
 
@@ -46,6 +48,40 @@ def test_no_set_names_everything_or_the_cluster(service: Service) -> None:
         assert right.name not in {"", "*"}
         if right.pattern is Pattern.PREFIXED:
             assert re.search(r"[.-]$", right.name), "a beginning ends where a name's part ends"
+
+
+@pytest.mark.parametrize("service", Service, ids=str)
+def test_no_right_is_given_by_another_one(service: Service) -> None:
+    """Nothing could be left out, and everything still be allowed."""
+    for given in (grant(deployment(), service), grant(deployment(**EVERYTHING), service)):
+        for right in given.rights:
+            others = [each for each in given.rights if each != right]
+            assert not any(includes(other, right) for other in others), right
+
+
+EVERYTHING: Final[Mapping[str, object]] = {
+    "deployment": "rain",
+    "source": {"topic": "rain.features"},
+    "rollout": {"mode": "shadow", "challenger": "rain@challenger"},
+    "overload": {"shed_after_ms": 60_000},
+    "group": {"session_timeout_ms": 50_000},
+    "enrich": [{"table": "stations", "features": ["height"]}],
+}
+
+
+def includes(one: Right, other: Right) -> bool:
+    """Whether who has the one right needs the other no more: Kafka's rules of names and operations."""
+    implied = {
+        Operation.READ: {Operation.DESCRIBE},
+        Operation.WRITE: {Operation.DESCRIBE},
+        Operation.ALTER_CONFIGS: {Operation.DESCRIBE_CONFIGS},
+    }
+    operations = {one.operation, *implied.get(one.operation, ())}
+    if one.pattern is Pattern.PREFIXED:
+        named = other.name.startswith(one.name)
+    else:
+        named = other.pattern is Pattern.LITERAL and other.name == one.name
+    return one.resource is other.resource and other.operation in operations and named
 
 
 def test_commands_name_everything_once_for_each_resource() -> None:
