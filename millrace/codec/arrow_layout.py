@@ -113,7 +113,7 @@ def list_levels(column: Column, feature: Feature) -> tuple[list[tuple[pa.DataTyp
     """The column's levels of lists with the elements that each list must have, and the type of the innermost ones."""
     kinds = list(_levels(column.kind))
     sizes = feature.shape if len(kinds) == len(feature.shape) else (feature.elements,)
-    return list(zip(kinds, sizes, strict=False)), str(_leaf(column.kind))
+    return list(zip(kinds, sizes, strict=True)), str(_leaf(column.kind))
 
 
 def _spots(schema: bytes, metadata: bytes, at: int) -> Spots | None:

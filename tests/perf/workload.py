@@ -31,7 +31,7 @@ def bundle(folder: Path, name: str, *, seed: int = 7, features: int = len(FEATUR
 
 
 def values(count: int = _DISTINCT) -> Sequence[bytes]:
-    """JSON records of 30 numbers, about 330 bytes each."""
+    """JSON records of 30 numbers, about 400 bytes each."""
     rows = np.random.default_rng(11).normal(size=(count, len(FEATURES))).round(4).tolist()
     return [json.dumps(dict(zip(FEATURES, row, strict=True)), separators=(",", ":")).encode() for row in rows]
 
