@@ -22,19 +22,28 @@ def pin(address: str, *, allow_private: bool, permission: str) -> tuple[str, dic
     Raises:
         RequestError: It is no address of the web, its host is unknown, or it lies in a private network.
     """
-    parts = urlsplit(address)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise RequestError(f"{address} is no address of the web", remedy="write http:// or https://")
     try:
-        found = socket.getaddrinfo(parts.hostname, parts.port or parts.scheme, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise RequestError(f"{parts.hostname} is unknown: {error.strerror}", remedy="check the address") from None
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError:
+        raise _no_address(address) from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise _no_address(address)
+    try:
+        found = socket.getaddrinfo(parts.hostname, port or parts.scheme, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no name"
+        raise RequestError(f"{parts.hostname} is unknown: {why}", remedy="check the address") from None
     numbers = [ipaddress.ip_address(str(each[4][0])) for each in found]
     if not allow_private and not all(number.is_global for number in numbers):
         raise RequestError(
             f"{parts.hostname} lies in a private network", remedy=f"if that is meant, allow it: {permission}"
         )
     host = f"[{numbers[0]}]" if numbers[0].version == 6 else str(numbers[0])
-    netloc = host if parts.port is None else f"{host}:{parts.port}"
+    netloc = host if port is None else f"{host}:{port}"
     shown = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=netloc).geturl(), {"Host": shown}, parts.hostname
+
+
+def _no_address(address: str) -> RequestError:
+    return RequestError(f"{address} is no address of the web", remedy="write http:// or https://")

@@ -1,6 +1,7 @@
 """The identity provider as a door asks it: for nothing but its public keys."""
 
 import ssl
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
@@ -18,6 +19,7 @@ DISCOVERY: Final = "/.well-known/openid-configuration"
 """Of OpenID Connect Discovery 1.0, section 4."""
 
 _LIMIT: Final = timedelta(seconds=10)
+"""How long it may take to begin an answer, and the answer itself."""
 _MOST_BYTES: Final = 256 * 1024
 _SHORTEST_RSA: Final = 2048
 _ASYMMETRIC: Final = frozenset({"RSA", "EC", "OKP"})
@@ -71,24 +73,27 @@ class Provider:
         pinned, host, name = pin(
             address, allow_private=self._settings.allow_private_hosts, permission="oidc.allow_private_hosts"
         )
-        content = bytearray()
+        content, until = bytearray(), time.monotonic() + _LIMIT.total_seconds()
+        headers = {**host, "Accept-Encoding": "identity"}
         try:
             with (
                 httpx.Client(verify=self._trust, timeout=_LIMIT.total_seconds(), trust_env=False) as client,
-                client.stream("GET", pinned, headers=host, extensions={"sni_hostname": name}) as answer,
+                client.stream("GET", pinned, headers=headers, extensions={"sni_hostname": name}) as answer,
             ):
                 if answer.status_code != httpx.codes.OK:
                     raise TransientError(
                         f"the identity provider answers {answer.status_code} on {address}",
                         remedy="check the settings oidc.issuer and oidc.jwks_url",
                     )
-                for piece in answer.iter_bytes():
+                for piece in answer.iter_raw():
                     content += piece
+                    if time.monotonic() > until:
+                        raise TransientError(f"the identity provider answers too slowly on {address}")
                     if len(content) > _MOST_BYTES:
                         raise RequestError(
                             f"{address} answers more than {_MOST_BYTES} bytes", remedy="check that it shows keys"
                         )
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise TransientError(
                 f"the identity provider does not answer on {address}: {type(error).__name__}",
                 remedy="check that it runs, and oidc.ca",

@@ -1,6 +1,5 @@
 """Which identity provider a door believes, and what its tokens open."""
 
-from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
@@ -67,8 +66,3 @@ class OidcSettings(BaseModel):
         if not self.retry_secs <= self.refresh_secs <= self.hold_secs:
             raise ValueError("retry_secs must not be more than refresh_secs, and that not more than hold_secs")
         return self
-
-    @property
-    def leeway(self) -> timedelta:
-        """How far clocks may differ."""
-        return timedelta(seconds=self.leeway_secs)

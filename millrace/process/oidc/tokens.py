@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from joserfc import jws, jwt
-from joserfc.errors import ClaimError, JoseError
+from joserfc.errors import ClaimError, ExpiredTokenError, JoseError, MissingClaimError
 from joserfc.jwk import Key
 
 from millrace.core.control.keys import TOKEN_CALLER, Caller, ForbiddenError, Role, UnknownCallerError
@@ -19,7 +19,7 @@ from millrace.process.oidc.settings import OidcSettings
 _LONGEST_NAME: Final = 200
 _REMEDY: Final = "get a new token of the identity provider"
 _FAULTS: Final[Mapping[str, str]] = {
-    "exp": "has expired",
+    "exp": "ends at no time",
     "nbf": "does not hold yet",
     "iat": "was made in the future",
     "iss": "is of another issuer",
@@ -106,8 +106,12 @@ class Tokens:
         )
         try:
             expected.validate(dict(claims))
+        except MissingClaimError as error:
+            raise _refused(f"does not say: {error.claim}") from None
+        except ExpiredTokenError:
+            raise _refused("has expired") from None
         except ClaimError as error:
-            raise _refused(_FAULTS.get(error.claim, "lacks what it must say")) from None
+            raise _refused(_FAULTS.get(error.claim, f"says something wrong: {error.claim}")) from None
 
     def _role(self, claims: Mapping[str, Any], who: str) -> Role:
         """The highest role that the claims give.

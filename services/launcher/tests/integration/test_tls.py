@@ -2,7 +2,7 @@
 
 import json
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +22,7 @@ from millrace.process.settings import Settings
 from millrace.process.tls import ClientTls, ServerTls
 from millrace.testing.broker import Broker, temporary_broker
 from millrace.testing.certificates import Authority
+from millrace.testing.identity_provider import AUDIENCE, identity_provider
 from millrace.testing.running import at_work
 from millrace.testing.waiting import eventually
 from millrace_launcher.adapters.place import own_token
@@ -79,12 +80,20 @@ def authority(tmp_path: Path) -> Authority:
 
 
 @contextmanager
-def node(name: str, broker: Broker, home: Path, authority: Authority, *, asks: bool) -> Iterator[Node]:
-    """A daemon at work, which asks its clients for certificates where told to."""
+def node(
+    name: str,
+    broker: Broker,
+    home: Path,
+    authority: Authority,
+    *,
+    asks: bool,
+    oidc: Mapping[str, object] | None = None,
+) -> Iterator[Node]:
+    """A daemon at work, which asks its clients for certificates where told to, and takes tokens where told of whom."""
     identity = authority.issue(name)
     settings = Settings(home=home, tls=ClientTls(ca=authority.file, certificate=identity.certificate, key=identity.key))
     tls = ServerTls(certificate=identity.certificate, key=identity.key, client_ca=authority.file if asks else None)
-    own = LauncherSettings.load(node=name, port=0, tls=tls)
+    own = LauncherSettings.load(node=name, port=0, tls=tls, oidc=oidc)
     with at_work(Daemon(settings, own, broker.kafka, clock=SystemClock()).run, name=name):
         yield Node(name, settings)
 
@@ -131,6 +140,38 @@ def test_a_command_trusts_the_authority_that_is_named_and_no_other(
         assert run(["nodes"]) == 0
         monkeypatch.setenv("MILLRACE_TLS__CA", str(Authority(tmp_path / "others", "other").file))
         assert run(["nodes"]) == 1
+
+
+def test_a_token_of_the_provider_signs_in_a_command_and_who_comes_through_a_proxy(
+    broker: Broker,
+    authority: Authority,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with identity_provider({}) as provider:
+        oidc = {
+            "issuer": provider.url,
+            "audience": AUDIENCE,
+            "allow_private_hosts": True,
+            "roles": {"millers": "operator"},
+        }
+        token = provider.token("kay", iss=provider.url, roles=["millers"])
+        with node("d", broker, tmp_path / "home", authority, asks=False, oidc=oidc) as a:
+            eventually(lambda: a.hears("d"), within=PATIENCE, what="the node")
+            monkeypatch.setenv("MILLRACE_LAUNCHER__URL", a.url)
+            monkeypatch.setenv("MILLRACE_TLS__CA", str(authority.file))
+            monkeypatch.setenv("MILLRACE_KEY", token)
+            assert run(["whoami"]) == 0
+            assert "token/kay" in capsys.readouterr().out
+            assert run(["keys", "list"]) == 1, "keys are for administrators"
+            monkeypatch.setenv("MILLRACE_KEY", provider.token("kay", iss=provider.url, roles=["millers"], exp=1))
+            assert run(["whoami"]) == 1
+            assert "the token has expired" in capsys.readouterr().err
+            shown = {"Authorization": f"Bearer {token}"}
+            with httpx.Client(base_url=a.url, verify=a.settings.tls.context(), timeout=60, headers=shown) as browser:
+                page = browser.get("/nodes")
+                assert (page.status_code, 'title="token/kay"' in page.text) == (200, True)
 
 
 def test_a_daemon_that_asks_for_certificates_must_have_one(

@@ -1,8 +1,10 @@
 """The provider as it is asked over HTTP."""
 
 import json
+import ssl
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from millrace.core.errors import RequestError, TransientError
 from millrace.process.oidc.provider import Provider, read_keys
 from millrace.process.oidc.settings import OidcSettings
+from millrace.testing.certificates import Authority
 from millrace.testing.identity_provider import IdentityProvider, identity_provider, signing_key
 from millrace.testing.running import serving
 
@@ -40,6 +43,12 @@ def test_private_networks_are_out_of_reach_unless_they_are_meant() -> None:
     with pytest.raises(RequestError, match="lies in a private network") as refused:
         Provider(OidcSettings.model_validate(settings)).keys()
     assert "oidc.allow_private_hosts" in refused.value.remedy
+
+
+@pytest.mark.parametrize("host", ["[::1", "provider.test:99999", f"{'x' * 70}.test"])
+def test_what_is_no_address_is_said_to_be_none(host: str, provider: IdentityProvider) -> None:
+    with pytest.raises(RequestError, match=r"is no address of the web|is unknown"):
+        asked(provider.url)._get(f"https://{host}/keys")
 
 
 def test_a_provider_that_is_away_is_said_to_be() -> None:
@@ -84,6 +93,21 @@ def test_what_is_no_key_set_is_refused(path: str, error: type[Exception], why: s
         url = f"http://127.0.0.1:{server.server_port}"
         with pytest.raises(error, match=why):
             asked(url, jwks_url=f"{url}/{path}").keys()
+
+
+def test_a_provider_is_asked_over_tls_with_the_authority_that_the_settings_name(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "authority")
+    identity, context = authority.issue("provider"), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(identity.certificate, identity.key)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with serving(server):
+        url = f"https://127.0.0.1:{server.server_port}"
+        assert asked(url, jwks_url=f"{url}/keys", ca=authority.file).keys() == {}
+        with pytest.raises(TransientError, match="does not answer"):
+            asked(url, jwks_url=f"{url}/keys").keys()
+    with pytest.raises(RequestError, match=r"of oidc\.ca cannot be read"):
+        asked(url, ca=tmp_path / "nothing.pem")
 
 
 def shown(**changes: object) -> dict[str, Any]:
