@@ -3,6 +3,6 @@
 from importlib.util import find_spec
 from typing import Final
 
-_NATIVE: Final = ["test_native_arrow.py", "test_native_avro.py", "test_native_fill.py", "test_native_json.py"]
+_NATIVE: Final = [f"test_native_{what}.py" for what in ("arrow", "avro", "fill", "json", "stream")]
 
 collect_ignore = [] if find_spec("millrace_native") else _NATIVE
