@@ -78,5 +78,11 @@ class TracedCalls(grpc.aio.ServerInterceptor):
                 yield
             finally:
                 CURRENT.reset(said)
-                # 0 is OK, which nobody has said where a call went well.
-                span.note("rpc.grpc.status_code", cast("int", context.code()) or 0)
+                span.note("rpc.grpc.status_code", _status(context))
+
+
+def _status(context: "Context") -> int:
+    """The number of a call's status; of OK where nobody has said another one, for which the library has no name."""
+    said = cast("grpc.StatusCode | int", context.code())
+    number: int = said.value[0] if isinstance(said, grpc.StatusCode) else grpc.StatusCode.OK.value[0]
+    return number
