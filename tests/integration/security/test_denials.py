@@ -79,7 +79,7 @@ IMPLIED: Final[Mapping[Operation, frozenset[str]]] = {
     Operation.DESCRIBE_CONFIGS: frozenset({"DESCRIBE_CONFIGS"}),
     Operation.ALTER_CONFIGS: frozenset({"ALTER_CONFIGS", "DESCRIBE_CONFIGS"}),
 }
-"""What Kafka's authoriser takes a right for; the words of its documentation, not ours."""
+"""What a right allows beside what it names, by Kafka's documentation: this test does not take it from our code."""
 
 TRIED: Final[Mapping[Resource, tuple[str, ...]]] = {
     Resource.TOPIC: ("READ", "WRITE", "CREATE", "DELETE", "ALTER", "DESCRIBE", "DESCRIBE_CONFIGS", "ALTER_CONFIGS"),
