@@ -24,7 +24,7 @@ from millrace.core.signature import Feature, NotFinite, Signature
 
 _MOST_LAYOUTS: Final = 16
 _LOOKED_AT: Final = 4
-"""Records of a batch that are looked at for a new layout; looking at one costs a tenth of decoding it."""
+"""Records of a batch that are looked at for a new layout; looking at one costs a seventh of decoding it."""
 
 
 class _Reader(Protocol):
