@@ -68,7 +68,7 @@ class GatewayStage:
             at_work(gateway.run, name=f"gateway-{slot}"),
             httpx.Client(base_url=self.secure_url if trust else self.url, timeout=30, verify=trust or True) as client,
         ):
-            eventually(lambda: is_ready(client), within=timedelta(seconds=20), what="the gateway's readiness")
+            eventually(lambda: is_ready(client), within=timedelta(seconds=60), what="the gateway's readiness")
             yield client
 
 
