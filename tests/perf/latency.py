@@ -2,12 +2,15 @@
 
 import time
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
+from numpy.typing import NDArray
 
 from millrace.core.errors import FatalError
 from millrace.kafka.admin import Admin, TopicSpec
@@ -15,6 +18,9 @@ from tests.perf.contestants import Contestant, Running, Stage, pacing, running
 
 _WARM_UP: Final = timedelta(seconds=5)
 _START: Final = timedelta(minutes=2)
+
+Watch: TypeAlias = Callable[[timedelta], NDArray[np.float64]]
+"""Reads predictions for so long: the latency of each, in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +39,28 @@ def measure(stage: Stage, rate: int, span: timedelta) -> Latency:
     Raises:
         FatalError: The scorer ended, or no prediction came.
     """
+    with watching(stage, rate) as watch:
+        found = watch(span)
+    p50, p99, p999 = np.quantile(found, (0.5, 0.99, 0.999)).round(1).tolist()
+    return Latency(p50, p99, p999, len(found))
+
+
+@contextmanager
+def watching(stage: Stage, rate: int) -> Iterator[Watch]:
+    """A scorer that is sent records at a rate and has warmed up.
+
+    Raises:
+        FatalError: As for `measure`.
+    """
     topic = f"perf-{uuid.uuid4().hex[:8]}.features"
     admin = Admin(stage.kafka)
     admin.ensure_topics([TopicSpec(topic)])
     with running(stage, Contestant.SCORER, topic) as scorer:
         _await_output(admin, scorer)
-        with pacing(stage, topic, rate):
-            found = _read(stage, scorer, span)
+        with pacing(stage, topic, rate), _reader(stage, scorer) as consumer:
+            _read(consumer, scorer, _WARM_UP)
+            yield lambda span: _read(consumer, scorer, span)
     admin.delete_topics([topic])
-    p50, p99, p999 = np.quantile(found, (0.5, 0.99, 0.999)).round(1).tolist()
-    return Latency(p50, p99, p999, len(found))
 
 
 def _await_output(admin: Admin, scorer: Running) -> None:
@@ -55,7 +73,9 @@ def _await_output(admin: Admin, scorer: Running) -> None:
         time.sleep(0.1)
 
 
-def _read(stage: Stage, scorer: Running, span: timedelta) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+@contextmanager
+def _reader(stage: Stage, scorer: Running) -> Iterator[Consumer]:
+    """Of the scorer's predictions, past the first one."""
     consumer = Consumer(
         {
             **stage.kafka.client(),
@@ -65,19 +85,23 @@ def _read(stage: Stage, scorer: Running, span: timedelta) -> np.ndarray[tuple[in
         }
     )
     consumer.assign([TopicPartition(scorer.output, 0, 0)])
-    latencies: list[float] = []
-    start = None
     deadline = time.monotonic() + _START.total_seconds()
-    while start is None or time.monotonic() < start + (_WARM_UP + span).total_seconds():
+    while not consumer.consume(1, 0.1):
+        scorer.check()
+        if time.monotonic() > deadline:
+            raise FatalError(f"no prediction of {scorer.group} after {_START}")
+    yield consumer
+    consumer.close()
+
+
+def _read(consumer: Consumer, scorer: Running, span: timedelta) -> NDArray[np.float64]:
+    """Milliseconds from each record's timestamp to the read of its prediction."""
+    latencies: list[float] = []
+    end = time.monotonic() + span.total_seconds()
+    while time.monotonic() < end:
         messages = consumer.consume(1_000, 0.005)
         now = time.time() * 1000
         if not messages:
             scorer.check()
-            if start is None and time.monotonic() > deadline:
-                raise FatalError(f"no prediction of {scorer.group} after {_START}")
-            continue
-        start = start or time.monotonic()
-        if time.monotonic() > start + _WARM_UP.total_seconds():
-            latencies += [now - message.timestamp()[1] for message in messages]
-    consumer.close()
+        latencies += [now - message.timestamp()[1] for message in messages]
     return np.array(latencies)
