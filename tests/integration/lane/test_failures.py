@@ -274,6 +274,19 @@ class TestTransactions:
         assert [int(record.value or b"") for record in written] == list(range(10 * copies))
 
 
+def finish_after_outage(world: KafkaWorld, count: int, worker: Worker) -> None:
+    """As `finish`, with a broker that may not be back yet."""
+
+    def through() -> bool:
+        try:
+            return worker.turn() == 0 and len(values_of(world.outputs())) >= count
+        except TransientError:
+            return False
+
+    eventually(through, within=timedelta(seconds=60))
+    assert values_of(world.outputs()) == values_of(numbered(count))
+
+
 class TestBroker:
     def test_killed_and_restarted_in_mid_transaction(self, own_broker: LocalBroker) -> None:
         with world_on(own_broker) as world:
@@ -286,15 +299,7 @@ class TestBroker:
                 eventually(lambda: bool(worker.poll().records), within=LIMIT)
             own_broker.start()
             worker.lane.commit()  # either outcome is right, as long as the records agree with it
-
-            def through() -> bool:
-                try:
-                    return worker.turn() == 0 and len(values_of(world.outputs())) >= 40
-                except TransientError:
-                    return False
-
-            eventually(through, within=timedelta(seconds=60))
-            assert values_of(world.outputs()) == values_of(numbered(40))
+            finish_after_outage(world, 40, worker)
 
     def test_killed_and_restarted_while_a_commit_is_on_its_way(self, own_broker: LocalBroker) -> None:
         with world_on(own_broker) as world:
@@ -306,15 +311,7 @@ class TestBroker:
             own_broker.kill()
             own_broker.start()
             worker.lane.await_commit()  # either outcome is right, as long as the records agree with it
-
-            def through() -> bool:
-                try:
-                    return worker.turn() == 0 and len(values_of(world.outputs())) >= 80
-                except TransientError:
-                    return False
-
-            eventually(through, within=timedelta(seconds=60))
-            assert values_of(world.outputs()) == values_of(numbered(80))
+            finish_after_outage(world, 80, worker)
 
 
 class TestOpening:
