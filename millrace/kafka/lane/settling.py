@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 from millrace.kafka.lane.triage import StepError
@@ -16,11 +17,16 @@ class Here(Executor):
     def submit(self, step: Callable[Args, Result], /, *args: Args.args, **kwargs: Args.kwargs) -> Future[Result]:
         """Do it now. Anything but a StepError is raised here and not kept for whoever asks for the result."""
         future: Future[Result] = Future()
-        try:
-            future.set_result(step(*args, **kwargs))
-        except StepError as error:
-            future.set_exception(error)
+        fulfil(future, partial(step, *args, **kwargs))
         return future
+
+
+def fulfil(future: Future[Result], step: Callable[[], Result]) -> None:
+    """Take a step. Its result, or a StepError, is for whoever asks for it; anything else is raised here."""
+    try:
+        future.set_result(step())
+    except StepError as error:
+        future.set_exception(error)
 
 
 def beside() -> Executor:

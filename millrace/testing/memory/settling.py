@@ -4,9 +4,9 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
-from millrace.kafka.lane.triage import StepError
+from millrace.kafka.lane.settling import fulfil
 
 Args = ParamSpec("Args")
 Result = TypeVar("Result")
@@ -31,7 +31,7 @@ class Settler(Executor):
     def submit(self, step: Callable[Args, Result], /, *args: Args.args, **kwargs: Args.kwargs) -> Future[Result]:
         """Take this step when its time has come."""
         future = _Awaited[Result](self)
-        self._steps.append(partial(_take, future, partial(step, *args, **kwargs)))
+        self._steps.append(partial(fulfil, future, partial(step, *args, **kwargs)))
         if not self.pace:
             self.take()
         return future
@@ -71,10 +71,3 @@ class _Awaited(Future[Result]):
     def _wait(self) -> None:
         while not self.done():
             self._settler.take()
-
-
-def _take(future: "_Awaited[Any]", step: Callable[[], Any]) -> None:
-    try:
-        future.set_result(step())
-    except StepError as error:
-        future.set_exception(error)
