@@ -9,8 +9,8 @@ from millrace.core.audit.decisions import AlertKey, OpenAlert, Signal
 from millrace.core.audit.evidence import DriftDetector, ErrorDetector, LossDetector
 from millrace.core.audit.layout import Layout
 from millrace.core.audit.pane import Pane
-from millrace.core.audit.policy import Guard, OpenRequest, PolicyState
 from millrace.core.audit.report import canonical_json
+from millrace.core.audit.standing import Guard, OpenRequest, PolicyState
 from millrace.core.audit.watch import Baseline, WatchState
 from millrace.core.errors import RequestError
 

@@ -14,10 +14,11 @@ from millrace.core.audit.decisions import Policy
 from millrace.core.audit.drift import compare, log_e_value
 from millrace.core.audit.estimate import estimate
 from millrace.core.audit.evidence import DriftDetector, ErrorDetector, LossDetector
+from millrace.core.audit.findings import DRIFT_SIGNAL
 from millrace.core.audit.layout import Layout
 from millrace.core.audit.pane import Pane
 from millrace.core.audit.performance import Metric, clopper_pearson_upper, error_losses, measure
-from millrace.core.audit.policy import DRIFT_SIGNAL, Decision, PolicyState, decide
+from millrace.core.audit.policy import Decision, decide
 from millrace.core.audit.report import (
     AuditReport,
     Evidence,
@@ -32,6 +33,7 @@ from millrace.core.audit.report import (
 )
 from millrace.core.audit.segments import Segments
 from millrace.core.audit.special import log_mean
+from millrace.core.audit.standing import PolicyState
 from millrace.core.audit.windows import NO_TIME, Stage, Window
 from millrace.core.errors import RequestError
 from millrace.core.profile import NumericCells, ReferenceProfile

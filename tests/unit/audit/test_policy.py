@@ -10,8 +10,9 @@ from millrace.core.audit.decisions import AlertState, Policy, RetrainReason, Sig
 from millrace.core.audit.drift import Drift
 from millrace.core.audit.layout import COUNTERS
 from millrace.core.audit.performance import Metric
-from millrace.core.audit.policy import Decision, Health, PolicyState, begin_guarded, close_request, decide
+from millrace.core.audit.policy import Decision, begin_guarded, close_request, decide
 from millrace.core.audit.report import AuditReport, Coverage, Evidence, FeatureDrift, Quality, Subject
+from millrace.core.audit.standing import Health, PolicyState
 from millrace.core.audit.windows import Stage, Window
 from millrace.core.errors import RequestError
 
