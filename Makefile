@@ -146,8 +146,8 @@ docs: $(READY) ## Generate the reference pages and the AsyncAPI document
 lock: $(READY) ## Resolve every package again into constraints.txt
 	$(BIN)/uv pip compile -q --no-header --no-annotate --all-extras --group dev pyproject.toml services/*/pyproject.toml | grep -E '^[A-Za-z0-9._-]+==' > constraints.txt
 
-audit: $(READY) ## Look for known weaknesses of the packages in constraints.txt; fails where the index knows of none to ask
-	$(BIN)/uv tool run pip-audit -r constraints.txt --no-deps --disable-pip --strict
+audit: $(READY) ## Look for known weaknesses of constraints.txt in the index (ADVISORIES=FOLDER: in files of OSV's format)
+	$(if $(ADVISORIES),$(BIN)/python -m tests.advisories $(ADVISORIES),$(BIN)/uv tool run pip-audit -r constraints.txt --no-deps --disable-pip --strict)
 
 sbom: $(READY) ## Write sbom.json, the bill of materials of constraints.txt, as CycloneDX
 	$(BIN)/uv tool run --from cyclonedx-bom cyclonedx-py requirements constraints.txt --of JSON -o sbom.json

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from millrace.telemetry import auditor, inference, launcher, scorer, streams, trainer
+from millrace.telemetry import auditor, gateway, inference, launcher, scorer, streams, trainer
 from millrace.telemetry.metrics import MetricSpec
 
 _SOURCE: Final = {"type": "prometheus", "uid": "prometheus"}
@@ -88,6 +88,14 @@ FLEET: Final = (
         (Query('rate(process_cpu_seconds_total{job=~"millrace.*"}[$__rate_interval])', _PROCESS),),
     ),
     Panel("Callers refused", "reqps", (rate(launcher.REQUESTS_REFUSED, "reason", where='node=~".+"'),)),
+    Panel(
+        "Age of the identity provider's keys",
+        "s",
+        (
+            Query(launcher.PROVIDER_KEYS_AGE.name, "launcher {{node}}"),
+            Query(gateway.PROVIDER_KEYS_AGE.name, "gateway {{slot}}"),
+        ),
+    ),
     Panel("Events that wait for a label", "short", (total(auditor.EVENTS_HELD, "deployment"),)),
     Panel("Changes of alerts", "ops", (rate(auditor.ALERTS, "deployment"),)),
     Panel("Retrain requests answered", "ops", (rate(trainer.REQUESTS_ENDED, "outcome", where='model=~".+"'),)),

@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Final
 
 from millrace.core.control.fleet import ProcessState
-from millrace.telemetry.metrics import Kind, Label, MetricSpec, Unit, build_info
+from millrace.telemetry.metrics import Kind, Label, MetricSpec, Unit, build_info, provider_keys_age
 
 PROCESSES: Final = MetricSpec(
     "launcher",
@@ -29,6 +29,7 @@ HEARD: Final = MetricSpec(
 )
 READY: Final = MetricSpec("launcher", "ready", Unit.STATE, Kind.GAUGE, "Whether this daemon does its work.")
 BUILD: Final = build_info("launcher")
+PROVIDER_KEYS_AGE: Final = provider_keys_age("launcher")
 
 
 class Refusal(StrEnum):
@@ -51,5 +52,5 @@ REQUESTS_REFUSED: Final = MetricSpec(
     (Label("reason", tuple(Refusal)),),
 )
 
-LAUNCHER: Final = (PROCESSES, CRASHES, CONTROLLER, HEARD, READY, REQUESTS_REFUSED, BUILD)
+LAUNCHER: Final = (PROCESSES, CRASHES, CONTROLLER, HEARD, READY, REQUESTS_REFUSED, PROVIDER_KEYS_AGE, BUILD)
 """Every metric of a launcher; the others in its exposition are prometheus-client's own."""

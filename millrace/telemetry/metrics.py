@@ -7,7 +7,7 @@ The tables in `docs/reference/metrics.md` are generated from the same values.
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -110,6 +110,13 @@ def build_info(service: str) -> MetricSpec:
     return MetricSpec(service, "build", Unit.INFO, Kind.GAUGE, "What is running.", labels)
 
 
+@cache
+def provider_keys_age(service: str) -> MetricSpec:
+    """The metric by which a door says how old its knowledge of the identity provider is; one value per service."""
+    sentence = "Time since the identity provider last showed its public keys; 0 where no provider is named."
+    return MetricSpec(service, "provider_keys_age", Unit.SECONDS, Kind.GAUGE, sentence)
+
+
 @dataclass(slots=True)
 class _Histogram:
     counts: NDArray[np.int64]
@@ -132,6 +139,7 @@ class Instruments(Collector):
         self._lock = Lock()
         self._values: dict[str, dict[_LabelValues, float]] = {}
         self._histograms: dict[str, dict[_LabelValues, _Histogram]] = {}
+        self._followed: dict[str, Callable[[], float]] = {}
         for spec in self._specs.values():
             series = list(product(*(label.values for label in spec.labels)))
             if spec.kind is Kind.HISTOGRAM:
@@ -162,6 +170,11 @@ class Instruments(Collector):
         with self._lock:
             self._values[spec.name] = {values: float(value)}
 
+    def follow(self, spec: MetricSpec, read: Callable[[], float]) -> None:
+        """Have a gauge without labels read whenever somebody looks: what grows by itself is never told too late."""
+        self._label_values(spec, {})
+        self._followed[spec.name] = read
+
     def observe(self, spec: MetricSpec, observed: ArrayLike, /, **labels: str) -> None:
         """Put one observation, or a whole array of them, into a histogram. Costs no Python per observation."""
         values = self._label_values(spec, labels)
@@ -181,7 +194,9 @@ class Instruments(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Called by prometheus-client."""
+        read: dict[str, dict[_LabelValues, float]] = {name: {(): each()} for name, each in self._followed.items()}
         with self._lock:
+            self._values |= read
             families = [self._family(spec) for spec in self._specs.values()]
         yield from families
 

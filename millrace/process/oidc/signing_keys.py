@@ -68,6 +68,7 @@ class SigningKeys:
         self._clock = clock
         self._keys: Mapping[str, Key] = {}
         self._tried = self._known = _NEVER
+        self._began = clock.monotonic()
         self._said = ""
         self._is_wanted = False
         self._is_over = False
@@ -89,6 +90,10 @@ class SigningKeys:
             self._is_wanted = True
             self._wake.set()
         return found
+
+    def age_secs(self) -> float:
+        """Seconds since the provider answered last; since the beginning where it has not yet."""
+        return self._clock.monotonic() - max(self._known, self._began)
 
     def turn(self) -> timedelta:
         """Ask the provider if it is time to. Returns how long nothing is to be done. For one thread."""

@@ -46,6 +46,14 @@ def test_counters_add_and_gauges_are_set() -> None:
     assert found["millrace_test_held_bytes"] == 7
 
 
+def test_a_followed_gauge_is_read_when_somebody_looks() -> None:
+    instruments, held = Instruments([HELD]), 1.0
+    instruments.follow(HELD, lambda: held)
+    assert samples(instruments) == {"millrace_test_held_bytes": 1}
+    held = 2.0
+    assert samples(instruments) == {"millrace_test_held_bytes": 2}
+
+
 def test_an_info_metric_forgets_what_was() -> None:
     instruments = Instruments([NAMED])
     instruments.replace(NAMED, 1, name="old")

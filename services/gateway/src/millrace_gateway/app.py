@@ -219,7 +219,7 @@ class Gateway:
         depositor.start()
         stack.push_async_callback(asyncio.to_thread, depositor.close, self._log_patience(shutdown).is_over)
         intake = StreamIntake(Topics(Admin(self.kafka), self.clock), depositor, self.options.limits, told.instruments)
-        entrance = Entrance(RateLimiter(self.options.limits.requests_per_sec), self._doorkeeper(stack))
+        entrance = Entrance(RateLimiter(self.options.limits.requests_per_sec), self._doorkeeper(told, stack))
         online = SoughtOnlineStore(self.settings, wanted="online features and newest predictions lie in a store")
         stack.callback(online.close)
         repository, answering = await self._open_inference(told, online, stack, shutdown)
@@ -228,10 +228,11 @@ class Gateway:
     def _log_patience(self, shutdown: Shutdown) -> Patience:
         return Patience(shutdown, self.clock, most=shutdown.drain)
 
-    def _doorkeeper(self, stack: AsyncExitStack) -> Doorkeeper | None:
+    def _doorkeeper(self, told: Watched, stack: AsyncExitStack) -> Doorkeeper | None:
         if self.options.keys is KeyRule.NONE:
             return None
-        tokens = stack.enter_context(open_tokens(self.options.oidc, self.clock))
+        follow_age = partial(told.instruments.follow, metrics.PROVIDER_KEYS_AGE)
+        tokens = stack.enter_context(open_tokens(self.options.oidc, self.clock, follow_age))
         return Doorkeeper(stack.enter_context(KeyView(self.kafka)), clock=self.clock, tokens=tokens)
 
     async def _open_inference(

@@ -148,7 +148,9 @@ class Daemon:
                     take_stock=take_stock,
                 )
             )
-            tokens = stack.enter_context(open_tokens(self.own.oidc, self.clock))
+            tokens = stack.enter_context(
+                open_tokens(self.own.oidc, self.clock, partial(told.instruments.follow, metrics.PROVIDER_KEYS_AGE))
+            )
             doorkeeper = Doorkeeper(known, clock=self.clock, owner=token, tokens=tokens)
             guard = Guard(doorkeeper, desk, self.clock, count=partial(_count_refusal, told.instruments))
             expositions = stack.enter_context(Expositions(trust))

@@ -93,6 +93,21 @@ def test_while_the_provider_is_away_its_last_keys_hold_for_a_while() -> None:
     assert followed.keys.find("first") is FIRST
 
 
+def test_the_age_of_the_keys_is_told_from_the_last_answer_and_without_one_from_the_beginning() -> None:
+    followed = Followed(FIRST)
+    followed.after(299)
+    assert followed.keys.age_secs() == 299
+    followed.after(1)
+    assert followed.keys.age_secs() == 0
+    followed.provider.failure = TransientError("away")
+    followed.after(400)
+    assert followed.keys.age_secs() == 400
+    clock = ManualClock()
+    never = SigningKeys(followed.provider, PACE, clock)
+    clock.advance(timedelta(seconds=20))
+    assert never.age_secs() == 20
+
+
 def test_what_the_provider_says_wrongly_changes_nothing() -> None:
     followed = Followed(FIRST)
     followed.provider.failure = RequestError("no keys")
