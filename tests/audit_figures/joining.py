@@ -66,7 +66,7 @@ def join_stream(seconds: int, rate: int, horizon: timedelta, *, labelled: float 
         spent += time.process_time() - started
         records += batch + len(ready[0])
         events.append(len(join))
-        column_bytes.append(join.size_bytes)
+        column_bytes.append(join.held.size_bytes)
         rss.append(process.memory_info().rss)
     gc.collect()
     return Memory(events, column_bytes, rss, spent, records)

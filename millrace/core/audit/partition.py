@@ -54,9 +54,10 @@ class PartitionAudit:
         Raises:
             FatalError: Its predictions have more scores than the join keeps.
         """
-        if layout.score_columns > self.join.score_columns:
+        kept = self.join.held.score_columns
+        if layout.score_columns > kept:
             raise FatalError(
-                f"version {version} has {layout.score_columns} scores and the join keeps {self.join.score_columns}",
+                f"version {version} has {layout.score_columns} scores and the join keeps {kept}",
                 remedy="deploy a model with other classes as a new deployment",
             )
         self._layouts[version] = layout

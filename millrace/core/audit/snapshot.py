@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from millrace.core.audit.held import HeldEvents
 from millrace.core.audit.join import Join
 from millrace.core.audit.windows import WindowSpec
 from millrace.core.errors import RequestError
@@ -31,21 +32,22 @@ def take_snapshot(join: Join) -> bytes:
 
     A join restored from it continues exactly as this one.
     """
-    ids = list(join.index)
-    slots = np.fromiter(join.index.values(), np.int64, len(ids))
-    owners, rows = join.predictions_of(slots)
+    held = join.held
+    ids = list(held.index)
+    slots = np.fromiter(held.index.values(), np.int64, len(ids))
+    owners, rows = held.chain(slots)
     columns: list[NDArray[np.generic]] = [
         np.fromiter(map(len, ids), np.int64, len(ids)),
-        *(join.events[name][slots] for name in _EVENT_COLUMNS),
+        *(held.events[name][slots] for name in _EVENT_COLUMNS),
         owners,
-        *(join.rows[name][rows] for name in _ROW_COLUMNS),
+        *(held.rows[name][rows] for name in _ROW_COLUMNS),
     ]
     header = {
         "format": _FORMAT,
         "events": len(ids),
         "rows": len(rows),
-        "score_columns": join.score_columns,
-        "expired_bucket": join.expired_bucket,
+        "score_columns": held.score_columns,
+        "expired_bucket": held.expired_bucket,
     }
     return b"".join(
         [json.dumps(header, sort_keys=True).encode(), b"\n", *(c.tobytes() for c in columns), b"".join(ids)]
@@ -67,8 +69,8 @@ def restore_snapshot(data: bytes, spec: WindowSpec, *, max_events: int = 4_000_0
                 remedy="rebuild the state from the topics: reset the auditor's offsets by the label horizon",
             )
         join = Join(spec, score_columns=header["score_columns"], max_events=max_events)
-        join.expired_bucket = header["expired_bucket"]
-        _fill(join, body, header["events"], header["rows"])
+        join.held.expired_bucket = header["expired_bucket"]
+        _fill(join.held, body, header["events"], header["rows"])
     except (ValueError, KeyError, TypeError) as error:
         raise RequestError(
             f"not a snapshot of a join: {error!r}",
@@ -77,7 +79,7 @@ def restore_snapshot(data: bytes, spec: WindowSpec, *, max_events: int = 4_000_0
     return join
 
 
-def _fill(join: Join, body: bytes, event_count: int, row_count: int) -> None:
+def _fill(held: HeldEvents, body: bytes, event_count: int, row_count: int) -> None:
     position = 0
 
     def column(blank: NDArray[np.generic], count: int) -> NDArray[np.generic]:
@@ -87,11 +89,11 @@ def _fill(join: Join, body: bytes, event_count: int, row_count: int) -> None:
         return values.reshape(count, *blank.shape)
 
     lengths = column(np.empty((), np.int64), event_count).astype(np.int64)
-    events = {name: column(join.events.blanks[name], event_count) for name in _EVENT_COLUMNS}
+    events = {name: column(held.events.blanks[name], event_count) for name in _EVENT_COLUMNS}
     owners = column(np.empty((), np.int64), row_count).astype(np.int64)
-    rows = {name: column(join.rows.blanks[name], row_count) for name in _ROW_COLUMNS}
+    rows = {name: column(held.rows.blanks[name], row_count) for name in _ROW_COLUMNS}
     ends = list(accumulate(lengths.tolist(), initial=position))
     if ends[-1] != len(body):
         raise ValueError(f"{len(body)} bytes instead of {ends[-1]}")
     ids = [body[start:end] for start, end in pairwise(ends)]
-    join.fill(ids, events, owners, rows)
+    held.fill(ids, events, owners, rows)

@@ -173,7 +173,7 @@ def test_bar_14_the_index_keeps_its_size_although_events_come_and_go() -> None:
     for first in range(0, 5 * held, 10_000):
         join.add_predictions(predictions(*((b"e%d" % number, number) for number in range(first, first + 10_000))))
         join.expire(first)
-        sizes.append(sys.getsizeof(join.index))
+        sizes.append(sys.getsizeof(join.held.index))
     after_the_first_horizon = sizes[held // 10_000 + 1 :]
     assert len(set(after_the_first_horizon)) == 1
 

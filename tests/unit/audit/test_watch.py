@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 
 from millrace.core.audit.columns import Place
 from millrace.core.audit.decisions import AlertState, Policy, Signal
-from millrace.core.audit.join import Join
+from millrace.core.audit.held import HeldEvents
 from millrace.core.audit.layout import Layout
 from millrace.core.audit.memory import dump_state, load_state
 from millrace.core.audit.pane import Pane, count_labels, count_predictions
@@ -99,12 +99,12 @@ def mutation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
         monkeypatch.setattr(WindowSpec, "stage", too_early)
     else:
-        place = Join._place
+        place = HeldEvents.place
 
-        def by_arrival(join: Join, slots: np.ndarray, rows: np.ndarray) -> Place:
-            return replace(place(join, slots, rows), event_times_ms=join.events["label_time"][slots])
+        def by_arrival(held: HeldEvents, slots: np.ndarray, rows: np.ndarray) -> Place:
+            return replace(place(held, slots, rows), event_times_ms=held.events["label_time"][slots])
 
-        monkeypatch.setattr(Join, "_place", by_arrival)
+        monkeypatch.setattr(HeldEvents, "place", by_arrival)
 
 
 @pytest.mark.usefixtures("mutation")

@@ -325,5 +325,5 @@ class JoinLoop:
             if state.position.reached_ms != NO_TIME
         ]
         self._observer.held(
-            sum(map(len, joins)), sum(join.size_bytes for join in joins), behind_secs=max(behind, default=0) / 1000
+            sum(map(len, joins)), sum(join.held.size_bytes for join in joins), behind_secs=max(behind, default=0) / 1000
         )

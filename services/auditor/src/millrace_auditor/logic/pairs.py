@@ -48,8 +48,8 @@ class PairAudit:
         self.join: Final = join
         self.panes: Final[dict[PaneKey, PairCounts]] = {}
         self._changed: set[PaneKey] = set()
-        held = np.fromiter(join.index.values(), np.int64, len(join.index))
-        self._newest_ms = int(join.events["event_time"][held].max(initial=NO_TIME))
+        slots = np.fromiter(join.held.index.values(), np.int64, len(join))
+        self._newest_ms = int(join.held.events["event_time"][slots].max(initial=NO_TIME))
 
     def announce(self, version: int, layout: Layout) -> None:
         """Pairs of all versions are counted alike."""
@@ -91,7 +91,7 @@ class PairAudit:
         if self._newest_ms == NO_TIME and len(times):
             self._newest_ms = int(times.min())  # no pair yet: labels wait for the first ones, for the same while
         late, early = milliseconds(self._spec.out_of_orderness), milliseconds(self._spec.orphan_ttl)
-        held = np.fromiter(map(self.join.index.__contains__, batch.event_ids), np.bool_, len(times))
+        held = np.fromiter(map(self.join.held.index.__contains__, batch.event_ids), np.bool_, len(times))
         kept = held | ((times >= self._newest_ms - late) & (times <= self._newest_ms + early))
         return Labels(
             select(batch.event_ids, kept),
