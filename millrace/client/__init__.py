@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from millrace.client.copying.ports import CopyOptions
     from millrace.client.copying.running import Copied
     from millrace.client.dead_letters import DeadLetter, Replayed, ReplayFrom, ReplayOptions
-    from millrace.client.doctor import Check, State, examine
+    from millrace.client.diagnosis import Check, State
+    from millrace.client.doctor import examine
     from millrace.client.encoding import ArrowEncoder, AvroEncoder, Encoder, JsonEncoder
     from millrace.client.experiments import Experiment
     from millrace.client.explaining import Answer, Explanation, Verdict
@@ -113,7 +114,7 @@ _HOMES: Final = {
     "AuditAlert": "millrace.client.audits",
     "AvroEncoder": "millrace.client.encoding",
     "BrokerStatus": "millrace.client.local",
-    "Check": "millrace.client.doctor",
+    "Check": "millrace.client.diagnosis",
     "Client": "millrace.client.client",
     "ControlClient": "millrace.client.control",
     "Copied": "millrace.client.copying.running",
@@ -150,7 +151,7 @@ _HOMES: Final = {
     "Sent": "millrace.client.sending",
     "Stage": "millrace.client.local",
     "Start": "millrace.kafka.reading",
-    "State": "millrace.client.doctor",
+    "State": "millrace.client.diagnosis",
     "TransformEntry": "millrace.serving.transforms",
     "Until": "millrace.kafka.reading",
     "Verdict": "millrace.client.explaining",

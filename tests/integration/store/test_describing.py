@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from millrace.client.doctor import State, examine_online_store
+from millrace.client.diagnosis import State
+from millrace.client.doctor import examine_online_store
 from millrace.process.settings import Settings
 from millrace.store.local_redis import LocalRedis
 

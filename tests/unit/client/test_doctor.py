@@ -6,12 +6,10 @@ from threading import Thread
 
 import pytest
 
-from millrace.client.doctor import (
+from millrace.client.diagnosis import (
     FLOORS,
     Check,
     State,
-    examine_engine,
-    examine_machine,
     judge_broker,
     judge_computing,
     judge_disk,
@@ -27,6 +25,7 @@ from millrace.client.doctor import (
     judge_topics,
     judge_transactions,
 )
+from millrace.client.doctor import examine_engine, examine_machine
 from millrace.core.records import TopicPartition
 from millrace.kafka.cluster import Cluster
 from millrace.process.settings import LaneBody, Settings
