@@ -1,23 +1,27 @@
 """Who may do what: every operation of each door, with every kind of key and of token.
 
-The tables below are the declaration. They are compared with the OpenAPI document and the gRPC services, so that an
-operation that nobody declared a role for fails here.
+The tables below are the declaration. They are compared with the routes and the calls of the servers that run, and with
+the OpenAPI document, so that an operation that nobody declared a role for fails here.
 """
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import grpc
 import httpx
 import pytest
 import websockets.sync.client as ws
+from fastapi import FastAPI
 from gateway_stage import GatewayStage
+from grpc.aio._server import Server
 from scorer_stream import Stream
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp
 from websockets.exceptions import InvalidStatus
 
 from millrace.core.control.keys import ApiKey, Role, digest_of, key_text
@@ -25,6 +29,7 @@ from millrace.kafka.control_writer import KEYS_TOPIC, Change, ControlWriter, Put
 from millrace.process.clock import SystemClock
 from millrace.process.keys import KEYS
 from millrace.process.settings import Settings
+from millrace.telemetry.gateway import PROVIDER_KEYS_AGE
 from millrace.testing.broker import Broker
 from millrace.testing.identity_provider import (
     AUDIENCE,
@@ -37,7 +42,8 @@ from millrace.testing.identity_provider import (
     with_public_key_as_secret,
 )
 from millrace.testing.waiting import eventually
-from millrace_gateway.adapters.grpc.generated import inference_pb2, predictions_pb2
+from millrace_gateway import app
+from millrace_gateway.adapters.rest.doors import RestDoor
 
 ASK: Final = b'{"inputs": [{"name": "features", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}'
 TUS: Final = {"tus-resumable": "1.0.0"}
@@ -94,6 +100,19 @@ OPERATIONS: Final[Mapping[str, Declared]] = {
     "DELETE /v1/uploads/{name}": Declared(OPERATOR, HTTPStatus.NOT_FOUND, headers=TUS),
 }
 
+UNDESCRIBED: Final[Mapping[str, Declared]] = {
+    "GET /docs": Declared(VIEWER),
+    "GET /openapi.json": Declared(VIEWER),
+    "HEAD /openapi.json": Declared(VIEWER),
+}
+"""About the API, and not in its document."""
+
+SOCKETS: Final = ("/v1/deployments/{deployment}/predictions",)
+"""For viewers."""
+
+OPEN_CALLS: Final = frozenset({"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"})
+"""Nobody is asked for a key."""
+
 CALLS: Final[Mapping[str, Role]] = {
     "/inference.GRPCInferenceService/ServerLive": VIEWER,
     "/inference.GRPCInferenceService/ServerReady": VIEWER,
@@ -142,12 +161,13 @@ class Guarded:
     keys: Mapping[str, str]
     client: httpx.Client
     channel: grpc.Channel
+    served: "Served"
 
     def request(self, operation: str, key: str) -> int:
         """The status of an operation's answer."""
         self.clock.ahead_secs += 60
         method, path = operation.split()
-        declared = OPERATIONS[operation]
+        declared = {**OPERATIONS, **UNDESCRIBED}[operation]
         model = "nothing" if path.endswith("/unload") else self.name
         path = path.format(model=model, version=1, deployment="nobody", stream=self.name * 2, key="k", name="u" * 32)
         headers = {**(declared.headers or {}), **self.shown(key)}
@@ -165,6 +185,43 @@ class Guarded:
     def shown(self, key: str) -> dict[str, str]:
         """The header that shows a key."""
         return {"authorization": f"Bearer {self.keys[key]}"} if self.keys[key] else {}
+
+
+@dataclass(frozen=True)
+class Served:
+    """What the servers of a gateway answer, as these themselves were told it."""
+
+    routes: list[BaseRoute] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hear what servers are told that are made inside."""
+        make, add = app.application, Server.add_generic_rpc_handlers
+        add_known = Server.add_registered_method_handlers
+
+        def made(doors: Sequence[RestDoor]) -> ASGIApp:
+            found = make(doors)
+            assert isinstance(found, FastAPI)
+            included: list[Any] = [each for each in found.routes if hasattr(each, "original_router")]
+            assert [each.original_router for each in included] == [door.router for door in doors]
+            self.routes.extend(each for each in found.routes if each not in included)
+            self.routes.extend(route for door in doors for route in door.router.routes)
+            return found
+
+        def added(server: Server, handlers: Sequence[Any]) -> None:
+            self.calls.extend(method for each in handlers for method in each._method_handlers)
+            add(server, handlers)
+
+        def added_known(server: Server, service: str, handlers: Mapping[str, Any]) -> None:
+            self.calls.extend(f"/{service}/{method}" for method in handlers)
+            add_known(server, service, handlers)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(app, "application", made)
+            patched.setattr(Server, "add_generic_rpc_handlers", added)
+            patched.setattr(Server, "add_registered_method_handlers", added_known)
+            yield
 
 
 ROLES: Final[Mapping[str, Role]] = {
@@ -248,12 +305,13 @@ def guarded(
     stream.push(settings.home / "bundle")
     stage, clock = GatewayStage(broker, settings), MinutesPass()
     options = stage.options(keys="required", oidc=oidc(provider))
-    shown = {**keys, **tokens(provider)}
+    shown, served = {**keys, **tokens(provider)}, Served()
     with (
+        served.listening(),
         stage.running(stream.deployment(), options=options, clock=clock) as client,
         grpc.insecure_channel(stage.target) as channel,
     ):
-        found = Guarded(stage, clock, stream.name, shown, client, channel)
+        found = Guarded(stage, clock, stream.name, shown, client, channel, served)
         eventually(lambda: found.request("GET /v2", "admin") == HTTPStatus.OK, what="the keys")
         assert found.request("GET /v2", "revoked token") == HTTPStatus.OK, "before it is"
         del provider.signing["retired"]
@@ -278,6 +336,17 @@ def oidc(provider: IdentityProvider) -> Mapping[str, object]:
     }
 
 
+def test_every_route_is_declared(guarded: Guarded) -> None:
+    found = set()
+    for route in guarded.served.routes:
+        if isinstance(route, WebSocketRoute):
+            assert route.path in SOCKETS
+            continue
+        assert isinstance(route, Route), f"{route} answers what nobody can list"
+        found |= {f"{method} {route.path_format}" for method in route.methods or ()}
+    assert found == {*OPERATIONS, *UNDESCRIBED}
+
+
 def test_every_operation_of_the_document_is_declared(guarded: Guarded) -> None:
     with httpx.Client(base_url=guarded.stage.url, headers=guarded.shown("viewer")) as client:
         paths = client.get("/openapi.json").json()["paths"]
@@ -285,18 +354,19 @@ def test_every_operation_of_the_document_is_declared(guarded: Guarded) -> None:
     assert found == set(OPERATIONS)
 
 
-def test_every_call_of_the_services_is_declared() -> None:
-    services = [
-        *inference_pb2.DESCRIPTOR.services_by_name.values(),
-        *predictions_pb2.DESCRIPTOR.services_by_name.values(),
-    ]
-    found = {f"/{service.full_name}/{method.name}" for service in services for method in service.methods}
-    assert found == set(CALLS)
+def test_every_call_is_declared(guarded: Guarded) -> None:
+    assert set(guarded.served.calls) == {*CALLS, *OPEN_CALLS}
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+def test_the_age_of_the_provider_s_keys_is_a_metric(guarded: Guarded) -> None:
+    exposed = guarded.client.get("/metrics", headers=guarded.shown("viewer")).text
+    [sample] = [line for line in exposed.splitlines() if line.startswith(PROVIDER_KEYS_AGE.name)]
+    assert float(sample.split()[-1]) > 0, "it grows until the provider answers again"
+
+
+@pytest.mark.parametrize("operation", [*OPERATIONS, *UNDESCRIBED])
 def test_an_operation_over_http_is_for_its_role_and_those_above(guarded: Guarded, operation: str) -> None:
-    declared = OPERATIONS[operation]
+    declared = {**OPERATIONS, **UNDESCRIBED}[operation]
     statuses = {key: guarded.request(operation, key) for key in (*WORTHLESS, *ROLES)}
     needs = declared.role
     if needs is None:

@@ -87,6 +87,13 @@ def test_every_operation_declares_its_role() -> None:
     assert [each.name for each in OPERATIONS if each.method == "GET" and each.role == Role.OPERATOR] == []
 
 
+def test_every_route_is_such_an_operation_but_the_document_itself() -> None:
+    found = {f"{method} {route.path}" for route in described_api().routes for method in route.methods}  # type: ignore[attr-defined]
+    described = {f"{each.method} {each.path}" for each in OPERATIONS}
+    assert found - described == {"GET /openapi.json", "HEAD /openapi.json"}
+    assert described <= found
+
+
 @pytest.mark.parametrize("role", Role)
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_a_role_opens_what_is_declared_for_it(operation: Operation, role: Role, door: Door) -> None:
