@@ -42,8 +42,7 @@ from millrace.testing.identity_provider import (
     with_public_key_as_secret,
 )
 from millrace.testing.waiting import eventually
-from millrace_gateway import app
-from millrace_gateway.adapters.rest.doors import RestDoor
+from millrace_gateway.adapters.rest.doors import RestDoor, application
 
 ASK: Final = b'{"inputs": [{"name": "features", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}'
 TUS: Final = {"tus-resumable": "1.0.0"}
@@ -197,7 +196,7 @@ class Served:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Hear what servers are told that are made inside."""
-        make, add = app.application, Server.add_generic_rpc_handlers
+        make, add = application, Server.add_generic_rpc_handlers
         add_known = Server.add_registered_method_handlers
 
         def made(doors: Sequence[RestDoor]) -> ASGIApp:
@@ -213,12 +212,12 @@ class Served:
             self.calls.extend(method for each in handlers for method in each._method_handlers)
             add(server, handlers)
 
-        def added_known(server: Server, service: str, handlers: Mapping[str, Any]) -> None:
+        def added_known(server: Server, service: str, handlers: dict[str, Any]) -> None:
             self.calls.extend(f"/{service}/{method}" for method in handlers)
             add_known(server, service, handlers)
 
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(app, "application", made)
+            patched.setattr("millrace_gateway.app.application", made)
             patched.setattr(Server, "add_generic_rpc_handlers", added)
             patched.setattr(Server, "add_registered_method_handlers", added_known)
             yield
