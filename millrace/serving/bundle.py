@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+from millrace.core.binning import Binner
 from millrace.core.columns import FeatureColumns
 from millrace.core.errors import RequestError
-from millrace.core.profile import Binner, ReferenceProfile
+from millrace.core.profile import ReferenceProfile
 from millrace.core.signature import Signature
 from millrace.serving.manifest import Manifest, RuntimeKind
 from millrace.serving.rows import columns_from_json, columns_to_json

@@ -10,11 +10,11 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from millrace.core.binning import Binner
 from millrace.core.bisection import split_good
 from millrace.core.columns import FeatureColumns
 from millrace.core.errors import InvalidRecordError, Reason
 from millrace.core.outputs import Outputs
-from millrace.core.profile import Binner
 from millrace.serving.transforming import Preparation, Prepared
 
 

@@ -21,7 +21,7 @@ from millrace.core.baseline import Estimate, measure_classes, measure_values
 from millrace.core.columns import FeatureColumns
 from millrace.core.errors import FatalError, InvalidRecordError, RequestError
 from millrace.core.outputs import Outputs
-from millrace.core.profile import build_profile
+from millrace.core.profiling import build_profile
 from millrace.core.signature import ModelInput, Signature, Task
 from millrace.serving.bundle import Bundle, write_bundle
 from millrace.serving.converters import Converted, convert

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from millrace.core.binning import Binner
 from millrace.core.columns import FeatureColumns
 from millrace.core.errors import InvalidRecordError, RequestError
-from millrace.core.profile import Binner, ReferenceProfile
+from millrace.core.profile import ReferenceProfile
 from millrace.core.signature import Signature
 from millrace.process.deployment import Provider
 from millrace.serving.bundle import Bundle

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from millrace.core.columns import FeatureColumns
 from millrace.core.outputs import Outputs
-from millrace.core.profile import build_profile
+from millrace.core.profiling import build_profile
 from millrace.core.signature import Feature, ModelInput, NotFinite, Signature, Task
 from millrace.serving.bundle import Bundle, write_bundle
 from millrace.serving.manifest import Environment, Manifest, SignatureDocument

@@ -4,15 +4,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from millrace.core.binning import Binner
 from millrace.core.columns import FeatureColumns
-from millrace.core.profile import (
-    DIGITS,
-    CategoryCells,
-    Cells,
-    ReferenceProfile,
-    bin_strings,
-    build_profile,
-)
+from millrace.core.profile import DIGITS, CategoryCells, Cells, ReferenceProfile
+from millrace.core.profiling import build_profile
 from millrace.core.signature import DType, Feature, ModelInput, Signature, Task
 
 FEATURES = (
@@ -86,7 +81,7 @@ def test_whole_columns_are_binned_as_single_values(reference: list[Row], current
         bytes(DIGITS[plain_cell(cells, value)] for cells, value in zip(profile.cells, row, strict=True))
         for row in current
     ]
-    assert bin_strings(profile, columns(current)) == expected
+    assert Binner(profile, SIGNATURE).strings(columns(current)) == expected
 
 
 @given(reference=rows)
@@ -99,4 +94,5 @@ def test_a_profile_survives_its_json_form(reference: list[Row]) -> None:
     profile = build_profile(columns(reference))
     again = ReferenceProfile.from_json(profile.to_json())
     assert again.to_json() == profile.to_json()
-    assert bin_strings(again, columns(reference)) == bin_strings(profile, columns(reference))
+    strings = Binner(profile, SIGNATURE).strings(columns(reference))
+    assert Binner(again, SIGNATURE).strings(columns(reference)) == strings

@@ -1,19 +1,12 @@
 import numpy as np
 import pytest
 
+from millrace.core.binning import Binner
 from millrace.core.columns import FeatureColumns
 from millrace.core.errors import RequestError
 from millrace.core.outputs import Outputs
-from millrace.core.profile import (
-    SCORE_BINS,
-    CategoryCells,
-    NumericCells,
-    ReferenceProfile,
-    ScoreHistogram,
-    bin_digits,
-    bin_strings,
-    build_profile,
-)
+from millrace.core.profile import SCORE_BINS, CategoryCells, NumericCells, ReferenceProfile, ScoreHistogram
+from millrace.core.profiling import build_profile
 from millrace.core.signature import DType, Feature, ModelInput, Signature, Task
 
 MIXED = Signature(
@@ -75,7 +68,15 @@ def test_each_kind_of_value_has_its_cell() -> None:
         ]
     )
     # age, city, income, member, debt; A is the more frequent city
-    assert bin_strings(profile, rows) == [b"21212", b"b2b23", b"10121", b"c4c24", b"61020", b"61c22", b"61122"]
+    assert Binner(profile, MIXED).strings(rows) == [
+        b"21212",
+        b"b2b23",
+        b"10121",
+        b"c4c24",
+        b"61020",
+        b"61c22",
+        b"61122",
+    ]
 
 
 def test_a_feature_of_few_values_has_a_bin_for_each() -> None:
@@ -90,7 +91,7 @@ def test_quantile_bins_hold_equal_shares_of_the_reference() -> None:
 
 def test_reference_counts_are_those_of_binning_the_reference() -> None:
     profile = build_profile(REFERENCE)
-    digits = bin_digits(profile, REFERENCE)
+    digits = Binner(profile, MIXED).digits(REFERENCE)
     for position, cells in enumerate(profile.cells):
         assert np.bincount(digits[:, position], minlength=len(cells.counts)).tolist() == list(cells.counts)
 
@@ -100,14 +101,14 @@ def test_integers_beyond_the_precision_of_a_double_keep_their_cells() -> None:
     reference = columns([(0.0, 0.0, big + i, "A", True) for i in range(3)])
     profile = build_profile(reference)
     rows = columns([(0.0, 0.0, big + i, "A", True) for i in (-1, 0, 1, 2, 3)])
-    assert bin_digits(ReferenceProfile.from_json(profile.to_json()), rows)[:, 0].tolist() == [1, 2, 3, 4, 5]
+    assert Binner(ReferenceProfile.from_json(profile.to_json()), MIXED).digits(rows)[:, 0].tolist() == [1, 2, 3, 4, 5]
 
 
 def test_a_feature_without_any_reference_value_counts_every_number_as_below() -> None:
     nan = float("nan")
     profile = build_profile(columns([(nan, 1.0, 1, "A", True)]))
     rows = columns([(nan, 1.0, 1, "A", True), (3.0, 1.0, 1, "A", True)])
-    assert bin_digits(profile, rows)[:, 4].tolist() == [0, 1]
+    assert Binner(profile, MIXED).digits(rows)[:, 4].tolist() == [0, 1]
 
 
 def test_rare_texts_are_other_and_new_texts_unseen() -> None:
@@ -115,7 +116,7 @@ def test_rare_texts_are_other_and_new_texts_unseen() -> None:
     (city,) = [cells for cells in profile.cells if isinstance(cells, CategoryCells) and cells.feature == "city"]
     assert (len(city.top), len(city.others)) == (20, 10)
     rows = columns([(0.0, 0.0, 1, name, True) for name in ("city-00", "city-19", "city-20", "elsewhere")])
-    assert bin_strings(profile, rows) == [b"21222", b"2k222", b"2l222", b"2m222"]
+    assert Binner(profile, MIXED).strings(rows) == [b"21222", b"2k222", b"2l222", b"2m222"]
 
 
 def test_json_form_is_stable_and_names_the_profile() -> None:
@@ -154,14 +155,13 @@ def test_no_rows_are_no_reference() -> None:
 
 
 def test_no_rows_have_no_bins() -> None:
-    assert bin_strings(build_profile(REFERENCE), REFERENCE.take(slice(0, 0))) == []
+    assert Binner(build_profile(REFERENCE), MIXED).strings(REFERENCE.take(slice(0, 0))) == []
 
 
 def test_a_profile_of_other_features_is_refused() -> None:
     signature = Signature((Feature("x"),), (ModelInput("x", ("x",)),), Task.REGRESSION, score_output="y")
-    rows = FeatureColumns(signature, (np.zeros((1, 1), np.float32),))
     with pytest.raises(RequestError, match="different features"):
-        bin_digits(build_profile(REFERENCE), rows)
+        Binner(build_profile(REFERENCE), signature)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from scorer_stream import Stream
 
 from millrace.core.columns import FeatureColumns
 from millrace.core.outputs import Outputs
-from millrace.core.profile import build_profile
+from millrace.core.profiling import build_profile
 from millrace.core.signature import Feature, ModelInput, Signature, Task
 from millrace.process.deployment import Deployment
 from millrace.process.settings import Settings

@@ -13,11 +13,12 @@ from millrace.codec.limits import Limits
 from millrace.codec.predictions import Identity, JsonPredictionEncoder
 from millrace.codec.shadows import ShadowEncoder
 from millrace.core.batching import Costs
+from millrace.core.binning import Binner
 from millrace.core.columns import FeatureColumns
 from millrace.core.cost import LatencyCurve
 from millrace.core.errors import FatalError, InvalidRecordError, Reason
 from millrace.core.outputs import Outputs
-from millrace.core.profile import Binner, build_profile
+from millrace.core.profiling import build_profile
 from millrace.core.records import RecordBatch
 from millrace.core.resting import Rest
 from millrace.core.rollout import RolloutMode

@@ -10,9 +10,10 @@ from toy_models import SIGNATURE, Toy, model_scoring, records, rollout_scoring
 from millrace.codec.dead_letters import read_dead_letter
 from millrace.codec.reading import read_prediction
 from millrace.codec.shadows import read_shadow
+from millrace.core.binning import Binner
 from millrace.core.columns import FeatureColumns
 from millrace.core.errors import Reason
-from millrace.core.profile import Binner, build_profile
+from millrace.core.profiling import build_profile
 from millrace.core.rollout import RolloutMode
 from millrace.serving.engine import Engine
 from millrace.serving.transforming import Preparation
