@@ -133,6 +133,8 @@ bench: $(READY) ## Measure the scorer beside other loops, the gateway beside MLS
 bench-peers: $(READY) ## Measure the scorer beside Java, Kafka Streams, Quix, Bytewax, Faust and MLServer on one topic
 	$(BIN)/python -m tests.perf.peers --minutes 6
 	$(BIN)/python -m tests.perf.peers --cells trees-30 --repetitions 1 --minutes 2 --who relay native scorer java
+	$(BIN)/python -m tests.perf.peers --transactions 1000 5000 --minutes 3 --who relay native scorer
+	$(BIN)/python -m tests.perf.peers --rate 5000 --who relay native scorer java-whole
 
 proto: $(READY) ## Make Python of the gateway's gRPC messages
 	$(BIN)/python services/gateway/proto/generate.py

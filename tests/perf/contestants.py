@@ -78,6 +78,10 @@ class Running:
         times = [process.cpu_times() for process in self.processes]
         return sum(time.user + time.system for time in times)
 
+    def memory_mib(self) -> float:
+        """The resident memory of its processes, at its most."""
+        return sum(map(_peak_mib, self.processes))
+
     def suspend(self) -> None:
         """Stop it until it may resume."""
         for process in self.processes:
@@ -94,9 +98,20 @@ class Running:
             raise FatalError(f"{self.group} has ended: {self.log.read_text()[-2000:]}")
 
 
+def _peak_mib(process: psutil.Process) -> float:
+    lines = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+
+
 @contextmanager
 def running(
-    stage: Stage, who: Contestant, topic: str, *, transaction_records: int | None = None, workers: int = 1
+    stage: Stage,
+    who: Contestant,
+    topic: str,
+    *,
+    transaction_records: int | None = None,
+    linger_ms: int | None = None,
+    workers: int = 1,
 ) -> Iterator[Running]:
     """Run a contestant on a topic, from its beginning, until the block ends; then its output topics go.
 
@@ -105,6 +120,7 @@ def running(
         who: Which of them.
         topic: What to read.
         transaction_records: Records of a transaction; None leaves it to the scorer's own policy.
+        linger_ms: How long that policy waits for more records; None leaves it at its default.
         workers: Processes, which only scorers can have several of.
     """
     name = f"perf-{who}-{uuid.uuid4().hex[:8]}"
@@ -112,7 +128,7 @@ def running(
     admin = Admin(stage.kafka)
     outputs = [output]
     if who in _SCORERS:
-        command, group = _scorer(stage, who, name, topic, transaction_records), f"scorer-{name}"
+        command, group = _scorer(stage, who, name, topic, _batch(transaction_records, linger_ms)), f"scorer-{name}"
         commands = [[*command, "--slot", str(slot)] for slot in range(workers)]
         outputs += [f"{name}.dlq", f"{name}.handovers", f"{name}.shadows"]
     else:
@@ -150,19 +166,24 @@ def pacing(stage: Stage, topic: str, rate: int) -> Iterator[None]:
             child.kill()
 
 
-def _scorer(stage: Stage, who: Contestant, name: str, topic: str, transaction_records: int | None) -> list[str]:
-    document: dict[str, Any] = {"deployment": name, "source": {"topic": topic}, "model": stage.model}
+def _batch(transaction_records: int | None, linger_ms: int | None) -> Mapping[str, Any]:
+    """What of a scorer's document is about batches."""
+    if transaction_records is None:
+        return {} if linger_ms is None else {"batch": {"max_wait_ms": linger_ms}}
+    # Throughput: batches and transactions of a given size, however old the records are.
+    batch = {
+        "max_records": transaction_records,
+        "transaction_records": transaction_records,
+        "transaction_ms": 1_000,
+        "max_wait_ms": 1_000,
+    }
+    return {"batch": batch, "slo": {"latency_ms": 86_400_000}}
+
+
+def _scorer(stage: Stage, who: Contestant, name: str, topic: str, batch: Mapping[str, Any]) -> list[str]:
+    document: dict[str, Any] = {"deployment": name, "source": {"topic": topic}, "model": stage.model, **batch}
     if who is Contestant.SHADOW:
         document["rollout"] = {"mode": "shadow", "challenger": f"{stage.model}/2"}
-    if transaction_records is not None:
-        # Throughput: batches and transactions of a given size, however old the records are.
-        document["batch"] = {
-            "max_records": transaction_records,
-            "transaction_records": transaction_records,
-            "transaction_ms": 1_000,
-            "max_wait_ms": 1_000,
-        }
-        document["slo"] = {"latency_ms": 86_400_000}
     path = stage.folder / f"{name}.json"
     path.write_text(json.dumps(document), encoding="utf-8")
     return [sys.executable, "-m", "millrace_scorer", "--file", str(path)]

@@ -96,14 +96,14 @@ def relay(options: argparse.Namespace) -> None:
 
 
 def pace(options: argparse.Namespace) -> None:
-    """Send records at a steady rate, each with the time of its sending."""
+    """Send records at a steady rate, each with the time of its sending, in nanoseconds, for a key."""
     producer = Producer({"bootstrap.servers": options.bootstrap, "linger.ms": 0, "acks": "all"})
     records = values(1_000)
     sent, start = 0, time.perf_counter()
     while True:
         due = int((time.perf_counter() - start) * options.rate)
         for index in range(sent, due):
-            producer.produce(options.topic, records[index % len(records)], partition=0)
+            producer.produce(options.topic, records[index % len(records)], b"%d" % time.time_ns(), partition=0)
         sent = max(sent, due)
         producer.poll(_TICK_SECS)
 

@@ -1,11 +1,10 @@
 """Millrace beside its peers, in one run: one JSON line for each and for each aim on stdout, a table on stderr.
 
 Everybody reads the same records from a topic of its own and writes predictions that are compared with ONNX Runtime's.
-Where there is a JVM, its first pass is told as cold and its last as warm.
+Where there is a JVM, its first pass is told as cold and its last as warm. With `--rate`, latency is measured instead.
 """
 
 import argparse
-import json
 import os
 import platform
 import sys
@@ -15,11 +14,11 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from statistics import median
 from typing import Final
 
-from rich.console import Console
 from rich.table import Table
 
 from millrace.core.errors import FatalError, RequestError
@@ -30,9 +29,11 @@ from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
 from millrace.testing.broker import temporary_broker
 from tests.perf.contestants import Stage
+from tests.perf.peers import steady
 from tests.perf.peers.cells import MATRIX, Cell
 from tests.perf.peers.peers import OWN, PEERS, Command, Who, may_score, ready
 from tests.perf.peers.race import Race, Run
+from tests.perf.peers.telling import console, emit
 from tests.perf.throughput import Throughput
 
 
@@ -44,27 +45,28 @@ class Aim:
         beside: The other.
         rate: Its records a second are at least so many times the other's.
         cpu: Its CPU seconds are at most so many times the other's; None where only the rate is an aim.
+        transaction_records: Records of the transactions that this is about.
     """
 
     beside: Who
     rate: float
     cpu: float | None = None
+    transaction_records: int = 20_000
 
 
 AIMS: Final = (
     Aim(Who.RELAY, 0.75, 1.8),
+    Aim(Who.RELAY, 0.7, transaction_records=1_000),
     Aim(Who.JAVA, 1.6, 0.6),
     Aim(Who.JAVA_WHOLE, 1.6, 0.6),
     Aim(Who.QUIX, 12),
 )
 
-console = Console(stderr=True)
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure everybody who was asked for and can be had."""
     options = _parser().parse_args(arguments)
-    _emit("machine", cpus=os.cpu_count(), load=round(os.getloadavg()[0], 1), python=platform.python_version())
+    emit("machine", cpus=os.cpu_count(), load=round(os.getloadavg()[0], 1), python=platform.python_version())
     with tempfile.TemporaryDirectory(prefix="millrace-peers-") as name:
         folder = Path(name)
         commands = _ready(options.who, folder)
@@ -89,14 +91,29 @@ def _measure(
         console.print(f"the time is over before {cell}", style="yellow")
         return False
     present = [who for who in options.who if (who in OWN or who in commands) and may_score(who, cell)]
-    race = Race(_stage(kafka, folder, cell), commands, cell, transaction_records=options.transaction)
-    runs, failed = _runs(race, present, cell, end, options.repetitions)
-    _tell(cell, runs)
+    stage = _stage(kafka, folder, cell)
+    if options.rate is not None:
+        race = Race(stage, commands, cell, transaction_records=options.transactions[0])
+        failures = steady.measure(
+            race,
+            present,
+            options.rate,
+            timedelta(seconds=options.seconds),
+            linger_ms=options.linger_ms,
+            repetitions=options.repetitions,
+        )
+        return bool(failures)
+    failed: set[Who] = set()
+    for size in options.transactions:
+        race = Race(stage, commands, cell, transaction_records=size)
+        runs, gave_up = _runs(race, present, f"{cell}, {size} a transaction", end, options.repetitions)
+        _tell(cell, size, runs)
+        failed |= gave_up
     return bool(failed)
 
 
 def _runs(
-    race: Race, present: Sequence[Who], cell: Cell, end: float, repetitions: int
+    race: Race, present: Sequence[Who], what: str, end: float, repetitions: int
 ) -> tuple[dict[Who, list[Run]], frozenset[Who]]:
     """The runs of those who came through all of theirs, and who did not. Interleaved: a busy minute falls on everybody.
 
@@ -108,14 +125,14 @@ def _runs(
             if time.monotonic() > end:
                 console.print(f"the time is over before repetition {repetition + 1} of {who}", style="yellow")
                 break
-            console.print(f"{cell}: {who}, {repetition + 1} of {repetitions}", style="dim")
+            console.print(f"{what}: {who}, {repetition + 1} of {repetitions}", style="dim")
             try:
                 runs[who].append(race.run(who))
             except FatalError as error:
                 del runs[who]
-                _emit("failed", who=who, cell=str(cell), why=str(error))
+                emit("failed", who=who, cell=what, why=str(error))
             else:
-                _emit("run", who=who, cell=str(cell), **asdict(runs[who][-1]))
+                emit("run", who=who, cell=what, **asdict(runs[who][-1]))
     failed = frozenset(present) - set(runs)
     return {who: found for who, found in runs.items() if found}, failed
 
@@ -128,27 +145,28 @@ def _ready(wanted: Sequence[Who], folder: Path) -> dict[Who, Command]:
         try:
             commands[who] = ready(who, folder)
         except RequestError as error:
-            _emit("left out", who=who, why=str(error))
+            emit("left out", who=who, why=str(error))
     return commands
 
 
-def _tell(cell: Cell, runs: Mapping[Who, Sequence[Run]]) -> None:
-    table = Table("who", "delivery", "pass", "records/s", "CPU s / million", title=f"Peers, {cell}, medians")
+def _tell(cell: Cell, size: int, runs: Mapping[Who, Sequence[Run]]) -> None:
+    title = f"Peers, {cell}, {size:,} records a transaction, medians"
+    table = Table("who", "delivery", "pass", "records/s", "CPU s / million", "MiB", title=title)
     warm: dict[Who, Throughput] = {}
     for who, found in runs.items():
         passes = [_median(each) for each in zip(*(run.passes for run in found), strict=True)]
         warm[who] = passes[-1]
         told = {"cold": passes[0], "warm": passes[-1]} if len(passes) > 1 else {"warm": passes[0]}
         worst = max((run.difference for run in found if run.difference is not None), default=None)
+        memory = round(median(run.memory_mib for run in found))
+        about = {"who": who, "cell": str(cell), "transaction_records": size, "memory_mib": memory}
         for heat, result in told.items():
-            _emit(
-                "peer", who=who, cell=str(cell), heat=heat, runs=len(found), largest_difference=worst, **asdict(result)
-            )
+            emit("peer", **about, heat=heat, runs=len(found), largest_difference=worst, **asdict(result))
             rate, cpu = f"{result.records_per_sec:,.0f}", f"{result.cpu_secs_per_million:.2f}"
-            table.add_row(PEERS[who].title, PEERS[who].delivery, heat, rate, cpu)
+            table.add_row(PEERS[who].title, PEERS[who].delivery, heat, rate, cpu, f"{memory:,}")
     console.print(table)
     for aim in AIMS:
-        if Who.NATIVE in warm and aim.beside in warm:
+        if aim.transaction_records == size and Who.NATIVE in warm and aim.beside in warm:
             _tell_aim(aim, warm[Who.NATIVE], warm[aim.beside], cell)
 
 
@@ -156,7 +174,7 @@ def _tell_aim(aim: Aim, ours: Throughput, theirs: Throughput, cell: Cell) -> Non
     rate = ours.records_per_sec / theirs.records_per_sec
     cpu = ours.cpu_secs_per_million / theirs.cpu_secs_per_million
     met = rate >= aim.rate and (aim.cpu is None or cpu <= aim.cpu)
-    _emit("aim", **asdict(aim), cell=str(cell), found_rate=round(rate, 2), found_cpu=round(cpu, 2), met=met)
+    emit("aim", **asdict(aim), cell=str(cell), found_rate=round(rate, 2), found_cpu=round(cpu, 2), met=met)
 
 
 def _median(values: Sequence[Throughput]) -> Throughput:
@@ -183,11 +201,6 @@ def _stage(kafka: KafkaSettings, folder: Path, cell: Cell) -> Stage:
     return Stage(kafka, home, folder, bundle.manifest.name, bundle.directory / "model.onnx")
 
 
-def _emit(figure: str, **fields: object) -> None:
-    sys.stdout.write(json.dumps({"figure": figure, **fields}) + "\n")
-    sys.stdout.flush()
-
-
 def _cell(name: str) -> Cell:
     try:
         return Cell.named(name)
@@ -212,7 +225,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--repetitions", type=int, default=2, help="interleaved runs of each (default 2)")
     parser.add_argument("--minutes", type=float, default=8, help="no run begins later than this (default 8)")
-    parser.add_argument("--transaction", type=int, default=20_000, metavar="RECORDS", help="of a transaction")
+    parser.add_argument(
+        "--transactions", type=int, nargs="+", default=[20_000], metavar="RECORDS", help="sizes, one after the other"
+    )
+    parser.add_argument("--rate", type=int, metavar="RECORDS_PER_SEC", help="measure latency at this rate instead")
+    parser.add_argument("--seconds", type=float, default=10, help="of each run at a rate (default 10)")
+    parser.add_argument(
+        "--linger-ms", type=int, default=1, help="how long a transaction at a rate collects records (default 1)"
+    )
     return parser
 
 

@@ -132,6 +132,7 @@ class Place:
         features: Numbers of a record.
         data: An empty folder of its own.
         transaction_records: Records of a transaction, for those who can say so.
+        linger_ms: How long a transaction waits for its records, once there is one; for the relay.
     """
 
     bootstrap: str
@@ -143,6 +144,7 @@ class Place:
     features: int
     data: Path
     transaction_records: int
+    linger_ms: int
 
     def environment(self) -> dict[str, str]:
         """The same for everybody; one thread each for what brings its own."""
@@ -159,6 +161,7 @@ class Place:
             "PEER_FEATURES": str(self.features),
             "PEER_DATA": str(self.data),
             "PEER_TRANSACTION_RECORDS": str(self.transaction_records),
+            "PEER_LINGER_MS": str(self.linger_ms),
         }
 
 

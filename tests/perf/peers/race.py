@@ -1,4 +1,4 @@
-"""One peer's run over a topic: records a second and CPU seconds, cold and warm."""
+"""One peer's run over a topic: records a second and CPU seconds, cold and warm; or latency at a rate."""
 
 import json
 import time
@@ -15,7 +15,9 @@ from millrace.core.errors import FatalError
 from millrace.core.records import OutputBatch, TopicPartition
 from millrace.kafka.admin import Admin, TopicSpec
 from millrace.kafka.writing import Writer
+from tests.perf import latency
 from tests.perf.contestants import Contestant, Running, Stage, at_work, running
+from tests.perf.latency import Latency
 from tests.perf.peers import predictions
 from tests.perf.peers.cells import Cell
 from tests.perf.peers.peers import PEERS, Command, Place, Progress, Who
@@ -23,6 +25,8 @@ from tests.perf.throughput import Throughput
 
 _LOOK: Final = timedelta(milliseconds=10)
 _LIMIT: Final = timedelta(minutes=3)
+_LINGER_MS: Final = 100
+_MOST_RECORDS: Final = 20_000
 _TAIL: Final = 20
 """The last twentieth of the records is not measured: what is left over waits for more to come."""
 
@@ -36,10 +40,21 @@ class Run:
     Attributes:
         passes: Throughput of each pass, the first one cold.
         difference: The largest one of a prediction; None for one who predicts nothing.
+        memory_mib: Resident memory at its most.
     """
 
     passes: Sequence[Throughput]
     difference: float | None
+    memory_mib: int
+
+
+@dataclass(frozen=True, slots=True)
+class Paced:
+    """What one run at a steady rate showed, with the CPU that it took: 1 is a core."""
+
+    latency: Latency
+    cores: float
+    memory_mib: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +90,34 @@ class Race:
         """
         peer, topic = PEERS[who], f"perf-{uuid.uuid4().hex[:8]}.features"
         self._admin.ensure_topics([TopicSpec(topic, self._cell.partitions)])
-        with self._at_work(who, topic) as contestant:
+        with self._at_work(who, topic, self._transaction_records) as contestant:
             self._warm_up(who, contestant, topic)
             passes = list(self._passes(who, contestant, topic))
             difference = None
             if peer.scores:
                 difference = predictions.check(self._stage.kafka, contestant.output, self._expected)
+            memory = contestant.memory_mib()
         self._admin.delete_topics([topic])
-        return Run(passes, difference)
+        return Run(passes, difference, round(memory))
+
+    def pace(self, who: Who, rate: int, span: timedelta, *, linger_ms: int) -> Paced:
+        """One run at a steady rate. A transaction ends at most `linger_ms` after its first record.
+
+        Raises:
+            FatalError: It ended early, or writes nothing.
+        """
+        topic = f"perf-{uuid.uuid4().hex[:8]}.features"
+        self._admin.ensure_topics([TopicSpec(topic)])
+        with (
+            self._at_work(who, topic, None, linger_ms=linger_ms) as contestant,
+            latency.fed(self._stage, contestant, topic, rate) as watch,
+        ):
+            before, start = contestant.cpu_seconds(), time.perf_counter()
+            found = latency.told(watch(span))
+            cores = (contestant.cpu_seconds() - before) / (time.perf_counter() - start)
+            memory = contestant.memory_mib()
+        self._admin.delete_topics([topic])
+        return Paced(found, round(cores, 2), round(memory))
 
     def _warm_up(self, who: Who, contestant: Running, topic: str) -> None:
         if who is Who.MLSERVER:  # it reads only what is written while it listens
@@ -134,10 +169,20 @@ class Race:
             self._cell.fill(self._stage.kafka, topic, records)
 
     @contextmanager
-    def _at_work(self, who: Who, topic: str) -> Iterator[Running]:
-        workers, records = self._cell.workers, self._transaction_records
+    def _at_work(
+        self, who: Who, topic: str, transaction_records: int | None, *, linger_ms: int = _LINGER_MS
+    ) -> Iterator[Running]:
+        """A peer with transactions of so many records, or, with None, of those that come in `linger_ms`."""
+        workers = self._cell.workers
         if who in _OURS:
-            with running(self._stage, _OURS[who], topic, transaction_records=records, workers=workers) as contestant:
+            with running(
+                self._stage,
+                _OURS[who],
+                topic,
+                transaction_records=transaction_records,
+                linger_ms=linger_ms,
+                workers=workers,
+            ) as contestant:
                 yield contestant
             return
         name = f"perf-{who}-{uuid.uuid4().hex[:8]}"
@@ -152,7 +197,8 @@ class Race:
                 model=self._stage.model_file,
                 features=self._cell.features,
                 data=self._stage.folder / f"{name}-{worker}",
-                transaction_records=records,
+                transaction_records=transaction_records or _MOST_RECORDS,
+                linger_ms=linger_ms,
             )
             for worker in range(workers)
         ]

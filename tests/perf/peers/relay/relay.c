@@ -129,14 +129,16 @@ static void note(partitions *done, const char *source, const message *record) {
 
 int main(void) {
     const char *source = setting("PEER_TOPIC");
-    const int most = atoi(setting("PEER_TRANSACTION_RECORDS"));
+    const int most = atoi(setting("PEER_TRANSACTION_RECORDS")), linger = atoi(setting("PEER_LINGER_MS"));
     client *consumer = open_consumer(), *producers[2] = {open_producer(0), open_producer(1)};
     topic *outputs[2];
     for (int i = 0; i < 2; i++) outputs[i] = rd_kafka_topic_new(producers[i], setting("PEER_OUTPUT"), NULL);
     queue *records = rd_kafka_queue_get_consumer(consumer);
     message **batch = calloc(most, sizeof *batch), *copies = calloc(most, sizeof *copies);
     for (int turn = 0;;) {
-        ssize_t found = rd_kafka_consume_batch_queue(records, WAIT_MS, batch, most);
+        /* The first record is waited for, and then, for a while, a full transaction. */
+        ssize_t found = rd_kafka_consume_batch_queue(records, WAIT_MS, batch, 1);
+        if (found == 1 && most > 1) found += rd_kafka_consume_batch_queue(records, linger, batch + 1, most - 1);
         int count = 0;
         partitions *done = rd_kafka_topic_partition_list_new(1);
         for (ssize_t i = 0; i < found; i++) {
