@@ -23,6 +23,11 @@ _REFUSALS: Final = re.compile(
 )
 """What Arrow's driver says in words where others raise PermissionError."""
 
+_TO_HOSTS: Final = frozenset(
+    {"dask", "ftp", "http", "https", "jlab", "jupyter", "reference", "sftp", "smb", "ssh", "webdav", "webhdfs"}
+)
+"""Drivers that connect to whatever host a URI, or the file that it leads to, names."""
+
 
 @dataclass(frozen=True, slots=True)
 class File:
@@ -43,15 +48,23 @@ class Place:
     """A file or a folder by URI. Every method raises TransientError when the place cannot be reached.
 
     Args:
-        uri: `file:///years`, `s3://bucket/years`, a path: whatever fsspec has a driver for.
+        uri: `file:///years`, `s3://bucket/years`, a path: whatever fsspec has a driver for, but those that connect to a
+            host that the URI names. What lies behind the firewall is not reached with a URI; see
+            `millrace.process.addresses`.
         options: The driver's options, credentials among them; they are never shown.
 
     Raises:
-        RequestError: No driver is installed for this kind of URI, or the credentials are refused.
+        RequestError: No driver is installed for this kind of URI, or it connects to hosts, or the credentials are
+            refused.
     """
 
     def __init__(self, uri: str, options: Mapping[str, Any] | None = None) -> None:
         self.uri: Final = uri
+        if "::" in uri or uri.partition(":")[0].lower() in _TO_HOSTS:
+            raise RequestError(
+                f"{uri} is neither a folder nor in a store of objects",
+                remedy="bring what is on the web to one first: `millrace copy https://... FOLDER`",
+            )
         try:
             fs, root = _s3(uri, options or {}) if _is_s3(uri) else url_to_fs(uri, **(options or {}))
         except TypeError:

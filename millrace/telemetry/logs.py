@@ -2,7 +2,8 @@
 
 `configure` is called once, by a composition root. Everybody else does `log = structlog.get_logger()` and writes an
 event, a short constant sentence, with values beside it: `log.info("model loaded", model="rain", version=3)`.
-Lines of other libraries (standard library `logging`, `warnings`) come out in the same shape.
+Lines of other libraries (standard library `logging`, `warnings`) come out in the same shape, but never their debugging:
+they would write whole requests there, with the keys in them.
 """
 
 import logging
@@ -79,6 +80,7 @@ def configure(
             ],
         )
     )
+    handler.addFilter(_is_no_debugging_of_others)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(threshold)
@@ -89,6 +91,10 @@ def configure(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def _is_no_debugging_of_others(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.INFO or hasattr(record, "_logger")  # which structlog gives its own
 
 
 def redact(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

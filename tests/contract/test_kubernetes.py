@@ -1,5 +1,6 @@
 """The manifests are what Kubernetes and KEDA understand, fit each other, and give pods no rights."""
 
+import ast
 import json
 from copy import deepcopy
 from pathlib import Path
@@ -11,9 +12,13 @@ import pytest
 import yaml
 
 from millrace.client.keda import scaled_object
+from millrace.process.deployment import Deployment
+from millrace_trainer.settings import Training
 
 ROOT: Final = Path(__file__).parents[2]
 FOLDER: Final = ROOT / "deploy" / "kubernetes"
+APART: Final = ("batch.yaml",)
+"""What is applied by itself, when it is wanted."""
 VERSIONS: Final = ("1.28", "1.37")
 """Of Kubernetes: the oldest that `deploy/kubernetes/README.md` promises, and the newest whose schemas are known."""
 SCALED_OBJECT: Final = json.loads((ROOT / "tests" / "unit" / "client" / "scaled-object.schema.json").read_text())
@@ -29,12 +34,19 @@ def kustomization() -> Manifest:
 
 def manifests() -> list[Manifest]:
     """All objects but those of the folder that are made from files."""
-    return [each for name in kustomization()["resources"] for each in yaml.safe_load_all((FOLDER / name).read_text())]
+    names = [*kustomization()["resources"], *APART]
+    return [each for name in names for each in yaml.safe_load_all((FOLDER / name).read_text())]
 
 
 def workloads() -> dict[str, Manifest]:
     """What runs pods, by name."""
-    return {each["metadata"]["name"]: each for each in manifests() if each["kind"] in {"Deployment", "StatefulSet"}}
+    kinds = {"Deployment", "StatefulSet", "Job"}
+    return {each["metadata"]["name"]: each for each in manifests() if each["kind"] in kinds}
+
+
+def services() -> dict[str, Manifest]:
+    """What runs pods that go on, by name."""
+    return {name: each for name, each in workloads().items() if each["kind"] != "Job"}
 
 
 def named(kind: str) -> dict[str, Manifest]:
@@ -47,21 +59,24 @@ def pod_faults(workload: Manifest) -> list[str]:
     template = workload["spec"]["template"]
     pod = template["spec"]
     [container] = pod["containers"]
-    ports = {each["name"] for each in container["ports"]}
+    is_job = workload["kind"] == "Job"
+    ports = {each["name"] for each in container.get("ports", ())}
     own, around = container["securityContext"], pod["securityContext"]
     given = named("ConfigMap").keys() | {each["name"] for each in kustomization()["configMapGenerator"]}
     wanted = [each["configMap"]["name"] for each in pod["volumes"] if "configMap" in each]
     wanted += [each["configMapRef"]["name"] for each in container["envFrom"]]
     claims = {each["persistentVolumeClaim"]["claimName"] for each in pod["volumes"] if "persistentVolumeClaim" in each}
     rules = {
-        "does not select its own pods": workload["spec"]["selector"]["matchLabels"] == template["metadata"]["labels"],
+        # Of a job Kubernetes makes it.
+        "does not select its own pods": is_job
+        or workload["spec"]["selector"]["matchLabels"] == template["metadata"]["labels"],
         "runs as root": around["runAsNonRoot"] is True and around["runAsUser"] == 10001,
         "may gain rights": own["allowPrivilegeEscalation"] is False and own["capabilities"] == {"drop": ["ALL"]},
         "can write its file system": own["readOnlyRootFilesystem"] is True,
         "has a token of the cluster": pod["automountServiceAccountToken"] is False,
         "asks a port that it has not": all(
             container[probe]["httpGet"]["port"] in ports
-            for probe in ("startupProbe", "readinessProbe", "livenessProbe")
+            for probe in (() if is_job else ("startupProbe", "readinessProbe", "livenessProbe"))
         ),
         "mounts what it has not": {each["name"] for each in container["volumeMounts"]}
         == {each["name"] for each in pod["volumes"]},
@@ -102,7 +117,33 @@ def test_every_file_of_the_folder_is_taken() -> None:
     told = kustomization()
     taken = {*told["resources"], *(file for each in told["configMapGenerator"] for file in each["files"])}
     instead = {"launcher.yaml"}  # Of a launcher that makes Pods itself.
-    assert taken | instead | {"kustomization.yaml"} == {path.name for path in FOLDER.glob("*.yaml")}
+    found = {path.name for path in FOLDER.glob("*.*") if path.suffix in {".yaml", ".py"}}
+    assert taken | instead | {"kustomization.yaml", *APART} == found
+
+
+def test_there_is_a_workload_of_every_service() -> None:
+    found = {each["spec"]["template"]["spec"]["containers"][0]["name"] for each in workloads().values()}
+    assert found | {"launcher"} == {path.parent.name for path in (ROOT / "services").glob("*/Dockerfile")}
+
+
+def test_the_trainer_trains_the_deployment_s_model_by_the_function_beside_it() -> None:
+    deployment = Deployment.load(FOLDER / "rain.yaml")
+    training = Training.load(FOLDER / "training.yaml")
+    assert training.model == deployment.model.partition("@")[0]
+    assert (training.source.topic, training.labels) == (deployment.source.topic, deployment.labels_topic)
+    module, _, function = training.function.name.partition(":")
+    tree = ast.parse((FOLDER / f"{module}.py").read_text())
+    assert function in {each.name for each in tree.body if isinstance(each, ast.FunctionDef)}
+    [given] = [each["files"] for each in kustomization()["configMapGenerator"] if each["name"] == "rain-training"]
+    assert given == ["training.yaml", f"{module}.py"]
+    [container] = workloads()["millrace-rain-trainer"]["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["memory"] == "4Gi"
+    assert training.function.memory_bytes < 4 * 2**30
+
+
+def test_the_materializer_keeps_the_deployment_s_predictions() -> None:
+    [container] = workloads()["millrace-rain-materializer"]["spec"]["template"]["spec"]["containers"]
+    assert container["args"][:2] == ["--topic", Deployment.load(FOLDER / "rain.yaml").predictions_topic]
 
 
 def test_keda_is_told_what_the_deployment_says() -> None:
@@ -126,7 +167,7 @@ def test_services_lead_to_pods_that_have_their_ports() -> None:
     for service in named("Service").values():
         [target] = [
             each
-            for each in workloads().values()
+            for each in services().values()
             if each["spec"]["selector"]["matchLabels"] == service["spec"]["selector"]
         ]
         [container] = target["spec"]["template"]["spec"]["containers"]

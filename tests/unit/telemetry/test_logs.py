@@ -105,6 +105,15 @@ def test_other_libraries_come_out_alike() -> None:
     assert "beware" in second["event"]
 
 
+def test_what_other_libraries_debug_is_not_written() -> None:
+    stream = io.StringIO()
+    configure(level="debug", environ={}, stream=stream)
+    logging.getLogger("websockets.server").debug("< Authorization: Bearer %s", "sesame")
+    logging.getLogger("websockets.server").info("connection open")
+    structlog.get_logger().debug("ours")
+    assert [line["event"] for line in lines(stream)] == ["connection open", "ours"]
+
+
 @pytest.mark.parametrize("format", ["json", "console"])
 def test_a_traceback_is_kept_without_local_variables(format: str) -> None:  # noqa: A002
     stream = io.StringIO()

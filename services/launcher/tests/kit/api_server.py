@@ -17,7 +17,7 @@ from millrace.testing.waiting import eventually
 
 NAMESPACE: Final = "millrace"
 LAUNCHER: Final = "millrace-launcher"
-_MANIFESTS: Final = Path(__file__).parents[4] / "deploy" / "kubernetes"
+MANIFESTS: Final = Path(__file__).parents[4] / "deploy" / "kubernetes"
 _ADMIN: Final = "token-of-the-admin"
 _PATHS: Final = {
     "ServiceAccount": "/api/v1/namespaces/millrace/serviceaccounts",
@@ -25,6 +25,11 @@ _PATHS: Final = {
     "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/millrace/rolebindings",
     "StatefulSet": "/apis/apps/v1/namespaces/millrace/statefulsets",
     "Service": "/api/v1/namespaces/millrace/services",
+    "Deployment": "/apis/apps/v1/namespaces/millrace/deployments",
+    "Job": "/apis/batch/v1/namespaces/millrace/jobs",
+    "ConfigMap": "/api/v1/namespaces/millrace/configmaps",
+    "PersistentVolumeClaim": "/api/v1/namespaces/millrace/persistentvolumeclaims",
+    "PodDisruptionBudget": "/apis/policy/v1/namespaces/millrace/poddisruptionbudgets",
 }
 
 
@@ -61,6 +66,12 @@ class ApiServer:
         self.admin.post("/api/v1/namespaces", json=_read("namespace.yaml")[0]).raise_for_status()
         for each in _read("launcher.yaml"):
             self.admin.post(_PATHS[each["kind"]], json=each).raise_for_status()
+
+    def tries(self, manifest: dict[str, Any]) -> httpx.Response:
+        """What it says of an object, as it would be made; nothing is."""
+        return self.admin.post(
+            _PATHS[manifest["kind"]], json=manifest, params={"dryRun": "All", "fieldValidation": "Strict"}
+        )
 
 
 @contextmanager
@@ -138,4 +149,4 @@ def _running(command: list[str], log: Path) -> Iterator[None]:
 
 
 def _read(name: str) -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all((_MANIFESTS / name).read_text()))
+    return list(yaml.safe_load_all((MANIFESTS / name).read_text()))

@@ -14,7 +14,8 @@ from typing import Any
 
 import psutil
 import pytest
-from api_server import LAUNCHER, NAMESPACE, ApiServer, api_server
+import yaml
+from api_server import LAUNCHER, MANIFESTS, NAMESPACE, ApiServer, api_server
 from kubelet import Kubelet, kubelet
 from runner_contract import MEMORY_BYTES, PATIENCE, SLOT, Bench, RunnerContract, python_program
 
@@ -89,6 +90,26 @@ def pods(server: ApiServer, place: NodeFolder) -> list[dict[str, Any]]:
     listed = server.admin.get(PODS, params={"labelSelector": f"millrace/node={place.node}"}).raise_for_status()
     found: list[dict[str, Any]] = listed.json()["items"]
     return found
+
+
+FILES = sorted({path.name for path in MANIFESTS.glob("*.yaml")} - {"launcher.yaml", "namespace.yaml"})
+UNKNOWN = {"kustomization.yaml", "scaled-object.yaml", "rain.yaml", "training.yaml"}
+"""Of kinds that this server has not, or no objects at all."""
+
+
+@pytest.mark.parametrize("file", [each for each in FILES if each not in UNKNOWN])
+def test_the_server_accepts_the_project_s_manifests(server: ApiServer, file: str) -> None:
+    for each in yaml.safe_load_all((MANIFESTS / file).read_text()):
+        answer = server.tries(each)
+        assert answer.status_code == 201, answer.text
+
+
+def test_the_server_refuses_what_it_does_not_understand(server: ApiServer) -> None:
+    [job] = yaml.safe_load_all((MANIFESTS / "batch.yaml").read_text())
+    job["spec"]["template"]["spec"]["restrtPolicy"] = "Never"
+    answer = server.tries(job)
+    assert answer.status_code == 400
+    assert "restrtPolicy" in answer.text
 
 
 class TestPods(RunnerContract):
