@@ -40,6 +40,7 @@ test-fast: $(READY) ## Only the tests that need no broker (seconds)
 	$(BIN)/python -m pytest -m "unit or property or contract or simulation"
 
 test-integration: $(READY) ## Only the tests that need a real broker (BROKER=container, or the address of one)
+	$(if $(filter container,$(BROKER)),$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt testcontainers)
 	$(BIN)/python -m pytest -m "integration or e2e" $(if $(BROKER),--broker $(BROKER))
 
 test-frameworks: ## Export from PyTorch, Keras and XGBoost, in an environment of their own
