@@ -28,7 +28,7 @@ class IdentityProvider:
         clients: Secrets by client.
         lives: Seconds for which the tokens of a client hold, where that is not an hour; negative for one whose tokens
             have expired.
-        answered: How many tokens were given.
+        given: The tokens that clients were given.
         asked: How often the keys were looked at.
         signing: The keys, by their ids; who takes one away revokes what it has signed.
     """
@@ -36,9 +36,14 @@ class IdentityProvider:
     url: str
     clients: Mapping[str, str]
     lives: Mapping[str, int]
-    answered: int = 0
+    given: list[str] = field(default_factory=list)
     asked: int = 0
     signing: dict[str, jwk.Key] = field(default_factory=lambda: {"first": signing_key("first")})
+
+    @property
+    def answered(self) -> int:
+        """How many tokens were given."""
+        return len(self.given)
 
     @property
     def token_url(self) -> str:
@@ -70,9 +75,9 @@ class IdentityProvider:
         client, _, secret = base64.b64decode(authorization.removeprefix("Basic ")).decode().partition(":")
         if self.clients.get(client) != secret or form.get("grant_type") != ["client_credentials"]:
             return None
-        self.answered += 1
+        self.given.append(self.token(client))
         life = max(0, self.lives.get(client, 3600))
-        return json.dumps({"access_token": self.token(client), "token_type": "Bearer", "expires_in": life})
+        return json.dumps({"access_token": self.given[-1], "token_type": "Bearer", "expires_in": life})
 
 
 def signing_key(kid: str, algorithm: str = "RS256") -> jwk.Key:

@@ -1,33 +1,40 @@
 """No secret of the settings gets anywhere: a story of all services, and a search of everything that it left.
 
 What is searched: every record of every topic, logs and files of the fleet's folder, command lines and titles of all
-processes, what commands printed, and the pages and metrics of each process. The same search finds a bait in each.
+processes, what commands printed, what doors answered, and the pages and metrics of each process. The same search finds
+a bait in each.
 """
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import grpc
 import httpx
 import numpy as np
 import psutil
 import pytest
 import redis
+import websockets.sync.client as ws
 import yaml
 from cryptography.hazmat.primitives import serialization
 from fleet_stage import Stage, stage
 from gateway_stage import free_port
+from websockets.exceptions import InvalidStatus
 
 from millrace.cli.app import run
 from millrace.client import ControlClient
 from millrace.client.node import node_status
+from millrace.core.control.keys import key_text
 from millrace.core.errors import MillraceError
 from millrace.core.records import OutputBatch
 from millrace.kafka.admin import Admin, TopicSpec
@@ -37,6 +44,7 @@ from millrace.process.settings import Settings
 from millrace.serving.registry import Registry
 from millrace.serving.shelf import Shelf
 from millrace.testing.certificates import Identity
+from millrace.testing.identity_provider import AUDIENCE, signed, signing_key, with_public_key_as_secret
 from millrace.testing.models import linear_bundle
 from millrace.testing.redis import temporary_redis
 from millrace.testing.secured import PASSWORD, USER, Door, SecuredBroker, secured_broker
@@ -51,6 +59,8 @@ LAKE_KEY: Final = "hush-key-of-the-lake"
 LAKE_SECRET: Final = "hush-secret-of-the-lake"  # noqa: S105
 WRONG: Final = {name: f"hush-wrong-{name}" for name in ("kafka", "redis", "client", "url", "key", "lake")}
 """Secrets that are refused: what says so must not repeat them."""
+ROLES: Final = {"the owners": "admin"}
+"""Of the identity provider's tokens."""
 
 SECRETS: Final = (PASSWORD, KEY_PASSWORD, REDIS_PASSWORD, OWNER, LAKE_KEY, LAKE_SECRET, *WRONG.values())
 """`PASSWORD` is both the password at the broker and the secret of the OAuth client."""
@@ -78,6 +88,18 @@ class Story:
     fleet: Stage
     capture: pytest.CaptureFixture[str]
     printed: list[str] = field(default_factory=list)
+    planted: list[str] = field(default_factory=lambda: list(SECRETS))
+
+    def plant(self, text: str) -> str:
+        """A key or a token, whose last part is the secret of it."""
+        self.planted.append(re.split("[._]", text)[-1])
+        return text
+
+    def token(self, **changes: object) -> str:
+        """A token of an owner, planted."""
+        provider = self.broker.provider
+        claims = {"iss": provider.url, "roles": [*ROLES], **changes}
+        return self.plant(signed(provider.claims("kay", **claims), provider.signing["first"]))
 
     def command(self, *words: str) -> int:
         """Run a command of `millrace`, and keep what it printed."""
@@ -118,8 +140,9 @@ class Story:
             paths += ["/v1/keys", "/openapi.json"]
             for path in paths:
                 yield path, client.get(path).raise_for_status().content
-        for path in ("/metrics", "/openapi.json", "/v2"):
-            yield path, httpx.get(gateway_url() + path, timeout=60).content
+        with httpx.Client(base_url=gateway_url(), headers=shown(self.token()), timeout=60) as client:
+            for path in ("/metrics", "/openapi.json", "/v2"):
+                yield path, client.get(path).raise_for_status().content
 
 
 def places(text: str, written: Sequence[tuple[str, str, bytes]]) -> list[tuple[str, str]]:
@@ -129,6 +152,11 @@ def places(text: str, written: Sequence[tuple[str, str, bytes]]) -> list[tuple[s
 
 def gateway_url() -> str:
     return f"http://127.0.0.1:{os.environ['MILLRACE_GATEWAY__REST__PORT']}"
+
+
+def shown(text: str) -> dict[str, str]:
+    """The header that shows a key or a token."""
+    return {"authorization": f"Bearer {text}"}
 
 
 def environment(broker: SecuredBroker, folder: Path, redis_url: str, ports: tuple[int, int]) -> Mapping[str, str]:
@@ -149,6 +177,17 @@ def environment(broker: SecuredBroker, folder: Path, redis_url: str, ports: tupl
         "MILLRACE_CREDENTIALS__LAKE": json.dumps({"key": LAKE_KEY, "secret": LAKE_SECRET}),
         "MILLRACE_GATEWAY__REST__PORT": str(ports[0]),
         "MILLRACE_GATEWAY__GRPC__PORT": str(ports[1]),
+        "MILLRACE_GATEWAY__KEYS": "required",
+        **{
+            f"MILLRACE_{door}__OIDC__{name}": value
+            for door in ("GATEWAY", "LAUNCHER")
+            for name, value in {
+                "ISSUER": broker.provider.url,
+                "AUDIENCE": AUDIENCE,
+                "ROLES": json.dumps(ROLES),
+                "ALLOW_PRIVATE_HOSTS": "true",
+            }.items()
+        },
         "MILLRACE_LOG__LEVEL": "debug",
     }
 
@@ -210,7 +249,8 @@ def score(story: Story) -> None:
             OutputBatch("rain.features", np.zeros(1, np.int32), np.array([1_700_000_000_000]), [b"k"], [value])
         )
     tensor = {"name": "features", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}
-    asked = httpx.post(f"{gateway_url()}/v2/models/rain/infer", json={"inputs": [tensor]}, timeout=60)
+    where, token = f"{gateway_url()}/v2/models/rain/infer", story.token()
+    asked = httpx.post(where, json={"inputs": [tensor]}, headers=shown(token), timeout=60)
     assert asked.status_code == 200, asked.text
     eventually(lambda: len(predictions(story)) == 2, within=PATIENCE, what="both predictions")
 
@@ -243,6 +283,79 @@ def come_in_by_the_other_doors(story: Story, monkeypatch: pytest.MonkeyPatch) ->
             for name, value in {"BOOTSTRAP": story.broker.by(door).bootstrap, **way}.items():
                 changed.setenv(f"MILLRACE_KAFKA__{name}", value)
             assert story.command("model", "list") == 0, story.printed[-1]
+
+
+def show_tokens(story: Story) -> None:
+    """Tokens at every door, over each way in: one that is good, and what doors refuse."""
+    provider = story.broker.provider
+    text = key_text("nobody", "hush-of-nobody".ljust(43, "x"))
+    worthless = (
+        story.token(exp=1),
+        story.token(aud="somebody"),
+        story.token(iss="https://elsewhere.test"),
+        story.plant(signed(provider.claims("kay", iss=provider.url), signing_key("first"))),
+        story.plant(with_public_key_as_secret(provider.claims("kay", iss=provider.url), provider.signing["first"])),
+        story.plant(text),
+        story.token()[:-20],
+    )
+    story.planted.append("hush-of-nobody")
+    nobody_s = story.token(roles=["the guests"])
+    for door in (ask_rest, ask_grpc, ask_websocket, ask_page, sign_in, ask_daemon):
+        assert door(story, story.token()) in LET_IN, door
+        for each in (*worthless, nobody_s):
+            assert door(story, each) not in LET_IN, door
+
+
+LET_IN: Final = frozenset({200, 101, 404, grpc.StatusCode.OK})
+"""What doors say to who was let in; a page of something that is not there among it."""
+
+
+def ask_rest(story: Story, token: str) -> int:
+    answer = httpx.get(f"{gateway_url()}/v2", headers=shown(token), timeout=60)
+    story.printed.append(answer.text)
+    return answer.status_code
+
+
+def ask_grpc(story: Story, token: str) -> grpc.StatusCode:
+    with grpc.insecure_channel(f"127.0.0.1:{os.environ['MILLRACE_GATEWAY__GRPC__PORT']}") as channel:
+        live: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            "/inference.GRPCInferenceService/ServerLive"
+        )
+        try:
+            live(b"", timeout=60, metadata=tuple(shown(token).items()))
+        except grpc.RpcError as refused:
+            story.printed.append(str(refused))
+            return refused.code()
+    return grpc.StatusCode.OK
+
+
+def ask_websocket(story: Story, token: str) -> int:
+    where = f"{gateway_url().replace('http', 'ws')}/v1/deployments/rain/predictions"
+    try:
+        with ws.connect(where, additional_headers=shown(token)) as opened:
+            return opened.response.status_code if opened.response else 0
+    except InvalidStatus as refused:
+        story.printed += [str(refused), (refused.response.body or b"").decode()]
+        return refused.response.status_code
+
+
+def ask_page(story: Story, token: str) -> int:
+    return asked_of_the_node(story, "GET", "/deployments/rain", headers=shown(token))
+
+
+def sign_in(story: Story, token: str) -> int:
+    return asked_of_the_node(story, "POST", "/sign-in", json={"key": token})
+
+
+def ask_daemon(story: Story, token: str) -> int:
+    return asked_of_the_node(story, "GET", "/v1/nodes", headers=shown(token))
+
+
+def asked_of_the_node(story: Story, method: str, path: str, **request: Any) -> int:  # noqa: ANN401 -- httpx's
+    url = node_status(story.fleet.home, node="a").url or ""
+    answer = httpx.request(method, url + path, timeout=60, **request)
+    story.printed.append(answer.text)
+    return answer.status_code
 
 
 def be_refused(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,15 +400,21 @@ def test_no_secret_of_the_settings_gets_anywhere_and_the_search_would_find_it(
 ) -> None:
     score(story)
     with control(story.fleet) as asked:
-        text = str(asked.create_key("somebody", role="viewer")["key"])
+        story.plant(str(asked.create_key("somebody", role="viewer")["key"]))
+    show_tokens(story)
     come_in_by_the_other_doors(story, monkeypatch)
     be_refused(story, monkeypatch)
     lay_bait(story)
     waiting = [sys.executable, "-c", "import sys; sys.stdin.read()", BAIT]
     with subprocess.Popen(waiting, stdin=subprocess.PIPE):
         written = list(story.written())
+    for text in story.broker.provider.given:
+        story.plant(text)
+    kinds = Counter(kind for kind, *_ in written)
+    size = sum(len(content) for *_, content in written)
+    sys.stderr.write(f"{len(story.planted)} secrets are looked for in {size:,} bytes: {dict(kinds)}\n")
     assert {kind for kind, _ in places(BAIT, written)} == {"topic", "file", "process", "page", "output"}
-    assert [found for secret in (*SECRETS, text.rpartition("_")[2]) for found in places(secret, written)] == []
+    assert [found for secret in story.planted for found in places(secret, written)] == []
     assert story.fleet.stop("a") == [0]
     logs = {path: path.read_text() for path in story.fleet.home.rglob("*.log")}
-    assert [path for path, said in logs.items() if any(each in said for each in SECRETS)] == [], "what was said last"
+    assert [path for path, said in logs.items() if any(each in said for each in story.planted)] == [], "said last"
