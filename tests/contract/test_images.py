@@ -108,6 +108,14 @@ def test_the_check_sees_a_fault(broken: str, repaired: str, fault: str, tmp_path
     assert faults("scorer", Dockerfile.read(tmp_path / "Dockerfile")) == [fault]
 
 
+@pytest.mark.parametrize("engine", ["flink", "spark"])
+def test_the_image_of_an_engine_is_pinned_and_nobody_in_particular_runs_it(engine: str) -> None:
+    dockerfile = Dockerfile.read(ROOT / "topologies" / engine / "Dockerfile")
+    assert set(dockerfile.all("FROM")) == {"python:3.11-slim-bookworm AS build", "python:3.11-slim-bookworm"}
+    assert f"topologies/{engine}/environment.txt ./" in dockerfile.all("COPY")
+    assert dockerfile.all("USER") == ["10001:10001"]
+
+
 def named_extras(service: str) -> set[str]:
     """The library's extras that a service's image has without being asked."""
     text = (ROOT / "services" / service / "Dockerfile").read_text()
