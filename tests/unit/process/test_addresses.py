@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from millrace.core.errors import RequestError
-from millrace.process.addresses import pin
+from millrace.process.addresses import check_service, pin
 
 PRIVATE = (
     "http://127.0.0.1/",
@@ -70,3 +70,50 @@ def test_the_connection_goes_to_the_number_that_was_checked(monkeypatch: pytest.
         {"Host": "good.example:8443"},
         "good.example",
     )
+
+
+REGISTRIES = ("https://registry.example", "http://10.0.0.7:8081")
+
+
+@pytest.mark.parametrize(
+    "address", ["https://registry.example/x", "https://kay:x@registry.example:443", "http://10.0.0.7:8081"]
+)
+def test_a_service_that_is_known_may_be_named(address: str) -> None:
+    check_service(address, known=REGISTRIES, permission="")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://registry.example",
+        "https://registry.example:8443",
+        "https://registry.example@elsewhere.example",
+        "http://10.0.0.7",
+        "http://10.0.0.8:8081",
+        "http://127.0.0.1:8081",
+    ],
+)
+def test_where_services_are_known_no_other_may_be_named(address: str) -> None:
+    with pytest.raises(RequestError, match="is not known here") as refused:
+        check_service(address, known=REGISTRIES, permission="the setting")
+    assert "the setting" in (refused.value.remedy or "")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://169.254.169.254",
+        "http://[fe80::1]",
+        "http://0.0.0.0",
+        "http://224.0.0.1",
+        "http://[::ffff:169.254.169.254]",
+    ],
+)
+def test_the_network_s_own_machinery_is_no_service(address: str) -> None:
+    with pytest.raises(RequestError, match="is no service"):
+        check_service(address, known=(), permission="")
+
+
+def test_where_no_service_is_known_one_in_a_private_network_may_be_named() -> None:
+    for address in ("http://127.0.0.1:8081", "http://10.0.0.7:8081", "http://only-containers-know.invalid"):
+        check_service(address, known=(), permission="")

@@ -114,7 +114,9 @@ class Daemon:
             election = stack.enter_context(Election(self.kafka, ASSIGNMENTS_TOPIC, group=OFFICE))
             controller = Controller(election, view, self.own.restarts, self.clock)
             token = self.own.token.get_secret_value() if self.own.token else own_token(self.settings.home)
-            examiner = stack.enter_context(Examiner(self.kafka, is_heard=lambda: heart.is_heard))
+            examiner = stack.enter_context(
+                Examiner(self.kafka, is_heard=lambda: heart.is_heard, registries=self.own.registries)
+            )
             desk = stack.enter_context(
                 Desk(
                     self.kafka,

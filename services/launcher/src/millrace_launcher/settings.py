@@ -49,6 +49,9 @@ class LauncherSettings(BaseSettings):
     trust by `MILLRACE_TLS__*`."""
     oidc: OidcSettings | None = None
     """An identity provider whose tokens the REST API and the web UI take beside keys."""
+    registries: tuple[str, ...] = ()
+    """The schema registries that deployments may name, as JSON: `["https://registry.example:8081"]`. Where there are
+    none, any: an operator can have processes ask hosts of your network then."""
     token: SecretStr | None = None
     """The owner's secret, which opens the whole REST API, the same on all nodes. Where absent, it is made up at the
     first start and kept in `<home>/launcher.token`, which its owner alone can read. Never shown."""

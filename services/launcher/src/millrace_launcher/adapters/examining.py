@@ -1,6 +1,6 @@
 """What is wrong with a deployment: what can be known before it runs, and what its records say while it does."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from threading import Lock
@@ -14,6 +14,7 @@ from millrace.kafka.admin import Admin
 from millrace.kafka.control import ControlView
 from millrace.kafka.control_writer import MODELS_TOPIC
 from millrace.kafka.reading import Reader
+from millrace.process.addresses import check_service
 from millrace.process.deployment import Deployment
 from millrace.process.document import read_document
 from millrace.process.settings import KafkaSettings
@@ -31,10 +32,12 @@ class Examiner:
     Args:
         kafka: The cluster.
         is_heard: Whether the broker answers this node; what is known of processes without it is old.
+        registries: The schema registries that deployments may name; any where there are none.
     """
 
-    def __init__(self, kafka: KafkaSettings, *, is_heard: Callable[[], bool]) -> None:
+    def __init__(self, kafka: KafkaSettings, *, is_heard: Callable[[], bool], registries: Collection[str] = ()) -> None:
         self._kafka = kafka
+        self._registries = registries
         self._is_heard = is_heard
         self._admin = Admin(kafka)
         self._asking = Lock()  # Of the models, which know no threads.
@@ -46,8 +49,23 @@ class Examiner:
         Raises:
             TransientError: The broker is away.
         """
-        checks = (self._check_topic, self._check_schemas, self._check_training, self._check_model)
+        checks = (
+            self.check_addresses,
+            self._check_topic,
+            self._check_schemas,
+            self._check_training,
+            self._check_model,
+        )
         return [fault for check in checks if (fault := _refusal(check, wanted))]
+
+    def check_addresses(self, wanted: Deployment) -> None:
+        """Refuse a document that leads processes to where its writer may not ask.
+
+        Raises:
+            RequestError: It names a schema registry that is not known here.
+        """
+        if (registry := wanted.source.registry) is not None:
+            check_service(registry, known=self._registries, permission="MILLRACE_LAUNCHER__REGISTRIES")
 
     def silence(self) -> str:
         """Why nothing can be said about now, in one line; empty where the broker answers."""

@@ -130,6 +130,7 @@ class Desk:
     def put(self, name: str, document: Mapping[str, Any], *, who: str) -> Document:
         """Make this the document of the deployment; the same document again changes nothing."""
         wanted = _read(name, document)
+        self._examiner.check_addresses(wanted)
 
         def decide(tables: Tables) -> Change[str]:
             if tables[DEPLOYMENTS_TOPIC].get(name) == wanted.document():
