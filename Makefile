@@ -11,7 +11,7 @@ SERVICES := $(patsubst %/pyproject.toml,-e %,$(wildcard services/*/pyproject.tom
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up down test native native-where-possible lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-s3 test-compose test-containers test-kubernetes test-notebook test-observability test-secrets test-native test-gpu images compose-up compose-down compose-demo simulate chaos bench bench-peers figures proto docs lock audit sbom clean
+.PHONY: help setup demo up down test native native-where-possible lint fmt test-fast test-integration test-frameworks test-faust test-flink test-spark test-s3 test-compose test-containers test-kubernetes test-notebook test-observability test-secrets test-native test-gpu images compose-up compose-down compose-demo simulate chaos bench bench-gpu bench-peers figures proto docs lock audit sbom clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -130,6 +130,9 @@ bench: $(READY) ## Measure the scorer beside other loops, the gateway beside MLS
 	$(BIN)/python -m tests.perf
 	$(BIN)/python -m tests.perf.serving
 	$(BIN)/python -m tests.perf.batch
+
+bench-gpu: $(READY) ## Measure models on an accelerator beside the CPU and plain ONNX Runtime, in every precision
+	$(BIN)/python -m tests.perf.gpu
 
 bench-peers: $(READY) ## Measure the scorer beside Java, Kafka Streams, Quix, Bytewax, Faust and MLServer on one topic
 	$(BIN)/python -m tests.perf.peers --minutes 6

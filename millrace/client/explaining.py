@@ -17,6 +17,7 @@ from millrace.kafka.reading import Position, Reader, find
 from millrace.process.clock import SystemClock
 from millrace.process.deployment import Deployment
 from millrace.process.settings import KafkaSettings
+from millrace.serving.execution import Execution
 from millrace.serving.loading import LoadedModel, LoadOptions, load
 from millrace.serving.shelf import Shelf
 from millrace.serving.streams import StreamCodec
@@ -248,7 +249,9 @@ def _repeated(
     except MillraceError as error:
         return Explanation(source, record, Verdict.NOT_REPEATED, str(error), prediction)
     verdict = Verdict.EQUAL if answer.equals(prediction) else Verdict.DIFFERENT
-    remark = "" if verdict is Verdict.EQUAL else "another processor or library version may round differently"
+    device = Execution.of(deployment).device
+    other = "another processor or library version" if device == "cpu" else f"the deployment's {device}"
+    remark = "" if verdict is Verdict.EQUAL else f"{other} may round differently"
     return Explanation(source, record, verdict, remark, prediction, features=features, answer=answer)
 
 

@@ -136,8 +136,7 @@ def replay(
     ranges = plan_ranges(kafka, deployment.source.topic, options.begin, options.end)
     on_planned(sum(each.next_offset - each.first_offset for each in ranges))
     entry, bundle = registry.open(options.model)
-    runtime = deployment.runtime
-    load_options = LoadOptions(runtime.providers, runtime.threads, runtime.python_functions)
+    load_options = LoadOptions.of(deployment, engines=registry.shelf.engines)
     with closing(load(bundle, version=entry.version, options=load_options)) as model:
         rescoring = Replay(kafka, deployment, model, blobs=registry.shelf.blobs)
         return rescoring.run(ranges, output=options.output, on_records=on_records)

@@ -1,25 +1,26 @@
 """From a bundle to a model that is ready to score: checked, loaded, warmed up."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import numpy as np
 
 from millrace.core.binning import Binner
 from millrace.core.columns import FeatureColumns
 from millrace.core.errors import InvalidRecordError, RequestError
 from millrace.core.profile import ReferenceProfile
 from millrace.core.signature import Signature
-from millrace.process.deployment import Provider
+from millrace.process.deployment import Deployment
 from millrace.serving.bundle import Bundle
 from millrace.serving.engine import Engine
+from millrace.serving.execution import Execution
 from millrace.serving.manifest import Manifest
 from millrace.serving.onnx import OnnxRuntime
 from millrace.serving.python import PythonRuntime, import_function
 from millrace.serving.runtime import Runtime
 from millrace.serving.transforming import Preparation
 from millrace.serving.trial import rows_from_profile
-
-_WARM_UP_ROWS: Final = (1, 64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +90,17 @@ class LoadOptions:
     """How to load a model.
 
     Attributes:
-        providers: What may execute an ONNX model, in the order of preference.
-        threads: Threads of one inference.
+        execution: What executes an ONNX model, and how.
         python_functions: Whether a model may be a Python function, which runs with all the rights of this process.
     """
 
-    providers: Sequence[Provider] = (Provider.CPU,)
-    threads: int = 1
+    execution: Execution = field(default_factory=Execution)
     python_functions: bool = False
+
+    @classmethod
+    def of(cls, deployment: Deployment, *, engines: Path | None = None) -> Self:
+        """What a deployment declares; `engines` as in `Execution`."""
+        return cls(Execution.of(deployment, engines=engines), deployment.runtime.python_functions)
 
 
 def load(bundle: Bundle, *, version: int = 0, options: LoadOptions | None = None) -> LoadedModel:
@@ -109,10 +113,11 @@ def load(bundle: Bundle, *, version: int = 0, options: LoadOptions | None = None
         RequestError: A provider is missing, the model is a function and that is not allowed, or it cannot score.
         FatalError: The model does not answer what its signature says.
     """
-    runtime = _runtime(bundle, options or LoadOptions())
+    options = options or LoadOptions()
+    runtime = _runtime(bundle, options)
     model = LoadedModel(bundle, version, runtime, Binner(bundle.profile, bundle.signature))
     try:
-        _warm_up(model)
+        _warm_up(model, options.execution)
     except BaseException:
         runtime.close()
         raise
@@ -121,7 +126,7 @@ def load(bundle: Bundle, *, version: int = 0, options: LoadOptions | None = None
 
 def _runtime(bundle: Bundle, options: LoadOptions) -> Runtime:
     if bundle.model is not None:
-        return OnnxRuntime(bundle.model, bundle.signature, providers=options.providers, threads=options.threads)
+        return OnnxRuntime(bundle.model, bundle.signature, options.execution)
     function = str(bundle.manifest.function)
     if not options.python_functions:
         raise RequestError(
@@ -131,12 +136,12 @@ def _runtime(bundle: Bundle, options: LoadOptions) -> Runtime:
     return PythonRuntime(import_function(function), bundle.signature)
 
 
-def _warm_up(model: LoadedModel) -> None:
+def _warm_up(model: LoadedModel, execution: Execution) -> None:
     """The first inference of a session allocates and, on a GPU, compiles; no record should wait for that."""
     rows = _rows(model.bundle)
     try:
-        for count in _WARM_UP_ROWS:
-            batch = rows.take(slice(0, count))
+        for size in execution.warm_sizes(rows.signature, len(rows)):
+            batch = rows.take(np.arange(size) % len(rows))
             model.runtime.infer(batch)
             model.binner.strings(batch)
     except InvalidRecordError as error:

@@ -5,7 +5,6 @@ scored as two, because the linear-algebra kernels take another path for one row 
 with ONNX Runtime 1.32: 462 of 1,000 rows of a logistic regression; from two rows on all sizes agree).
 """
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,14 +17,11 @@ from millrace.core.columns import FeatureColumns
 from millrace.core.errors import InvalidRecordError, Reason, RequestError
 from millrace.core.outputs import Outputs, read_outputs
 from millrace.core.signature import Signature
-from millrace.process.deployment import Provider
+from millrace.process.deployment import Precision, Provider
+from millrace.serving.execution import Execution, provider_names
+from millrace.serving.half import half_precision
+from millrace.serving.staging import CudaHostMemory, Staging
 
-_EXECUTION_PROVIDERS: Final[Mapping[Provider, tuple[str, Mapping[str, str]]]] = {
-    Provider.CPU: ("CPUExecutionProvider", {}),
-    # TF32 rounds the inputs of a matrix product to 10 bits of mantissa; answers must equal those of the CPU closely.
-    Provider.CUDA: ("CUDAExecutionProvider", {"use_tf32": "0"}),
-    Provider.TENSORRT: ("TensorrtExecutionProvider", {}),
-}
 _INFER_ERRORS: Final = (errors.Fail, errors.InvalidArgument, errors.RuntimeException, errors.NotImplemented)
 _LOAD_ERRORS: Final = (*_INFER_ERRORS, errors.EPFail, errors.InvalidGraph, errors.InvalidProtobuf)
 _ERRORS_ONLY: Final = 3
@@ -34,75 +30,78 @@ _ERRORS_ONLY: Final = 3
 class OnnxRuntime:
     """An ONNX model in a session. `infer` may be called from several threads at once.
 
+    On an accelerator the session has a stream of its own, and batches are staged (`staging`).
+
     Args:
         model: A single-file ONNX model that passed admission.
         signature: What it accepts and answers.
-        providers: In the order of preference. The CPU always takes the operators that the others do not have.
-        threads: Threads of one inference.
+        execution: What executes it, and how; one thread of the CPU by default.
 
     Raises:
         RequestError: A provider is not available here, or the model cannot be loaded.
     """
 
-    def __init__(
-        self,
-        model: Path | bytes,
-        signature: Signature,
-        *,
-        providers: Sequence[Provider] = (Provider.CPU,),
-        threads: int = 1,
-    ) -> None:
+    def __init__(self, model: Path | bytes, signature: Signature, execution: Execution | None = None) -> None:
+        execution = execution or Execution()
         self._signature = signature
-        self._session: Any = _open(model, providers, threads)
-        self._device: Final = providers[0].value
+        self._session: Any = _open(model, signature, execution)
+        self._device: Final = execution.device
+        self._staging: Final = Staging(CudaHostMemory()) if execution.is_accelerated else None
         self._inputs: Final = tuple(tensor.name for tensor in signature.inputs)
         wanted = (signature.score_output, signature.label_output)
         self._outputs: Final = [name for name in wanted if name is not None]
 
     @property
     def device(self) -> str:
-        """The preferred provider."""
+        """See `Execution.device`."""
         return self._device
 
     def infer(self, columns: FeatureColumns) -> Outputs:
         """See `millrace.serving.runtime.Runtime.infer`."""
         rows = len(columns)
-        tensors = columns.tensors if rows > 1 else tuple(map(_twice, columns.tensors))
-        try:
-            found = self._session.run(self._outputs, dict(zip(self._inputs, tensors, strict=True)))
-        except _INFER_ERRORS as error:
-            raise InvalidRecordError(Reason.MODEL_ERROR, _one_line(error)) from None
-        raw = dict(zip(self._outputs, found, strict=True))
-        outputs = read_outputs(self._signature, raw, max(rows, 2))
-        return outputs if rows > 1 else outputs.take(slice(0, 1))
+        if self._staging is not None:
+            with self._staging.padded(columns) as tensors:
+                outputs = self._run(tensors)
+        else:
+            outputs = self._run(columns.tensors if rows > 1 else tuple(map(_twice, columns.tensors)))
+        return outputs if len(outputs) == rows else outputs.take(slice(0, rows))
 
     def close(self) -> None:
         """See `millrace.serving.runtime.Runtime.close`."""
         self._session = None
+        if self._staging is not None:
+            self._staging.close()
+
+    def _run(self, tensors: tuple[NDArray[np.generic], ...]) -> Outputs:
+        try:
+            found = self._session.run(self._outputs, dict(zip(self._inputs, tensors, strict=True)))
+        except _INFER_ERRORS as error:
+            raise InvalidRecordError(Reason.MODEL_ERROR, _one_line(error)) from None
+        return read_outputs(self._signature, dict(zip(self._outputs, found, strict=True)), len(tensors[0]))
 
 
 def available_providers() -> tuple[Provider, ...]:
     """The providers that the installed ONNX Runtime was built with."""
     built = set(onnxruntime.get_available_providers())
-    return tuple(provider for provider, (name, _) in _EXECUTION_PROVIDERS.items() if name in built)
+    return tuple(provider for provider, name in provider_names().items() if name in built)
 
 
-def _open(model: Path | bytes, providers: Sequence[Provider], threads: int) -> Any:  # noqa: ANN401 - onnxruntime is untyped
+def _open(model: Path | bytes, signature: Signature, execution: Execution) -> Any:  # noqa: ANN401 - onnxruntime is untyped
     available = available_providers()
-    missing = [provider.value for provider in providers if provider not in available]
+    missing = [provider.value for provider in execution.providers if provider not in available]
     if missing:
         raise RequestError(
             f"ONNX Runtime {onnxruntime.__version__} has no provider {', '.join(missing)}, only {', '.join(available)}",
             remedy="install millrace[gpu] on a machine with a GPU, or name another provider under runtime.providers",
         )
-    if Provider.CPU not in providers:
+    if execution.is_accelerated:
         # CUDA's libraries may come as Python packages, which only this call finds.
         onnxruntime.preload_dlls()
-    wanted = [_EXECUTION_PROVIDERS[provider] for provider in dict.fromkeys((*providers, Provider.CPU))]
+    if execution.precision is Precision.FLOAT16 and execution.providers[0] is Provider.CUDA:
+        model = half_precision(model)  # TensorRT does so by itself
+    wanted = execution.session_providers(signature)
     try:
-        session = onnxruntime.InferenceSession(
-            model, _options(threads), providers=[(name, dict(options)) for name, options in wanted]
-        )
+        session = onnxruntime.InferenceSession(model, _options(execution.threads), providers=wanted)
     except _LOAD_ERRORS as error:
         raise RequestError(
             f"ONNX Runtime cannot load the model: {_one_line(error)}", remedy="export the model again"
@@ -110,7 +109,7 @@ def _open(model: Path | bytes, providers: Sequence[Provider], threads: int) -> A
     # Without its libraries a provider is left out with no more than a warning.
     if session.get_providers()[0] != wanted[0][0]:
         raise RequestError(
-            f"ONNX Runtime could not start {providers[0].value} and fell back to {session.get_providers()[0]}",
+            f"ONNX Runtime could not start {execution.providers[0]} and fell back to {session.get_providers()[0]}",
             remedy="run `millrace doctor` to see which libraries are missing",
         )
     return session

@@ -11,7 +11,7 @@ class Runtime(Protocol):
 
     @property
     def device(self) -> str:
-        """What executes the model, for latency curves and telemetry: `cpu`, `cuda`, `tensorrt`, `python`."""
+        """What executes the model, for latency curves and telemetry: `python`, or as `Execution.device` says."""
         ...
 
     def infer(self, columns: FeatureColumns) -> Outputs:

@@ -35,6 +35,11 @@ class Shelf:
         uri = settings.blobs or str(settings.home / "blobs")
         return cls(BlobStore(uri), settings.home / "models")
 
+    @property
+    def engines(self) -> Path:
+        """Where this machine keeps what TensorRT has built from models."""
+        return self.folder.with_name("engines")
+
     def put(self, bundle: Bundle) -> None:
         """Store a bundle for all. Does nothing when it is there already.
 

@@ -3,7 +3,7 @@
 from millrace.process.deployment.audit import Audit
 from millrace.process.deployment.autoscale import AutoScale
 from millrace.process.deployment.document import Deployment, find_deployment
-from millrace.process.deployment.execution import Group, GroupProtocol, Limits, Provider, Runtime
+from millrace.process.deployment.execution import Group, GroupProtocol, Limits, Precision, Provider, Runtime
 from millrace.process.deployment.names import Count, Milliseconds, ModelReference, Name, Topic
 from millrace.process.deployment.online import LogMode, Online
 from millrace.process.deployment.pace import Batch, Overload, Slo
@@ -28,6 +28,7 @@ __all__ = [
     "Name",
     "Online",
     "Overload",
+    "Precision",
     "PredictionFormat",
     "Provider",
     "RecordFormat",

@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from millrace.process.deployment.names import Count, Milliseconds
 from millrace.process.settings import FROZEN
@@ -16,6 +16,13 @@ class Provider(StrEnum):
     CPU = "cpu"
     CUDA = "cuda"
     TENSORRT = "tensorrt"
+
+
+class Precision(StrEnum):
+    """Of the numbers that a model computes with on an accelerator."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
 
 
 class GroupProtocol(StrEnum):
@@ -37,8 +44,16 @@ class Runtime(BaseModel):
     """In the order of preference; one that is named and missing stops the scorer rather than being passed over."""
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     """Threads of one inference. One, because more scorers scale better than more threads, and give equal bits."""
+    precision: Precision = Precision.FLOAT32
+    """Half precision is faster on an accelerator, and its answers differ from the CPU's in the third digit."""
     python_functions: bool = False
     """Whether a model may be a plain Python function, which runs with all the rights of the scorer."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.precision is Precision.FLOAT16 and self.providers[0] is Provider.CPU:
+            raise ValueError("precision float16 needs cuda or tensorrt as the first of the providers")
+        return self
 
 
 class Limits(BaseModel):

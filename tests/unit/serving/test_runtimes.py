@@ -10,6 +10,7 @@ from millrace.core.errors import FatalError, InvalidRecordError, Reason, Request
 from millrace.core.signature import NotFinite
 from millrace.process.deployment import Provider
 from millrace.serving.bundle import open_bundle
+from millrace.serving.execution import Execution
 from millrace.serving.loading import load
 from millrace.serving.onnx import OnnxRuntime, available_providers
 from millrace.serving.python import Answer, PythonRuntime, import_function
@@ -61,7 +62,7 @@ def test_a_missing_provider_is_named_with_those_that_exist() -> None:
     assert Provider.CPU in available_providers()
     missing = next(provider for provider in (Provider.TENSORRT, Provider.CUDA) if provider not in available_providers())
     with pytest.raises(RequestError, match=rf"has no provider {missing}, only cpu.*install millrace\[gpu\]"):
-        OnnxRuntime(b"", SIGNATURE, providers=[missing])
+        OnnxRuntime(b"", SIGNATURE, Execution((missing,)))
 
 
 def test_what_cannot_be_loaded_is_refused() -> None:

@@ -60,8 +60,7 @@ class Compiler:
     def open(self, table: Table, deployment: Deployment, entry: VersionEntry) -> Opened:
         """Fetch, load and warm a version, with the costs that scorers learned. Blocks."""
         check_transform(table, deployment, entry)
-        runtime = deployment.runtime
-        options = LoadOptions(runtime.providers, runtime.threads, runtime.python_functions)
+        options = LoadOptions.of(deployment, engines=self.shelf.engines)
         model = load(self.shelf.take(entry.digest), version=entry.version, options=options)
         learned = curves(table, entry).get(model.runtime.device, {}).get("score", {})
         quantile = deployment.slo.quantile

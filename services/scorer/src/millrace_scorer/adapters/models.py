@@ -247,9 +247,9 @@ class ServedModels:
 
     def _load(self, table: Table, entry: VersionEntry, *, degraded: bool) -> _Served:
         check_transform(table, self._deployment, entry)
-        runtime = self._deployment.runtime
-        options = LoadOptions(runtime.providers, runtime.threads, runtime.python_functions)
-        model = load(self._registry.shelf.take(entry.digest), version=entry.version, options=options)
+        shelf = self._registry.shelf
+        options = LoadOptions.of(self._deployment, engines=shelf.engines)
+        model = load(shelf.take(entry.digest), version=entry.version, options=options)
         learned = curves(table, entry).get(model.runtime.device, {})
         quantile = self._deployment.slo.quantile
         costs = Costs(
