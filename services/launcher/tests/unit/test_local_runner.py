@@ -116,6 +116,20 @@ def test_the_end_of_a_process_is_seen_with_its_reason(runner: LocalRunner) -> No
     assert only(runner) == ended, "what is over does not change"
 
 
+def test_several_threads_may_hear_of_an_end_at_once(runner: LocalRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = os.waitpid
+
+    def ask_late(pid: int, options: int) -> tuple[int, int]:
+        """As if this thread stood still before it asked, and another one was told first."""
+        monkeypatch.setattr(os, "waitpid", ask)
+        eventually(lambda: runner.processes() and not psutil.pid_exists(pid), within=PATIENCE, what="the other's turn")
+        return ask(pid, options)
+
+    runner.start(launch("pass"))
+    monkeypatch.setattr(os, "waitpid", ask_late)
+    assert await_end(runner).exit_code == 0
+
+
 def test_a_program_that_is_not_there_is_a_reason(runner: LocalRunner) -> None:
     runner.start(Launch(SLOT, 1, ("no-such-program",), {}, 1, 1 << 30))
     assert "cannot be started: No such file or directory: no-such-program" in await_end(runner).why

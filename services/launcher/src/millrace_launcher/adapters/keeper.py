@@ -166,7 +166,8 @@ class Keeper:
         used = sum(map(_resident_bytes, _family(child.pid)))
         if used > most and not self._state["noted"]:
             self._state["noted"] = f"out of memory: used {used >> 20} MiB of {most >> 20} MiB"
-            os.killpg(child.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
 
     def _end(self, code: int | None, noted: str) -> None:
         self._output.close()

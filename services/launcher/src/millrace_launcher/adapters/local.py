@@ -47,7 +47,7 @@ class LocalRunner:
     lease: Path
     log_bytes: int = _LOG_BYTES
     grace_secs: float = _GRACE_SECS
-    _keepers: list[int] = field(default_factory=list, init=False, repr=False, compare=False)
+    _keepers: set[int] = field(default_factory=set, init=False, repr=False, compare=False)
     _ended: dict[Path, Running] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What is over does not change any more, and its log is long."""
 
@@ -66,7 +66,7 @@ class LocalRunner:
             document = folder / "launch.json"
             document.touch(mode=0o600)  # Among the environment are secrets.
             document.write_text(json.dumps(self._document(launch)))
-            self._keepers.append(_start_keeper(folder))
+            self._keepers.add(_start_keeper(folder))
         except OSError as error:
             raise FatalError(f"{folder} cannot be used: {error.strerror}", remedy="make room, or its rights") from error
         self._prune(launch.slot)
@@ -110,12 +110,12 @@ class LocalRunner:
         return found
 
     def _reap(self) -> None:
-        """Let go of keepers that have ended and were this process's children."""
-        for pid in list(self._keepers):
-            with suppress(ChildProcessError):
+        """Let go of keepers that have ended and were this process's children. Several threads may do so at once."""
+        for pid in tuple(self._keepers):
+            with suppress(ChildProcessError):  # Another thread was told of its end.
                 if os.waitpid(pid, os.WNOHANG) == (0, 0):
                     continue
-            self._keepers.remove(pid)
+            self._keepers.discard(pid)
 
     def _document(self, launch: Launch) -> dict[str, Any]:
         return {
