@@ -3,6 +3,7 @@
 Scorers write through their lanes; this is for the senders of features and labels, and for tools.
 """
 
+from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Final, Self
@@ -25,6 +26,9 @@ NOW: Final = 0
 
 MAX_RECORD_BYTES: Final = 1_000_000
 """Largest value that is sent, a little less than what a broker accepts by default with key and headers."""
+
+_MEETING_SECS: Final = 0.5
+"""How long the first record waits for the cluster; afterwards it is queued as ever."""
 
 _ROOM_SECS: Final = 0.1
 """How long to serve deliveries before looking for room in the queue again."""
@@ -53,6 +57,7 @@ class Writer:
         self._failed = 0
         self._first_failure: tuple[KafkaError, str] | None = None
         self._timeout = delivery_timeout
+        self._has_met = False
         settings: ClientConfig = {
             "enable.idempotence": True,
             "partitioner": "murmur2_random",
@@ -92,6 +97,7 @@ class Writer:
             FatalError: The broker refuses this client or these records.
         """
         self._refuse_oversized(batch)
+        self._meet_cluster(batch.topic)
         start = 0
         while start < len(batch):
             try:
@@ -130,6 +136,19 @@ class Writer:
                 self.flush()
         finally:
             self.close()
+
+    def _meet_cluster(self, topic: str) -> None:
+        """Let the client get its producer id before the first record, which would wait half a second for it.
+
+        The client asks for the id whenever it is told of the cluster. The first time it is not connected yet to any
+        broker that it was told of, and it would ask again half a second later; the second time it is.
+        """
+        if self._has_met:
+            return
+        self._has_met = True
+        with suppress(KafkaException):  # The records themselves will say what is wrong.
+            for _ in range(2):
+                self._producer.list_topics(topic, timeout=_MEETING_SECS)
 
     def _refuse_oversized(self, batch: OutputBatch) -> None:
         largest = max(map(len, filter(None, batch.values)), default=0)
