@@ -180,7 +180,8 @@ def test_a_pod_has_no_rights_and_its_secrets_are_told_to_nobody(
         launch("print('up')\nimport signal; signal.pause()", MILLRACE_SASL="hush", MILLRACE_HEALTH__PORT="7")
     )
     bench.await_line("up")
-    assert bench.only().url == "http://127.0.0.1:7"
+    # Its log may be there before its machine has told its address.
+    eventually(lambda: bench.only().url == "http://127.0.0.1:7", within=PATIENCE, what="its address")
     [pod] = pods(server, place)
     assert "hush" not in json.dumps(pod)
     assert "hush" not in " ".join(psutil.Process(machine.pid(pod["metadata"]["name"])).cmdline())
