@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 typedef struct client client;
 typedef struct conf conf;
@@ -28,11 +29,27 @@ typedef struct {
     void *hidden;
 } message;
 
+typedef struct {
+    char *name;
+    int partitions;
+    struct partition_metadata *of_partitions;
+    int err;
+} topic_metadata;
+
+typedef struct {
+    int brokers;
+    struct broker_metadata *of_brokers;
+    int topics;
+    topic_metadata *of_topics;
+} metadata;
+
 conf *rd_kafka_conf_new(void);
 int rd_kafka_conf_set(conf *, const char *, const char *, char *, size_t);
 void rd_kafka_conf_set_dr_msg_cb(conf *, void (*)(client *, const message *, void *));
 client *rd_kafka_new(int, conf *, char *, size_t);
 topic *rd_kafka_topic_new(client *, const char *, void *);
+int rd_kafka_metadata(client *, int, topic *, const metadata **, int);
+void rd_kafka_metadata_destroy(const metadata *);
 partitions *rd_kafka_topic_partition_list_new(int);
 struct partition *rd_kafka_topic_partition_list_add(partitions *, const char *, int32_t);
 struct partition *rd_kafka_topic_partition_list_find(partitions *, const char *, int32_t);
@@ -104,6 +121,19 @@ static client *open_producer(int number) {
     return producer;
 }
 
+/* Waits until the topic is known: a batch for one that its broker has just made is never sent by this client. */
+static topic *open_output(client *producer) {
+    topic *output = rd_kafka_topic_new(producer, setting("PEER_OUTPUT"), NULL);
+    for (int known = 0; !known;) {
+        const metadata *found;
+        if (rd_kafka_metadata(producer, 0, output, &found, LIMIT_MS) != 0) fail("there is no metadata");
+        known = found->topics == 1 && found->of_topics[0].err == 0 && found->of_topics[0].partitions > 0;
+        rd_kafka_metadata_destroy(found);
+        if (!known) usleep(WAIT_MS * 1000);
+    }
+    return output;
+}
+
 static client *open_consumer(void) {
     conf *config = rd_kafka_conf_new();
     set(config, "group.id", setting("PEER_GROUP"));
@@ -132,7 +162,7 @@ int main(void) {
     const int most = atoi(setting("PEER_TRANSACTION_RECORDS")), linger = atoi(setting("PEER_LINGER_MS"));
     client *consumer = open_consumer(), *producers[2] = {open_producer(0), open_producer(1)};
     topic *outputs[2];
-    for (int i = 0; i < 2; i++) outputs[i] = rd_kafka_topic_new(producers[i], setting("PEER_OUTPUT"), NULL);
+    for (int i = 0; i < 2; i++) outputs[i] = open_output(producers[i]);
     queue *records = rd_kafka_queue_get_consumer(consumer);
     message **batch = calloc(most, sizeof *batch), *copies = calloc(most, sizeof *copies);
     for (int turn = 0;;) {
