@@ -8,6 +8,9 @@ from typing import Final, TypeVar
 
 Result = TypeVar("Result")
 
+_PATIENCE: Final = timedelta(seconds=60)
+"""Long, because a busy machine proves nothing, and free for whoever is not kept waiting."""
+
 _PAUSE_SECS: Final = 0.01
 
 
@@ -38,7 +41,7 @@ class Deadline:
 
 
 def eventually(
-    condition: Callable[[], Result], *, within: timedelta = timedelta(seconds=10), what: str = "the condition"
+    condition: Callable[[], Result], *, within: timedelta = _PATIENCE, what: str = "the condition"
 ) -> Result:
     """Call `condition` until what it returns is true, and return that.
 
