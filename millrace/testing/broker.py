@@ -83,31 +83,6 @@ class BorrowedBroker:
 
 
 @contextmanager
-def shared_broker(which: str) -> Iterator[Broker]:
-    """The broker that a test run's option `--broker` names, until the block ends.
-
-    Args:
-        which: `local`, `container`, or the address of one that runs.
-
-    Raises:
-        RequestError: It is none of these, or there can be no container here.
-    """
-    match which:
-        case "local":
-            with temporary_broker() as running:
-                yield running
-        case "container":
-            from millrace.testing.container import container_broker  # noqa: PLC0415 -- stands on this module
-
-            with container_broker() as running_inside:
-                yield running_inside
-        case bootstrap if ":" in bootstrap:
-            yield BorrowedBroker(bootstrap)
-        case _:
-            raise RequestError(f"--broker {which} is no broker", remedy="say local, container, or HOST:PORT")
-
-
-@contextmanager
 def temporary_broker(broker: LocalBroker | None = None) -> Iterator[LocalBroker]:
     """Run a broker until the block ends, in a temporary folder that goes with it.
 

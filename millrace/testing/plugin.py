@@ -47,7 +47,7 @@ def broker(request: pytest.FixtureRequest) -> "Iterator[Broker]":
 
     Only a local one can be stopped.
     """
-    from millrace.testing.broker import shared_broker
+    from millrace.testing.shared_broker import shared_broker
 
     with shared_broker(request.config.getoption("--broker")) as running:
         yield running

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from millrace.core.errors import RequestError
-from millrace.testing.broker import shared_broker
 from millrace.testing.container import IMAGE, broker_environment
+from millrace.testing.shared_broker import shared_broker
 
 
 def test_an_address_is_borrowed_and_cannot_be_stopped() -> None:
