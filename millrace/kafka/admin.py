@@ -117,6 +117,7 @@ class Admin:
 
         Raises:
             RequestError: A topic exists with another number of partitions or another `cleanup.policy`.
+            TransientError: The cluster does not answer, or brokers do not hear of a topic in time.
         """
         wanted = {spec.name: spec for spec in specs}
         if not wanted:
@@ -324,8 +325,7 @@ class Admin:
             asked = self._client if len(brokers) == 1 else self._client_of(f"{each.host}:{each.port}")
             while not _knows(asked, names):
                 if time.monotonic() > deadline:
-                    self.partition_counts(names)  # Says which of them nobody knows.
-                    raise TransientError(f"no leader for all of {', '.join(sorted(names))}", remedy="try again")
+                    raise _not_yet(names)
                 time.sleep(_POLL_SECS)
 
     def _client_of(self, bootstrap: str) -> AdminClient:
@@ -333,7 +333,12 @@ class Admin:
         return AdminClient(cast("ClientConfig", config))  # Its types know no callbacks; its code does.
 
     def _check_existing(self, specs: Sequence[TopicSpec]) -> None:
-        counts = self.partition_counts(spec.name for spec in specs)
+        names = {spec.name for spec in specs}
+        try:
+            counts = self.partition_counts(names)
+        except RequestError as error:
+            # The controller has them: who knows nothing of them is behind.
+            raise _not_yet(names) from error
         for spec in specs:
             if counts[spec.name] != spec.partitions:
                 raise RequestError(
@@ -356,6 +361,13 @@ class Admin:
         except TimeoutError as error:
             silence = KafkaError(KafkaError._TIMED_OUT, "it does not answer")
             raise self._notes.explain(silence, doing) from error
+
+
+def _not_yet(names: Iterable[str]) -> TransientError:
+    return TransientError(
+        f"not every broker knows yet who leads {', '.join(sorted(names))}",
+        remedy="try again; brokers that are overloaded hear late of new topics",
+    )
 
 
 def _knows(client: AdminClient, names: Iterable[str]) -> bool:
