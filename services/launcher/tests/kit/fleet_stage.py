@@ -20,6 +20,7 @@ from millrace.testing.broker import Broker
 from millrace.testing.waiting import eventually
 
 PATIENCE: Final = timedelta(seconds=180)
+_LINES: Final = 60
 
 
 @dataclass
@@ -108,7 +109,10 @@ class Stage:
         return [self.daemons[node].wait(timeout=180) for node in nodes]
 
     def close(self) -> None:
-        """End everything that was started."""
+        """End everything that was started; what the daemons said last is shown beside a failure."""
+        for node, daemon in self.daemons.items():
+            said = (self.home / f"{node}.log").read_text(errors="replace").splitlines()[-_LINES:]
+            print(f"--- daemon of {node}, exit code {daemon.poll()}", *said, sep="\n")  # noqa: T201 -- pytest keeps it
         for node in self.daemons:
             self.thaw(node)
             self.cut_power(node)
