@@ -1,5 +1,6 @@
 """Each service's image is small, its process is nobody in particular, and it has what the service needs and no more."""
 
+import importlib.metadata
 import json
 import re
 import subprocess
@@ -12,6 +13,7 @@ from typing import Final
 
 import grimp
 import pytest
+from packaging.utils import canonicalize_name
 
 ROOT: Final = Path(__file__).parents[2]
 SERVICES: Final = sorted(path.parent.name for path in ROOT.glob("services/*/pyproject.toml"))
@@ -176,3 +178,35 @@ def imported(modules: Sequence[str]) -> set[str]:
 def test_services_start_without_what_their_images_leave_out() -> None:
     modules = [f"millrace_{name}.{part}" for name in SERVICES for part in ("__main__", "app")]
     assert imported(modules).isdisjoint(LOCAL_SERVERS)
+
+
+WITHOUT: Final = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in absent:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+absent = set(sys.argv[2:])
+sys.meta_path.insert(0, Absent())
+__import__(sys.argv[1])
+"""
+
+
+def imports_without(module: str, absent: set[str]) -> str:
+    """What is said where these packages are missing and a module is imported; nothing when it can do without them."""
+    command = [sys.executable, "-c", WITHOUT, module, *sorted(absent)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120).stderr
+
+
+def test_executors_of_spark_import_nothing_that_their_environment_lacks() -> None:
+    pinned = (ROOT / "topologies" / "spark" / "environment.txt").read_text().splitlines()
+    there = {canonicalize_name(line.partition("==")[0]) for line in pinned if not line.startswith("#")}
+    absent = {
+        package
+        for package, owners in importlib.metadata.packages_distributions().items()
+        if not package.startswith("millrace") and there.isdisjoint(map(canonicalize_name, owners))
+    }
+    assert imports_without("millrace_batch.adapters.worker", absent) == ""
+    assert "No module named 'numpy'" in imports_without("millrace_batch.adapters.worker", {"numpy"})
