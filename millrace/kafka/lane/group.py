@@ -8,8 +8,8 @@ Four rules make the difference between exactly once and nearly:
    goes back.
 3. A writer with an unknown outcome is dropped. Making another with the same identity settles the outcome; the
    committed offsets, read afterwards, are the answer.
-4. Two writers may take turns: while the one settles its transaction, beside the caller, the other takes outputs of the
-   next. Both identities are taken before the first record is read, which fences a stale worker on both.
+4. Writers may take turns: while the one settles its transaction, beside the caller, another takes outputs of the next.
+   All identities are taken before the first record is read, which fences a stale worker on each.
 5. One transaction settles at a time, and the next one stands on it. Its outputs are sent when the broker has those of
    the first, which keeps their order; its offsets when the first is known to be committed. Where the first is not, both
    are taken back.
@@ -92,7 +92,7 @@ class _Settling:
 
 
 class GroupLane:
-    """A lane over a reader in a consumer group and one or two writers that take turns.
+    """A lane over a reader in a consumer group and its writers, which take turns if there are several.
 
     Args:
         topic: The input topic.

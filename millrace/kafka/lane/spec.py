@@ -26,8 +26,9 @@ class LaneSpec:
             for share groups this belongs to the group and is set there, which needs the right to alter its configs.
         transaction_timeout: How long a transaction may stay open before the broker aborts it. Readers of the output
             wait up to this long (and the broker's clean-up interval) for a worker that dies and is not restarted.
-        alternate: Whether two transactional producers take turns, so that a transaction is written while the one before
-            it settles. With one producer every commit is waited for.
+        alternate: Whether three transactional producers take turns: a transaction is written while the one before it
+            settles, and none by the producer whose last one has only just ended. With one producer every commit is
+            waited for.
         compression: Of the outputs; a librdkafka codec name.
         body: What moves the records. A shared lane has only the Python body.
     """
@@ -60,4 +61,4 @@ class LaneSpec:
     def transactional_ids(self) -> tuple[str, ...]:
         """The identities of this slot's producers, the same in every life of the worker."""
         stem = f"millrace-{self.deployment}-{self.slot}"
-        return (f"{stem}-a", f"{stem}-b") if self.alternate else (f"{stem}-a",)
+        return tuple(f"{stem}-{letter}" for letter in ("abc" if self.alternate else "a"))

@@ -390,7 +390,7 @@ class GroupLaneContract(LaneContract):
 
 
 class TransactionalLaneContract(GroupLaneContract):
-    """What lanes do whose outputs and offsets are one transaction; with two producers, beside the next one."""
+    """What lanes do whose outputs and offsets are one transaction; with several producers, beside the next one."""
 
     def test_polling_and_writing_go_on_while_a_commit_is_on_its_way(self, world: LaneWorld) -> None:
         world.produce(numbered(200, partitions=PARTITIONS))

@@ -11,7 +11,7 @@ from millrace.process.deployment import GroupProtocol
 
 def test_a_slot_keeps_its_identities() -> None:
     spec = LaneSpec("weather", 3, "weather.features")
-    assert spec.transactional_ids == ("millrace-weather-3-a", "millrace-weather-3-b")
+    assert spec.transactional_ids == tuple(f"millrace-weather-3-{letter}" for letter in "abc")
     assert LaneSpec("weather", 3, "weather.features", alternate=False).transactional_ids == ("millrace-weather-3-a",)
 
 
