@@ -111,7 +111,7 @@ def test_every_outcome_is_explained_and_a_replay_comes_back(world: World) -> Non
     assert world.millrace("dlq", "replay", world.name)[0]["sent"] == len(BAD)
     came_back = eventually(
         lambda: found if len(found := world.dead_letters()) == 2 * len(BAD) else None,
-        within=timedelta(seconds=30),
+        within=timedelta(seconds=120),
         what="the replayed records to fail again",
     )
     assert came_back is not None
@@ -125,7 +125,7 @@ def test_a_row_of_a_record_with_many_is_explained(world: World, tmp_path: Path) 
     world.millrace("send", world.name, str(rows), "--as", "arrow", "--partition", "0")
     found = eventually(
         lambda: many if len(many := [p for p in world.predictions() if "row" in p["source"]]) == 4 else None,
-        within=timedelta(seconds=30),
+        within=timedelta(seconds=120),
         what="predictions of the rows 1 to 4",
     )
     assert found is not None

@@ -91,7 +91,7 @@ def test_the_launcher_brings_the_store_and_the_tables_and_the_newest_prediction_
         eventually(lambda: ask().status_code == 200, within=PATIENCE, what="answers again")
         eventually(
             lambda: ask().is_success and newest().get("enriched") == {"c": 0.75},
-            within=timedelta(seconds=30),
+            within=timedelta(seconds=120),
             what="the new value",
         )
 

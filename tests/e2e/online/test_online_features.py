@@ -85,7 +85,7 @@ def test_a_store_that_loses_everything_delays_predictions_and_spoils_none(mill: 
         mill.stations.wait_for({b"rome": b'{"c": 2}'})
         mill.ask(["rome"])
         mill.stream.wait_for(7)
-        eventually(lambda: mill.newest("rome") == 2, within=timedelta(seconds=20), what="the new prediction of rome")
+        eventually(lambda: mill.newest("rome") == 2, within=timedelta(seconds=120), what="the new prediction of rome")
         assert mill.newest("bergen") == 1
     assert [each["enriched"]["c"] for each in mill.stream.predictions()] == [1, 1, 1, 1, 1, 1, 2]
     assert mill.stream.dead_letters() == []

@@ -153,10 +153,10 @@ def test_a_reader_outlives_a_broker_that_goes_away_and_says_so(own_broker: Local
     with Reader(own_broker.kafka, "kept.features", until=Until.STOPPED) as reader:
         assert reader.link is Link.UP
         own_broker.kill()
-        eventually(lambda: reader.read() is not None and reader.link is Link.AWAY, within=timedelta(seconds=20))
+        eventually(lambda: reader.read() is not None and reader.link is Link.AWAY, within=timedelta(seconds=120))
         own_broker.start()
-        eventually(lambda: reader.read() is not None and reader.link is Link.UP, within=timedelta(seconds=30))
+        eventually(lambda: reader.read() is not None and reader.link is Link.UP, within=timedelta(seconds=120))
         write(own_broker, "kept.features", [b"after"])
-        batch = eventually(lambda: found if len(found := reader.read()) else None, within=timedelta(seconds=30))
+        batch = eventually(lambda: found if len(found := reader.read()) else None, within=timedelta(seconds=120))
         assert batch is not None
         assert list(batch.values) == [b"after"]

@@ -44,7 +44,7 @@ def read(member: Member, count: int) -> list[bytes | None]:
         found.extend(member.read(100, SOON).values)
         return len(found) >= count
 
-    eventually(is_enough, within=timedelta(seconds=20), what=f"{count} records")
+    eventually(is_enough, within=timedelta(seconds=120), what=f"{count} records")
     return found
 
 
@@ -53,7 +53,7 @@ def assigned(member: Member, count: int) -> None:
         assert not len(member.read(100, SOON))
         return len(member.owned()) == count
 
-    eventually(has_them, within=timedelta(seconds=20), what=f"{count} partitions")
+    eventually(has_them, within=timedelta(seconds=120), what=f"{count} partitions")
 
 
 def test_nothing_is_delivered_before_somebody_says_from_where(broker: Broker, topic: TopicFactory) -> None:
@@ -114,7 +114,7 @@ def test_what_another_member_gets_is_ours_no_more(broker: Broker, topic: TopicFa
                 second.read(100, SOON)
                 return len(first.owned()) == len(second.owned()) == 1
 
-            eventually(is_shared, within=timedelta(seconds=20), what="one partition each")
+            eventually(is_shared, within=timedelta(seconds=120), what="one partition each")
             assert first.owned() | second.owned() == {0, 1}
             assert set(first.reached()) == first.owned()
             assert second.waiting() == second.owned()

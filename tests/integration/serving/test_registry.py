@@ -139,5 +139,5 @@ def test_who_follows_hears_of_a_moved_alias(registry: Registry, name: str, tmp_p
 
         follower.follow(on_change)
         registry.set_alias("champion", f"{name}/2")
-        eventually(lambda: changed.is_set() and follower.resolve(name).version == 2, within=timedelta(seconds=20))
+        eventually(lambda: changed.is_set() and follower.resolve(name).version == 2, within=timedelta(seconds=120))
     assert heard

@@ -190,7 +190,7 @@ class Audited:
         zero, now = np.zeros(1, np.int32), np.full(1, SystemClock().wall_ms(), np.int64)
         self._write(OutputBatch("millrace.retrain-requests", zero, now, [self.model.encode()], [value]))
 
-    def wait_for(self, stage: str, count: int, *, within: timedelta = timedelta(seconds=30)) -> list[dict[str, Any]]:
+    def wait_for(self, stage: str, count: int, *, within: timedelta = timedelta(seconds=120)) -> list[dict[str, Any]]:
         what = f"{count} reports of stage {stage} of {self.name}"
         eventually(lambda: len(self.reports(stage)) >= count, within=within, what=what)
         return self.reports(stage)

@@ -33,7 +33,7 @@ def test_a_subscriber_of_a_gateway_that_is_killed_loses_and_repeats_nothing(
                 gateway.kill()  # wherever it is
             written += topic.write(20)
         with gateway_process(stage, deployment, tmp_path):
-            eventually(lambda: len(follower.numbers) >= len(written), within=timedelta(seconds=20))
+            eventually(lambda: len(follower.numbers) >= len(written), within=timedelta(seconds=120))
             follower.enough.set()
             (last,) = topic.write(1)  # wakes it up
             follower.join(30)

@@ -88,4 +88,4 @@ class Stream:
             assert self.values(*expected) == list(expected.values())
             return True
 
-        eventually(holds, within=timedelta(seconds=30), what=f"the table of {self.topic}")
+        eventually(holds, within=timedelta(seconds=120), what=f"the table of {self.topic}")

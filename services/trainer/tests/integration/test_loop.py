@@ -99,7 +99,7 @@ def test_a_request_that_comes_while_another_is_at_work_is_rejected(loop: Loop, t
     mark = tmp_path / "mark"
     training = loop.training("functions:hang_once", function={"environment": {"MARK": str(mark)}, "wall_secs": 6})
     with loop.running(training):
-        eventually(mark.exists, within=timedelta(seconds=30), what="the training")
+        eventually(mark.exists, within=timedelta(seconds=120), what="the training")
         second = loop.request()
         loop.wait_for("rejected")
     assert loop.steps(first.loop_id) == ["requested", "accepted", "failed"]
@@ -196,7 +196,7 @@ def test_the_newer_trainer_takes_over(loop: Loop) -> None:
             loop.wait_for(*ENDS)
         assert loop.steps(first.loop_id)[-1] in ENDS
         loop.request()
-        eventually(lambda: not _is_alive("trainer"), within=timedelta(seconds=30))
+        eventually(lambda: not _is_alive("trainer"), within=timedelta(seconds=120))
 
 
 def _is_alive(name: str) -> bool:
