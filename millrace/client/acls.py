@@ -76,7 +76,7 @@ class Grant:
 
 def grant(deployment: Deployment, service: Service, *, principal: str | None = None) -> Grant:
     """The least that a service of this deployment needs; its user is `User:SERVICE-DEPLOYMENT` where none is named."""
-    rights = sorted({*_group(READER_GROUP, _DESCRIBE), *_RIGHTS[service](deployment)})
+    rights = sorted(set(_RIGHTS[service](deployment)))
     return Grant(service, principal or f"User:{service.value}-{deployment.deployment}", tuple(rights))
 
 
@@ -127,6 +127,11 @@ def _workers(name: str) -> _Rights:
     return _producer(f"millrace-{name}-", Pattern.PREFIXED)
 
 
+def _reader() -> _Rights:
+    """To read without a group of one's own: Kafka's client asks for the coordinator of one all the same."""
+    return _group(READER_GROUP, _DESCRIBE)
+
+
 def _documents() -> _Rights:
     """What whoever is started by a deployment's name reads."""
     return chain(_topic(MODELS_TOPIC, _READ), _topic(DEPLOYMENTS_TOPIC, _READ))
@@ -146,6 +151,7 @@ def _model(deployment: Deployment) -> str:
 
 
 def _scorer(deployment: Deployment) -> Iterator[Right]:
+    yield from _reader()
     yield from _documents()
     yield from _topic(deployment.source.topic, _READ, _CONFIGS)
     outputs = [deployment.predictions_topic, deployment.dead_letters_topic]
@@ -162,6 +168,7 @@ def _scorer(deployment: Deployment) -> Iterator[Right]:
 
 
 def _auditor(deployment: Deployment) -> Iterator[Right]:
+    yield from _reader()
     name = deployment.deployment
     yield from _documents()
     yield from _topic(deployment.predictions_topic, _READ)
@@ -187,6 +194,7 @@ def _auditor(deployment: Deployment) -> Iterator[Right]:
 
 
 def _trainer(deployment: Deployment) -> Iterator[Right]:
+    yield from _reader()
     model = _model(deployment)
     yield from _topic(deployment.source.topic, _READ)
     yield from _topic(deployment.labels_topic, _READ)
@@ -198,9 +206,10 @@ def _trainer(deployment: Deployment) -> Iterator[Right]:
 
 
 def _gateway(deployment: Deployment) -> Iterator[Right]:
+    yield from _reader()
     yield from _documents()
     yield from _topic(deployment.source.topic, _WRITE, _CONFIGS)
-    yield from _topic(deployment.labels_topic, _WRITE, _CONFIGS)
+    yield from _topic(deployment.labels_topic, _WRITE)
     yield from _topic(deployment.requests_topic, _WRITE, _CREATE)
     yield from _topic(deployment.predictions_topic, _READ, _WRITE, _CREATE)
     if _tries(deployment):
@@ -218,24 +227,28 @@ def _materializer(deployment: Deployment) -> Iterator[Right]:
 
 
 def _launcher(deployment: Deployment) -> Iterator[Right]:
-    for spec in (*CONTROL_TOPICS, *FLEET_TOPICS, RETRAIN_TOPIC):
+    yield from _reader()
+    for spec in (*CONTROL_TOPICS, *FLEET_TOPICS):
         yield from _topic(spec.name, *_OWNED)
     yield from _group("millrace-controller")
     yield from _producer("millrace-controller")
     yield from _producer("millrace-control-", Pattern.PREFIXED)
-    # What it shows of the deployment: its lag, its answers, its audits.
+    # What it shows of the deployment: its audits, its dead letters, its lag.
     own = f"{deployment.deployment}."
     yield Right(Resource.TOPIC, own, _READ, Pattern.PREFIXED)
-    for name in (deployment.source.topic, deployment.predictions_topic, deployment.labels_topic, "millrace.alerts"):
-        yield from _topic(name, _CONFIGS, *(() if name.startswith(own) else (_READ,)))
+    shown = [(deployment.dead_letters_topic, _READ), ("millrace.alerts", _READ), (deployment.source.topic, _DESCRIBE)]
+    for name, operation in shown:
+        yield from () if name.startswith(own) else _topic(name, operation)
     yield from _group(deployment.group_id, _DESCRIBE)
 
 
 def _batch(_: Deployment) -> Iterator[Right]:
+    yield from _reader()
     yield from _topic(MODELS_TOPIC, _READ)
 
 
 def _copy(deployment: Deployment) -> Iterator[Right]:
+    yield from _reader()
     yield from _topic(deployment.source.topic, _WRITE)
     yield from _topic(COPIES_TOPIC.name, *_OWNED)
     yield from _producer("millrace-copy-", Pattern.PREFIXED)

@@ -4,7 +4,7 @@ Each service tries everything that Kafka can be asked to do with every name that
 of the broker. What it is allowed must be its set to the letter: the matrix is derived from the sets themselves.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
@@ -40,11 +40,11 @@ from confluent_kafka.admin import (
 )
 
 from millrace.client.acls import Grant, Service, give, grant
-from millrace.kafka.acls import Operation, Pattern, Resource, Right
+from millrace.kafka.acls import Pattern, Resource
 from millrace.kafka.admin import Admin, TopicSpec
-from millrace.kafka.connection import QUIET, READER_GROUP
+from millrace.kafka.connection import QUIET
 from millrace.process.deployment import Deployment
-from millrace.testing.guarded import GuardedBroker, guarded_broker, signed_in
+from millrace.testing.guarded import GuardedBroker, guarded_broker, is_given, signed_in
 from millrace.testing.waiting import eventually
 
 PATIENCE: Final = timedelta(seconds=60)
@@ -71,16 +71,6 @@ DEPLOYMENT: Final = Deployment.parse(
 )
 GRANTS: Final[Mapping[Service, Grant]] = {each: grant(DEPLOYMENT, each, principal=f"User:{each}") for each in Service}
 
-IMPLIED: Final[Mapping[Operation, frozenset[str]]] = {
-    Operation.READ: frozenset({"READ", "DESCRIBE"}),
-    Operation.WRITE: frozenset({"WRITE", "DESCRIBE"}),
-    Operation.CREATE: frozenset({"CREATE"}),
-    Operation.DESCRIBE: frozenset({"DESCRIBE"}),
-    Operation.DESCRIBE_CONFIGS: frozenset({"DESCRIBE_CONFIGS"}),
-    Operation.ALTER_CONFIGS: frozenset({"ALTER_CONFIGS", "DESCRIBE_CONFIGS"}),
-}
-"""What a right allows beside what it names, by Kafka's documentation: this test does not take it from our code."""
-
 TRIED: Final[Mapping[Resource, tuple[str, ...]]] = {
     Resource.TOPIC: ("READ", "WRITE", "CREATE", "DELETE", "ALTER", "DESCRIBE", "DESCRIBE_CONFIGS", "ALTER_CONFIGS"),
     Resource.GROUP: ("READ", "DELETE", "DESCRIBE", "DESCRIBE_CONFIGS", "ALTER_CONFIGS"),
@@ -106,17 +96,6 @@ def names(resource: Resource) -> list[str]:
         if right.resource is resource
     }
     return [*sorted(found), NOBODYS]
-
-
-def is_given(rights: Iterable[Right], cell: Cell) -> bool:
-    """Whether these rights allow it."""
-    resource, name, operation = cell
-    return any(
-        right.resource is resource
-        and operation in IMPLIED[right.operation]
-        and (name.startswith(right.name) if right.pattern is Pattern.PREFIXED else name == right.name)
-        for right in rights
-    )
 
 
 LATER: Final = frozenset(
@@ -178,7 +157,9 @@ class Client:
     def _read(self, topics: list[str]) -> set[str]:
         """Topics that it fetches from."""
         heard: dict[str, bool] = {}
-        config = {"group.id": READER_GROUP, "enable.partition.eof": True, "enable.auto.commit": False}
+        # Of those that it may look for: the client does, whether it needs one or not.
+        group = next(each.name for each in GRANTS[self.service].rights if each.resource is Resource.GROUP)
+        config = {"group.id": group, "enable.partition.eof": True, "enable.auto.commit": False}
         with closing(Consumer({**self.config, **config})) as consumer:
             consumer.assign([TopicPartition(name, 0, 0) for name in topics])
 
@@ -305,7 +286,7 @@ def test_a_service_may_do_what_its_set_says_and_nothing_else(guarded: GuardedBro
         for name in names(resource)
         for operation in operations
     }
-    given = {cell for cell in tried if is_given(GRANTS[service].rights, cell)}
+    given = {cell for cell in tried if is_given(GRANTS[service].rights, *cell)}
     found = Client.of(guarded, service).allowed()
     assert found - given == set(), "allowed, and in no set"
     assert given - found == set(), "in the set, and denied"

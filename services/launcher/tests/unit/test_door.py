@@ -1,7 +1,7 @@
 """Who may call the REST API, by key or token, what the history keeps of those who may not, and where the owner's is."""
 
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,10 @@ class Door:
 
 
 @pytest.fixture(scope="module")
-def same_door() -> Door:
-    return Door()
+def same_door() -> Iterator[Door]:
+    made = Door()
+    with made.client:  # or each request starts an event loop
+        yield made
 
 
 @pytest.fixture
