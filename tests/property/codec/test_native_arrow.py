@@ -19,23 +19,10 @@ from millrace.codec.native_arrow import NativeArrowDecoder, native_arrow_decoder
 from millrace.core.columns import Decoded
 from millrace.core.signature import DType, ExtraFields, Feature, ModelInput, NotFinite, Signature, Task
 from millrace.testing.records import record_batch
+from tests.property.codec.every_kind import FEATURES, INPUTS
 
 EXAMPLES: Final = int(os.environ.get("MILLRACE_FUZZ_EXAMPLES", "100"))
 LIMITS: Final = Limits(record_bytes=12_000, rows=40, expanded_bytes=4_000)
-FEATURES: Final = (
-    Feature("a"),
-    Feature("b", nullable=True),
-    Feature("w", DType.FLOAT64),
-    Feature("n", DType.INT32),
-    Feature("l", DType.INT64),
-    Feature("f", DType.BOOL),
-    Feature("t", shape=(2, 2)),
-    Feature("g", DType.FLOAT64, shape=(2,), nullable=True),
-)
-INPUTS: Final = (
-    ModelInput("x", ("b", "a")),
-    *(ModelInput(name, (name,)) for name in ("w", "n", "l", "f", "t", "g")),
-)
 COLUMNS: Final[dict[str, pa.Array]] = {
     "a": pa.array([1.5, -0.0, 3e38], pa.float32()),
     "b": pa.array([None, 2.5, None]),

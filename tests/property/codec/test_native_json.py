@@ -17,23 +17,10 @@ from millrace.codec.native_json import NativeJsonDecoder, native_json_decoder
 from millrace.core.columns import Decoded
 from millrace.core.signature import DType, ExtraFields, Feature, ModelInput, NotFinite, Signature, Task
 from millrace.testing.records import record_batch
+from tests.property.codec.every_kind import FEATURES, INPUTS
 
 EXAMPLES: Final = int(os.environ.get("MILLRACE_FUZZ_EXAMPLES", "100"))
 LIMITS: Final = Limits(record_bytes=600, depth=5)
-FEATURES: Final = (
-    Feature("a"),
-    Feature("b", nullable=True),
-    Feature("w", DType.FLOAT64),
-    Feature("n", DType.INT32),
-    Feature("l", DType.INT64),
-    Feature("f", DType.BOOL),
-    Feature("t", shape=(2, 2)),
-    Feature("g", DType.FLOAT64, shape=(2,), nullable=True),
-)
-INPUTS: Final = (
-    ModelInput("x", ("b", "a")),
-    *(ModelInput(name, (name,)) for name in ("w", "n", "l", "f", "t", "g")),
-)
 GOOD: Final = (
     b'{"a":1.5,"b":null,"w":0.1,"n":-7,"l":9007199254740993,"f":true,"t":[[1,2],[3,4e-3]],"g":[1,2],"id":"x",'
     b'"z":{"y":["\\u00e9",-0,1E5]}}'
