@@ -31,7 +31,7 @@ from millrace.testing.broker import temporary_broker
 from tests.perf.contestants import Stage
 from tests.perf.peers import steady
 from tests.perf.peers.cells import MATRIX, Cell
-from tests.perf.peers.peers import OWN, PEERS, Command, Who, may_score, ready
+from tests.perf.peers.peers import AS_IT_COMES, OWN, PEERS, Command, Who, may_score, ready
 from tests.perf.peers.race import Race, Run
 from tests.perf.peers.telling import console, emit
 from tests.perf.throughput import Throughput
@@ -65,7 +65,10 @@ AIMS: Final = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure everybody who was asked for and can be had."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.rate is not None and options.cells != [Cell.named("linear-30")]:
+        parser.error("records that are sent at a rate are those of linear-30")
     emit("machine", cpus=os.cpu_count(), load=round(os.getloadavg()[0], 1), python=platform.python_version())
     with tempfile.TemporaryDirectory(prefix="millrace-peers-") as name:
         folder = Path(name)
@@ -96,7 +99,7 @@ def _measure(
         race = Race(stage, commands, cell, transaction_records=options.transactions[0])
         failures = steady.measure(
             race,
-            present,
+            [who for who in present if who in AS_IT_COMES],
             options.rate,
             timedelta(seconds=options.seconds),
             linger_ms=options.linger_ms,

@@ -108,6 +108,9 @@ PEERS: Final[Mapping[Who, Peer]] = {
 OWN: Final = frozenset({Who.NATIVE, Who.SCORER, Who.PLAIN})
 """Those that are started without a program of this folder."""
 
+AS_IT_COMES: Final = frozenset(Who) - {Who.BYTEWAX, Who.QUIX, Who.PLAIN, Who.FAUST, Who.MLSERVER}
+"""Those whose transactions end with the records that there are, or after a tenth of a second, and not with a number."""
+
 _ANY_RECORDS: Final = frozenset({Who.RELAY, Who.NATIVE, Who.SCORER})
 _ANY_NUMBERS: Final = frozenset({Who.JAVA, Who.JAVA_WHOLE, Who.STREAMS, Who.STREAMS_WHOLE})
 
