@@ -10,7 +10,7 @@ Every method is one question or one order, waits for the answer within the admin
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, TypeAlias, TypeVar, cast
@@ -325,6 +325,8 @@ class Admin:
             asked = self._client if len(brokers) == 1 else self._client_of(f"{each.host}:{each.port}")
             while not _knows(asked, names):
                 if time.monotonic() > deadline:
+                    with suppress(RequestError):
+                        self.partition_counts(names)  # Says which of them may not be seen, which no waiting cures.
                     raise _not_yet(names)
                 time.sleep(_POLL_SECS)
 
