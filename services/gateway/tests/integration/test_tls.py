@@ -68,7 +68,7 @@ def test_every_door_speaks_tls_and_none_speaks_in_clear(
         assert client.get("/v2").status_code == 200
         where = f"wss://127.0.0.1:{stage.rest_port}/v1/deployments/{served.name}/predictions"
         with ws.connect(where, ssl=trust) as socket_:
-            assert orjson.loads(socket_.recv(timeout=60)) == {"id": "0:0"}
+            assert orjson.loads(socket_.recv(timeout=60))["id"] in {"0:0", "0:1"}, "asked before"
         with channel(stage, authority.file) as opened:
             assert is_serving(opened)
 
