@@ -135,7 +135,7 @@ def _timed(work: Callable[[], None]) -> Spent:
     return Spent(time.monotonic() - started, time.process_time() - cpu)
 
 
-def make_trees(folder: Path, features: Sequence[str] = FEATURES) -> Bundle:
+def make_trees(folder: Path, features: Sequence[str] = FEATURES, *, name: str = "trees") -> Bundle:
     """A bundle of a hundred trees of depth 6 on three numbers or more."""
     random = np.random.default_rng(5)
     rows = random.normal(size=(20_000, len(features))).astype(np.float32)
@@ -144,7 +144,7 @@ def make_trees(folder: Path, features: Sequence[str] = FEATURES) -> Bundle:
     return export(
         trees,
         rows[:2_000],
-        origin=Origin("trees", MADE_AT),
+        origin=Origin(name, MADE_AT),
         directory=folder,
         labels=truth[:2_000],
         feature_names=features,

@@ -129,8 +129,8 @@ def _linear(folder: Path, name: str, features: int) -> Bundle:
     return workload.bundle(folder, name, features=features)
 
 
-def _trees(folder: Path, _name: str, features: int) -> Bundle:
-    return make_trees(folder, workload.feature_names(features))
+def _trees(folder: Path, name: str, features: int) -> Bundle:
+    return make_trees(folder, workload.feature_names(features), name=name)
 
 
 def _perceptron(folder: Path, name: str, features: int) -> Bundle:

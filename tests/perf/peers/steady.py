@@ -22,18 +22,23 @@ _OURS: Final = (Who.NATIVE, Who.SCORER)
 def measure(
     race: Race, present: Sequence[Who], rate: int, span: timedelta, *, linger_ms: int, repetitions: int
 ) -> frozenset[Who]:
-    """Let everybody work at the rate for so long, in turns, and tell medians and the aim. Who failed."""
+    """Let everybody work at the rate for so long, in turns, and tell medians and the aim. Who failed.
+
+    A round before those that count is for a broker that has just started, whose compilers the first one waits for.
+    """
     found: dict[Who, list[Paced]] = {who: [] for who in present}
-    for repetition in range(repetitions):
+    for repetition in range(repetitions + 1):
         for who in list(found):
-            console.print(f"{rate} records/s: {who}, {repetition + 1} of {repetitions}", style="dim")
+            console.print(f"{rate} records/s: {who}, {repetition} of {repetitions}", style="dim")
             try:
-                found[who].append(race.pace(who, rate, span, linger_ms=linger_ms))
+                paced = race.pace(who, rate, span, linger_ms=linger_ms)
             except FatalError as error:
                 del found[who]
                 emit("failed", who=who, rate=rate, why=str(error))
-            else:
-                emit("latency run", who=who, rate=rate, linger_ms=linger_ms, **asdict(found[who][-1]))
+                continue
+            if repetition:
+                found[who].append(paced)
+                emit("latency run", who=who, rate=rate, linger_ms=linger_ms, **asdict(paced))
     tell(found, rate, linger_ms)
     return frozenset(present) - set(found)
 
