@@ -34,7 +34,7 @@ down: $(READY) ## Stop what `make up` left running
 	MILLRACE_HOME=.millrace/demo $(BIN)/millrace down
 
 test: lint native-where-possible ## Lint, type-check and run every test on a real broker (WORKERS=2 side by side)
-	$(BIN)/python -m pytest --cache-clear -n $(WORKERS) --dist loadfile --no-loadscope-reorder || $(BIN)/python -m tests.again
+	$(BIN)/python -m pytest --cache-clear -n $(WORKERS) --dist loadfile || $(BIN)/python -m tests.again
 
 test-fast: $(READY) ## Only the tests that need no broker (seconds)
 	$(BIN)/python -m pytest -m "unit or property or contract or simulation"

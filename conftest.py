@@ -11,7 +11,6 @@ _KINDS: Final = (
     *("unit", "property", "contract", "simulation", "integration", "e2e"),
     *("frameworks", "engine", "s3", "compose", "containers", "kubernetes", "notebook"),
 )
-_LONGEST_FIRST: Final = ("e2e", "integration", "simulation", "property")
 _MARKERS: Final = {**dict(zip(_KINDS, _KINDS, strict=True)), "architecture": "contract", "acceptance": "integration"}
 
 # The machines that run the tests are shared: how long an example takes says nothing about the code.
@@ -19,7 +18,7 @@ hypothesis.settings.register_profile("shared", deadline=None, suppress_health_ch
 hypothesis.settings.load_profile("shared")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test of `tests/KIND/` and `services/*/tests/KIND/` with its kind."""
     for item in items:
         folders = item.path.relative_to(_ROOT).parts
@@ -27,12 +26,3 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if kind not in _MARKERS:
             raise pytest.UsageError(f"{item.path}: {kind!r} is no kind of test; kinds are {', '.join(_MARKERS)}")
         item.add_marker(_MARKERS[kind])
-    if hasattr(config, "workerinput"):
-        # Several workers end together when the short files come last.
-        items.sort(key=_turn)
-
-
-def _turn(item: pytest.Item) -> int:
-    return next(
-        (turn for turn, kind in enumerate(_LONGEST_FIRST) if item.get_closest_marker(kind)), len(_LONGEST_FIRST)
-    )
