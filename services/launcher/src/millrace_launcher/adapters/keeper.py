@@ -49,11 +49,13 @@ class Output:
 
     def write(self, said: bytes) -> None:
         """Append; begin another file where this one is full."""
-        if self._file.tell() + len(said) > self._most:
-            self._file.close()
-            self._path.replace(self._path.with_name("output.log.1"))
-            self._file = self._path.open("ab", buffering=0)
-        self._file.write(said)
+        for start in range(0, len(said), self._most):
+            piece = said[start : start + self._most]
+            if self._file.tell() + len(piece) > self._most:
+                self._file.close()
+                self._path.replace(self._path.with_name("output.log.1"))
+                self._file = self._path.open("ab", buffering=0)
+            self._file.write(piece)
 
     def close(self) -> None:
         """Nothing more is said."""
