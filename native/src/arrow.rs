@@ -8,7 +8,7 @@ use pyo3::types::PyBytes;
 use millrace_arrow::{Feature, Id, IdKind, Layout, Leaf, Limits, List, Reader, Spots};
 use millrace_json::Input;
 
-use crate::column::Source;
+use crate::source::Source;
 use crate::tensors::{GivenPlace, Read, Rooms, inputs_of, misfit, numbers, place_of, told};
 
 /// Where the numbers stand: the body's length, the rows; nodes and buffers with how many there are.

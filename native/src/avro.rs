@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use millrace_avro::{Node, Program, Reader, Step, Target};
 use millrace_json::Input;
 
-use crate::column::Source;
+use crate::source::Source;
 use crate::tensors::{GivenPlace, Read, Rooms, inputs_of, misfit, place_of, told};
 
 /// A part of a schema: what it is, a size where it has one, and its own parts.

@@ -4,13 +4,12 @@ use std::ffi::c_int;
 use std::ptr;
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyIndexError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PySlice};
+use pyo3::types::PyList;
 
 use crate::api;
+use crate::bytes::{Bytes, Place};
 use crate::client::{Client, text};
-use crate::texts::Texts;
 
 /// Records as the client delivered them. Their buffers are freed with the last column over them.
 pub struct Records {
@@ -57,40 +56,6 @@ impl Drop for Records {
             // SAFETY: the messages are ours.
             unsafe { api::message_destroy(message) };
         }
-    }
-}
-
-/// Bytes of a record, or none.
-#[derive(Clone, Copy)]
-pub struct Bytes {
-    pub start: *const u8,
-    pub len: usize,
-}
-
-// SAFETY: bytes that nobody writes to; whoever hands them to another thread keeps their owner.
-unsafe impl Send for Bytes {}
-// SAFETY: as above.
-unsafe impl Sync for Bytes {}
-
-impl From<&[u8]> for Bytes {
-    fn from(bytes: &[u8]) -> Self {
-        Self { start: bytes.as_ptr(), len: bytes.len() }
-    }
-}
-
-impl Bytes {
-    pub const NONE: Self = Self { start: ptr::null(), len: 0 };
-
-    /// # Safety
-    /// The owner of the bytes must outlive the slice.
-    pub unsafe fn as_slice<'a>(self) -> Option<&'a [u8]> {
-        // SAFETY: see above; nobody writes to them.
-        (!self.start.is_null()).then(|| unsafe { std::slice::from_raw_parts(self.start, self.len) })
-    }
-
-    fn to_python<'py>(self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        // SAFETY: the owner of the bytes is borrowed by whoever made this.
-        unsafe { self.as_slice() }.map(|bytes| PyBytes::new(py, bytes))
     }
 }
 
@@ -167,54 +132,4 @@ impl Column {
             }
         }
     }
-}
-
-/// What an index of a sequence means.
-pub enum Place {
-    Row(usize),
-    Rows(Vec<usize>),
-}
-
-impl Place {
-    pub fn of(index: &Bound<'_, PyAny>, len: usize) -> PyResult<Self> {
-        if let Ok(slice) = index.cast::<PySlice>() {
-            let range = slice.indices(len as isize)?;
-            let place = |n| (range.start + n as isize * range.step) as usize;
-            return Ok(Self::Rows((0..range.slicelength).map(place).collect()));
-        }
-        let index: isize = index.extract()?;
-        let place = if index < 0 { index + len as isize } else { index };
-        let row = usize::try_from(place).ok().filter(|&row| row < len);
-        row.map(Self::Row).ok_or_else(|| PyIndexError::new_err(format!("there is no row {index} of {len}")))
-    }
-}
-
-/// A column to produce: bytes, and what keeps them alive.
-pub struct Source<'py> {
-    pub bytes: Vec<Bytes>,
-    _owners: Vec<Bound<'py, PyAny>>,
-}
-
-impl<'py> Source<'py> {
-    /// Reads a sequence of `bytes | None`; of columns of ours no objects are made.
-    pub fn new(column: &Bound<'py, PyAny>) -> PyResult<Self> {
-        if let Some(bytes) = column.cast::<Column>().ok().and_then(|column| column.get().bytes()) {
-            return Ok(Self { bytes, _owners: vec![column.clone()] });
-        }
-        if let Ok(texts) = column.cast::<Texts>() {
-            return Ok(Self { bytes: texts.get().all(), _owners: vec![column.clone()] });
-        }
-        let owners = column.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-        let bytes = owners.iter().map(bytes_of).collect::<PyResult<_>>()?;
-        Ok(Self { bytes, _owners: owners })
-    }
-}
-
-/// The bytes of `bytes | None`; they live, unchanged, as long as the object.
-pub fn bytes_of(object: &Bound<'_, PyAny>) -> PyResult<Bytes> {
-    if object.is_none() {
-        return Ok(Bytes::NONE);
-    }
-    let bytes = object.cast::<PyBytes>().map_err(|_| PyTypeError::new_err("a record is made of bytes or None"))?;
-    Ok(bytes.as_bytes().into())
 }

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 
 use millrace_json::{Field, Input, Plan};
 
-use crate::column::Source;
+use crate::source::Source;
 use crate::tensors::{Read, Rooms, inputs_of, told};
 
 #[pyclass(frozen, module = "millrace_native")]

@@ -8,11 +8,13 @@
 mod api;
 mod arrow;
 mod avro;
+mod bytes;
 mod client;
 mod column;
 mod consumer;
 mod json;
 mod producer;
+mod source;
 mod tensors;
 mod texts;
 

@@ -9,9 +9,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use crate::api::{self, Field};
+use crate::bytes::{Bytes, bytes_of};
 use crate::client::{Client, Failure, Partitions, Position, milliseconds};
-use crate::column::{Bytes, Source, bytes_of};
 use crate::consumer::Membership;
+use crate::source::Source;
 
 /// The headers of one record: names, values, and what keeps the values alive.
 type Headers<'py> = Vec<(CString, Bytes, Bound<'py, PyAny>)>;

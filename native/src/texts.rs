@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::PyBytes;
 
-use crate::column::{Bytes, Place};
+use crate::bytes::{Bytes, Place};
 
 type Column<'a> = millrace_json::Column<'a, PyBackedStr, PyBackedBytes>;
 
