@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,10 @@ from millrace.kafka.jars import fetch
 from millrace.kafka.writing import Writer
 from millrace.testing.broker import Broker
 from millrace.testing.plugin import TopicFactory
+from millrace.testing.waiting import eventually
 
+MANY = 200_000
+PATIENCE = timedelta(minutes=3)
 KEYED = SendOptions(key_field="id")
 JOBS = Path(__file__).parents[2] / "jobs"
 PYTHON = Path(os.environ["MILLRACE_SPARK_PYTHON"])
@@ -33,16 +38,37 @@ def jars() -> str:
     return ",".join(str(jar) for jar in fetch([CONNECTOR]) if any(name in jar.name for name in _NOT_IN_SPARK))
 
 
-def submit(job: str, jars: str, *arguments: str) -> None:
-    command = [
-        str(PYTHON.with_name("spark-submit")),
+def command(job: str, jars: str, *arguments: str) -> list[str]:
+    return [
+        *("env", f"PYSPARK_PYTHON={PYTHON}", str(PYTHON.with_name("spark-submit"))),
         *("--master", "local[2]", "--conf", "spark.ui.enabled=false", "--conf", "spark.sql.shuffle.partitions=2"),
         *("--jars", jars, str(JOBS / job), *arguments),
     ]
-    done = subprocess.run(
-        command, env={**os.environ, "PYSPARK_PYTHON": str(PYTHON)}, capture_output=True, text=True, check=False
-    )
+
+
+def submit(job: str, jars: str, *arguments: str) -> None:
+    done = subprocess.run(command(job, jars, *arguments), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4_000:]
+
+
+def kill_when_there_is(pattern: str, table: Path, job: list[str]) -> None:
+    """Run a job, and kill it with all its processes as soon as there is such a file in the table's folder."""
+    with subprocess.Popen(job, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as running:
+        eventually(lambda: any(table.glob(pattern)) or running.poll() is not None, within=PATIENCE)
+        assert running.poll() is None, "it ended before it could be killed"
+        os.killpg(running.pid, signal.SIGKILL)
+
+
+def named(table: Path) -> list[str]:
+    """The files that the table's own log names."""
+    log = (table / "_spark_metadata").glob("[0-9]*")
+    paths = [json.loads(line)["path"] for each in log for line in each.read_text().splitlines()[1:]]
+    return [path.removeprefix("file://") for path in paths]
+
+
+def committed(table: Path) -> pa.Table:
+    """The rows of these files."""
+    return pa.dataset.dataset(named(table)).to_table().sort_by("id")
 
 
 def test_a_topic_becomes_a_table_that_grows_by_what_is_new(
@@ -54,12 +80,25 @@ def test_a_topic_becomes_a_table_that_grows_by_what_is_new(
     for first in (0, 500):
         client.send(name, [{"id": number, "score": number / 7} for number in range(first, first + 500)], KEYED)
         submit("kafka_to_table.py", jars, *arguments, "--table", str(tmp_path / "table"))
-        log = (tmp_path / "table" / "_spark_metadata").glob("[0-9]*")
-        files = [json.loads(line)["path"] for each in log for line in each.read_text().splitlines()[1:]]
-        table = pa.dataset.dataset([file.removeprefix("file://") for file in files]).to_table().sort_by("id")
+        table = committed(tmp_path / "table")
         assert table.column("id").to_pylist() == list(range(first + 500))
     assert table.column("key").to_pylist() == [str(number) for number in range(1_000)]
     assert table.column("score").to_pylist() == [number / 7 for number in range(1_000)]
+
+
+def test_a_job_that_is_killed_while_it_writes_leaves_no_row_out_and_none_twice(
+    broker: Broker, topic: TopicFactory, jars: str, tmp_path: Path
+) -> None:
+    name, table = topic("days", partitions=2), tmp_path / "table"
+    Client(broker.kafka).send(name, [{"id": number} for number in range(MANY)], KEYED)
+    arguments = ("--bootstrap", broker.kafka.bootstrap, "--topic", name, "--schema", "id bigint", "--table", str(table))
+    job = command("kafka_to_table.py", jars, *arguments)
+    kill_when_there_is("*.parquet", table, job)
+    assert not list((table / "_spark_metadata").glob("[0-9]*")), "what there is counts for nothing yet"
+    kill_when_there_is("_spark_metadata/0", table, job)
+    submit("kafka_to_table.py", jars, *arguments)
+    assert committed(table).column("id").to_pylist() == list(range(MANY))
+    assert len(list(table.glob("*.parquet"))) > len(named(table)), "files of the first run, which count for nothing"
 
 
 def test_a_record_that_is_none_of_the_schema_is_a_row_of_nulls_with_its_coordinates(
