@@ -97,6 +97,11 @@ class Feature:
         """How many values one record carries for this feature."""
         return prod(self.shape)
 
+    @property
+    def size_bytes(self) -> int:
+        """Memory of one row's values."""
+        return self.elements * self.dtype.numpy.itemsize
+
 
 @dataclass(frozen=True, slots=True)
 class ModelInput:
@@ -164,6 +169,11 @@ class Signature:
                 remedy="binary has 2, multiclass 2 or more, regression none",
             )
         object.__setattr__(self, "_by_name", by_name)
+
+    @property
+    def row_bytes(self) -> int:
+        """Memory of one row's values."""
+        return sum(feature.size_bytes for feature in self.features)
 
     def feature(self, name: str) -> Feature:
         """The feature of this name; KeyError where there is none."""

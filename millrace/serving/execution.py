@@ -12,11 +12,12 @@ Options: TypeAlias = dict[str, str]
 
 _LARGEST_BYTES: Final = 256 << 20
 """Larger batches are neither padded nor warmed up: there, the time of a kernel's choice has vanished."""
-_NAMES: Final[Mapping[Provider, str]] = {
+PROVIDER_NAMES: Final[Mapping[Provider, str]] = {
     Provider.CPU: "CPUExecutionProvider",
     Provider.CUDA: "CUDAExecutionProvider",
     Provider.TENSORRT: "TensorrtExecutionProvider",
 }
+"""What ONNX Runtime calls each provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Execution:
     def session_providers(self, signature: Signature) -> list[tuple[str, Options]]:
         """Names and options of the providers, for a session. CUDA takes what TensorRT leaves, the CPU the rest."""
         wanted = [*self.providers, *((Provider.CUDA,) if Provider.TENSORRT in self.providers else ()), Provider.CPU]
-        return [(_NAMES[provider], self._options(provider, signature)) for provider in dict.fromkeys(wanted)]
+        return [(PROVIDER_NAMES[provider], self._options(provider, signature)) for provider in dict.fromkeys(wanted)]
 
     def _options(self, provider: Provider, signature: Signature) -> Options:
         if provider is Provider.CUDA:
@@ -88,11 +89,6 @@ class Execution:
         return options
 
 
-def provider_names() -> Mapping[Provider, str]:
-    """What ONNX Runtime calls each provider."""
-    return _NAMES
-
-
 def padded_size(rows: int, signature: Signature) -> int | None:
     """The batch size to which so many rows are filled up: the next power of two, at least two.
 
@@ -102,8 +98,7 @@ def padded_size(rows: int, signature: Signature) -> int | None:
     size = 1 << max(rows - 1, 1).bit_length()
     if any(feature.dtype is DType.STRING for feature in signature.features):
         return None
-    row_bytes = sum(feature.elements * feature.dtype.numpy.itemsize for feature in signature.features)
-    return size if size * row_bytes <= _LARGEST_BYTES else None
+    return size if size * signature.row_bytes <= _LARGEST_BYTES else None
 
 
 def _shape_text(tensor: ModelInput, signature: Signature, rows: int) -> str:

@@ -18,7 +18,7 @@ from millrace.core.errors import InvalidRecordError, Reason, RequestError
 from millrace.core.outputs import Outputs, read_outputs
 from millrace.core.signature import Signature
 from millrace.process.deployment import Precision, Provider
-from millrace.serving.execution import Execution, provider_names
+from millrace.serving.execution import PROVIDER_NAMES, Execution
 from millrace.serving.half import half_precision
 from millrace.serving.staging import CudaHostMemory, Staging
 
@@ -83,7 +83,7 @@ class OnnxRuntime:
 def available_providers() -> tuple[Provider, ...]:
     """The providers that the installed ONNX Runtime was built with."""
     built = set(onnxruntime.get_available_providers())
-    return tuple(provider for provider, name in provider_names().items() if name in built)
+    return tuple(provider for provider, name in PROVIDER_NAMES.items() if name in built)
 
 
 def _open(model: Path | bytes, signature: Signature, execution: Execution) -> Any:  # noqa: ANN401 - onnxruntime is untyped

@@ -187,8 +187,7 @@ class ReferenceDecoder:
 
 def row_bytes(signature: Signature, references: Sequence[str]) -> int:
     """How much memory the referenced tensors of one row take."""
-    features = [signature.feature(name) for name in references]
-    return sum(feature.elements * feature.dtype.numpy.itemsize for feature in features)
+    return sum(signature.feature(name).size_bytes for name in references)
 
 
 def _read(file: IO[bytes], feature: Feature) -> Tensor:

@@ -68,7 +68,7 @@ def compare_batch_sizes(runtime: Runtime, rows: FeatureColumns, sizes: Sequence[
         InvalidRecordError: The model fails on a row.
         FatalError: The model does not answer what its signature says.
     """
-    affordable = tuple(size for size in sizes if size == 1 or size * _row_bytes(rows.signature) <= _LARGEST_BYTES)
+    affordable = tuple(size for size in sizes if size == 1 or size * rows.signature.row_bytes <= _LARGEST_BYTES)
     largest = rows.take(np.arange(max(affordable)) % len(rows))
     runtime.infer(largest.take(slice(0, 2)))  # the first call allocates
     started = perf_counter()
@@ -92,17 +92,13 @@ def rows_from_profile(signature: Signature, profile: ReferenceProfile, rows: int
 
     Fewer of them where they are large, but one at least.
     """
-    rows = max(1, min(rows, _LARGEST_BYTES // _row_bytes(signature)))
+    rows = max(1, min(rows, _LARGEST_BYTES // signature.row_bytes))
     cells = {entry.feature: entry for entry in profile.cells}
     values = {
         feature.name: _values(feature, cells.get(feature.name), rows, stride)
         for stride, feature in enumerate(signature.features, start=1)
     }
     return columns_from_values(signature, values)
-
-
-def _row_bytes(signature: Signature) -> int:
-    return sum(feature.elements * feature.dtype.numpy.itemsize for feature in signature.features)
 
 
 def _values(feature: Feature, cells: Cells | None, rows: int, stride: int) -> Any:  # noqa: ANN401 - of the feature's type
