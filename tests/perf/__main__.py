@@ -1,10 +1,8 @@
 """The benchmark: one run, one workload, one machine. Figures: JSON lines on stdout. Progress and a table: stderr."""
 
 import argparse
-import json
 import os
 import platform
-import sys
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -15,7 +13,6 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -26,12 +23,11 @@ from millrace.serving.shelf import Shelf
 from millrace.testing.broker import temporary_broker
 from tests.perf import beside, latency, throughput, workload
 from tests.perf.contestants import Contestant, Stage
+from tests.perf.telling import console, emit
 from tests.perf.throughput import Throughput
 
 TRANSACTIONS: Final = (20_000, 1_000)
 RATES: Final = (2_000, 5_000)
-
-console = Console(stderr=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="millrace-perf-") as folder, _kafka() as kafka:
         stage = _stage(kafka, Path(folder))
-        _emit("machine", cpus=os.cpu_count(), load=round(os.getloadavg()[0], 1), python=platform.python_version())
+        emit("machine", cpus=os.cpu_count(), load=round(os.getloadavg()[0], 1), python=platform.python_version())
         runs = options.repetitions if options.only in {None, "throughput"} else 0
         rates = options.rates if options.only in {None, "latency"} else ()
         steps = runs * len(options.transactions) * len(options.who) + len(rates) + (options.only in {None, "beside"})
@@ -49,11 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for rate in rates:
                 step(f"latency at {rate} records/s")
                 latencies[rate] = latency.measure(stage, rate, timedelta(seconds=options.seconds))
-                _emit("latency", rate=rate, **asdict(latencies[rate]))
+                emit("latency", rate=rate, **asdict(latencies[rate]))
             if options.only in {None, "beside"}:
                 step("latency beside a batch job")
                 found = beside.measure(stage, options.rates[0], timedelta(seconds=options.seconds))
-                _emit("beside a batch job", rate=options.rates[0], **asdict(found))
+                emit("beside a batch job", rate=options.rates[0], **asdict(found))
     if results:
         console.print(_throughput_table(results))
     if latencies:
@@ -74,7 +70,7 @@ def _throughput(
                 found.setdefault((who, size), []).append(run)
     results = {key: _median(values) for key, values in found.items()}
     for (who, size), result in results.items():
-        _emit("throughput", who=who, transaction_records=size, runs=runs, **asdict(result))
+        emit("throughput", who=who, transaction_records=size, runs=runs, **asdict(result))
     return results
 
 
@@ -145,11 +141,6 @@ def _latency_table(results: dict[int, latency.Latency]) -> Table:
     for rate, result in results.items():
         table.add_row(f"{rate:,}", f"{result.p50_ms:.1f}", f"{result.p99_ms:.1f}", f"{result.p999_ms:.1f}")
     return table
-
-
-def _emit(figure: str, **fields: object) -> None:
-    sys.stdout.write(json.dumps({"figure": figure, **fields}) + "\n")
-    sys.stdout.flush()
 
 
 def _present() -> Sequence[Contestant]:

@@ -6,7 +6,6 @@ do: what has to choose its kernels for each new size shows it in the upper perce
 """
 
 import argparse
-import json
 import platform
 import sys
 import tempfile
@@ -20,7 +19,6 @@ from typing import Final
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from millrace.core.columns import FeatureColumns
@@ -28,16 +26,15 @@ from millrace.core.errors import MillraceError, RequestError
 from millrace.core.outputs import Outputs, read_outputs
 from millrace.process.deployment import Precision, Provider
 from millrace.serving.bundle import Bundle
-from millrace.serving.execution import Execution
+from millrace.serving.execution import Execution, padded_size
 from millrace.serving.onnx import OnnxRuntime, available_providers
 from tests.perf.peers.cells import MATRIX, Cell
+from tests.perf.telling import console, emit
 
 CELLS: Final = ("linear-30", "mlp-30", "ffnn", "resnet50")
 SIZES: Final = (1, 32, 1024, 16_384)
-_LARGEST_BYTES: Final = 256 << 20
 _FEWEST_CALLS: Final = 5
 
-console = Console(stderr=True)
 Infer = Callable[[FeatureColumns], Outputs]
 
 
@@ -63,7 +60,7 @@ class Found:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure every way that was asked for."""
     options = _parser().parse_args(arguments)
-    _emit("machine", onnxruntime=onnxruntime.__version__, python=platform.python_version())
+    emit("machine", onnxruntime=onnxruntime.__version__, python=platform.python_version())
     table = Table("model", "batch", "who", "rows/s", "p50 ms", "p99 ms", "off by")
     try:
         for name in options.cells:
@@ -71,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             with tempfile.TemporaryDirectory(prefix="millrace-gpu-") as folder:
                 bundle = cell.bundle(Path(folder), name)
                 for size, who, found in _cell(cell, bundle, options, Path(folder)):
-                    _emit("inference", cell=name, rows=size, who=who, **asdict(found))
+                    emit("inference", cell=name, rows=size, who=who, **asdict(found))
                     times = (f"{value:.2f}" for value in (found.p50_ms, found.p99_ms))
                     table.add_row(name, f"{size:,}", who, f"{found.rows_per_sec:,.0f}", *times, f"{found.off:.0e}")
     except MillraceError as error:
@@ -82,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _cell(cell: Cell, bundle: Bundle, options: argparse.Namespace, folder: Path) -> Iterator[tuple[int, str, Found]]:
     columns = FeatureColumns(bundle.signature, (cell.rows.astype(np.float32),))
-    sizes = [size for size in options.sizes if size * columns.tensors[0][0].nbytes <= _LARGEST_BYTES]
+    sizes = [size for size in options.sizes if padded_size(size, bundle.signature) is not None]
     expected = OnnxRuntime(bundle.model or b"", bundle.signature).infer(columns)
     for who in options.who:
         console.print(f"{cell}: {who}")
@@ -145,10 +142,6 @@ def _opened(who: str, bundle: Bundle, largest: int, folder: Path) -> Iterator[In
         yield runtime.infer
     finally:
         runtime.close()
-
-
-def _emit(what: str, **fields: object) -> None:
-    print(json.dumps({"what": what, **fields}), flush=True)  # noqa: T201 - the result
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -33,7 +33,7 @@ from tests.perf.peers import steady
 from tests.perf.peers.cells import MATRIX, Cell
 from tests.perf.peers.peers import AS_IT_COMES, OWN, PEERS, Command, Who, may_score, ready
 from tests.perf.peers.race import Race, Run
-from tests.perf.peers.telling import console, emit
+from tests.perf.telling import console, emit
 from tests.perf.throughput import Throughput
 
 

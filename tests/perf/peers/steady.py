@@ -11,7 +11,7 @@ from rich.table import Table
 from millrace.core.errors import FatalError
 from tests.perf.peers.peers import PEERS, Who
 from tests.perf.peers.race import Paced, Race
-from tests.perf.peers.telling import console, emit
+from tests.perf.telling import console, emit
 
 P99_AIM: Final = 2.0
 """Millrace's 99th percentile is at most so many times the relay's."""

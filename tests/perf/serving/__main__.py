@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Final
 
 import uvloop
-from rich.console import Console
 from rich.table import Table
 
 from millrace.process.settings import KafkaSettings
@@ -26,6 +25,7 @@ from millrace_gateway.adapters.grpc.generated import inference_pb2 as messages
 from tests.perf.serving import contestants
 from tests.perf.serving.contestants import Contestant
 from tests.perf.serving.load import Connection, Measured, grpc_connections, http_connections, pace, saturate
+from tests.perf.telling import console, emit
 
 ROW: Final = (5.1, 3.5, 1.4, 0.2)
 LOAD: Final = 0.7
@@ -59,9 +59,6 @@ class Cell:
     paced: Measured
 
 
-console = Console(stderr=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.perf.serving", description=__doc__)
     parser.add_argument("--seconds", type=float, default=6, help="length of each figure (default 6)")
@@ -69,7 +66,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="gateways that share the ports (default 1)")
     parser.add_argument("--servers", nargs="+", choices=SERVERS, default=SERVERS)
     options = parser.parse_args()
-    _emit("machine", cpus=os.cpu_count(), load=round(os.getloadavg()[0], 1), python=platform.python_version())
+    emit("machine", cpus=os.cpu_count(), load=round(os.getloadavg()[0], 1), python=platform.python_version())
     subprocess.run(["bash", str(Path(__file__).with_name("mlserver.sh"))], check=True, stdout=sys.stderr)
     cells: list[Cell] = []
     with tempfile.TemporaryDirectory(prefix="millrace-perf-") as folder, _kafka() as kafka:
@@ -84,7 +81,7 @@ def main() -> None:
                 for door, count in product(("rest", "grpc"), options.connections):
                     theirs = None if chosen != "millrace" else _best(cells, door, count)
                     cell, at_their_pace = uvloop.run(_measure(contestant, door, count, options.seconds, theirs))
-                    _emit("serving", **asdict(cell))
+                    emit("serving", **asdict(cell))
                     if theirs is not None and at_their_pace is not None:
                         _emit_ratios(cell, theirs, at_their_pace, best=max(cells, key=_rate))
                     cells.append(cell)
@@ -120,7 +117,7 @@ def _best(cells: Sequence[Cell], door: str, count: int) -> Cell | None:
 
 def _emit_ratios(ours: Cell, theirs: Cell, at_their_pace: Measured, *, best: Cell) -> None:
     """The gateway beside the best MLServer of the same cell, and beside its best cell of all."""
-    _emit(
+    emit(
         "ratio",
         door=ours.door,
         connections=ours.connections,
@@ -163,11 +160,6 @@ def _kafka() -> Iterator[KafkaSettings]:
         return
     with temporary_broker() as broker:
         yield broker.kafka
-
-
-def _emit(figure: str, **fields: object) -> None:
-    sys.stdout.write(json.dumps({"figure": figure, **fields}) + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":
