@@ -1,6 +1,6 @@
 """The rules of a lane in a consumer group, whatever it is connected to.
 
-Four rules make the difference between exactly once and nearly:
+Six rules make the difference between exactly once and nearly:
 
 1. What was written is settled before a partition is given away. The broker checks who commits, not what he owns, so a
    transaction carried across a revoke would be accepted, and its records scored twice.

@@ -92,8 +92,7 @@ class Keeper:
                     selector.unregister(child.stdout)
                 self._tend(child)
         self._read(child)
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)  # What it started and left behind.
+        _kill(child.pid)  # What it started and left behind.
         self._end(child.returncode, self._state["noted"])
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -141,8 +140,7 @@ class Keeper:
         if self._turns % MEMORY_TURNS == 0:
             self._check_memory(child)
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
-            with suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
+            _kill(child.pid)
 
     def _deadline(self) -> float:
         """When the lease ends. A lease that cannot be read has ended: nobody else could find this process."""
@@ -168,8 +166,7 @@ class Keeper:
         used = sum(map(_resident_bytes, _family(child.pid)))
         if used > most and not self._state["noted"]:
             self._state["noted"] = f"out of memory: used {used >> 20} MiB of {most >> 20} MiB"
-            with suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
+            _kill(child.pid)
 
     def _end(self, code: int | None, noted: str) -> None:
         self._output.close()
@@ -181,6 +178,12 @@ class Keeper:
         with suppress(OSError):  # The folder may be gone, and with it everybody who would read this.
             partial.write_text(json.dumps(self._state))
             partial.replace(self._folder / "state.json")
+
+
+def _kill(group: int) -> None:
+    """Kill a process with all that it has started; what has ended already is no error."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
 
 
 def _family(pid: int) -> list[int]:
